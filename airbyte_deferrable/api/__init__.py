@@ -1,0 +1,1 @@
+"""Airbyte's API, without Airflow."""

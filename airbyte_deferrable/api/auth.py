@@ -1,0 +1,152 @@
+"""How a request gets its ``Authorization`` header, and a new one after Airbyte refused the old."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from typing import Protocol
+
+from airbyte_deferrable.api.errors import BadCredentials, NoTokenEndpoint, Unreachable
+from airbyte_deferrable.api.settings import (
+    BasicAuth,
+    BearerToken,
+    ClientCredentials,
+    Settings,
+)
+from airbyte_deferrable.api.transport import Answer, Transport, problem, refusal
+
+#: A token is renewed this many seconds before it ends, or after four fifths of a shorter life.
+RENEW_BEFORE = 60.0
+#: What servers answer that want a form, or credentials that are wrong (Airbyte Core says 400, Keycloak 401).
+_WANTS_ANOTHER_BODY = frozenset({400, 401, 403, 415, 422, 500})
+
+
+class Auth(Protocol):
+    """What the client asks before each request."""
+
+    async def header(self) -> str | None:
+        """Return the header's value; None for no header."""
+
+    def renew(self, refused: str | None) -> bool:
+        """Say whether another header may help after a 401.
+
+        :param refused: The value that Airbyte refused.
+        """
+
+
+class FixedAuth:
+    """A header that never changes, or none.
+
+    :param value: The header's value; None to send none.
+    """
+
+    def __init__(self, value: str | None) -> None:
+        self._value = value
+
+    async def header(self) -> str | None:
+        """Return the header's value."""
+        return self._value
+
+    def renew(self, refused: str | None) -> bool:
+        """Return False: there is no other."""
+        return False
+
+
+class TokenAuth:
+    """Tokens of an Airbyte application, fetched once for all who ask at the same time.
+
+    :param transport: Sends the token request.
+    :param token_url: The absolute address of the token endpoint.
+    :param credentials: The application's id and secret.
+    """
+
+    def __init__(self, transport: Transport, token_url: str, credentials: ClientCredentials) -> None:
+        self._transport = transport
+        self._token_url = token_url
+        self._credentials = credentials
+        self._fetching = asyncio.Lock()
+        self._token = ""
+        self._header: str | None = None
+        self._renew_at = 0.0
+
+    async def header(self) -> str | None:
+        """Return ``Bearer`` and a token that is good for a while.
+
+        :raises BadCredentials: If Airbyte refuses the credentials.
+        :raises NoTokenEndpoint: If there is none at the address.
+        :raises Unreachable: If the token endpoint gave no answer that counts.
+        """
+        async with self._fetching:
+            if self._header is None or time.monotonic() >= self._renew_at:
+                await self._fetch()
+            return self._header
+
+    def renew(self, refused: str | None) -> bool:
+        """Drop the token if it is the refused one; a newer one may be there already."""
+        if refused == self._header:
+            self._header = None
+        return True
+
+    async def _fetch(self) -> None:
+        call = "POST the token endpoint"
+        asked_at = time.monotonic()
+        answer = await self._ask(call)
+        if answer.status == 404:
+            raise NoTokenEndpoint(call, problem(answer.text)[1], 404)
+        if answer.status == 400:
+            # Airbyte Core's way to say it: 400 "Invalid client id or token".
+            raise BadCredentials(call, problem(answer.text)[1], 400)
+        if answer.status >= 300:
+            raise refusal(call, answer)
+        body = answer.json(call)
+        token = body.get("access_token") if isinstance(body, dict) else None
+        if not isinstance(token, str) or not token:
+            raise Unreachable(call, "The answer has no access_token.", answer.status)
+        self._transport.keep_secret(token, replaces=self._token)
+        self._token, self._header = token, f"Bearer {token}"
+        self._renew_at = _renew_at(asked_at, body.get("expires_in"))
+
+    async def _ask(self, call: str) -> Answer:
+        """Ask with a JSON body, which every release takes, then with a form, which some gateways want."""
+        fields = {
+            "client_id": self._credentials.client_id,
+            "client_secret": self._credentials.client_secret,
+        }
+        body = {**fields, "grant_type": "client_credentials", "grant-type": "client_credentials"}
+        answer = await self._transport.send(
+            "POST", self._token_url, call=call, json_body=body, secret_answer=True
+        )
+        if answer.status not in _WANTS_ANOTHER_BODY:
+            return answer
+        form = {**fields, "grant_type": "client_credentials"}
+        second = await self._transport.send("POST", self._token_url, call=call, form=form, secret_answer=True)
+        return second if second.status < 300 else answer
+
+
+def auth_for(settings: Settings, transport: Transport) -> Auth:
+    """Choose how requests are authorized.
+
+    :param settings: Names the credentials.
+    :param transport: For fetching tokens.
+    """
+    credentials = settings.credentials
+    if isinstance(credentials, ClientCredentials):
+        return TokenAuth(transport, settings.token_url, credentials)
+    if isinstance(credentials, BearerToken):
+        return FixedAuth(f"Bearer {credentials.token}")
+    if isinstance(credentials, BasicAuth):
+        pair = f"{credentials.login}:{credentials.password}".encode()
+        encoded = base64.b64encode(pair).decode()
+        transport.keep_secret(encoded)
+        return FixedAuth(f"Basic {encoded}")
+    return FixedAuth(None)
+
+
+def _renew_at(asked_at: float, expires_in: object) -> float:
+    try:
+        lifetime = float(expires_in)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        # Not told: used until Airbyte refuses it.
+        return float("inf")
+    return asked_at + max(lifetime - RENEW_BEFORE, lifetime * 0.8)

@@ -1,0 +1,205 @@
+"""The calls to Airbyte, typed. The only code that speaks HTTP with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from airbyte_deferrable.api.auth import auth_for
+from airbyte_deferrable.api.errors import ApiError, Unreachable
+from airbyte_deferrable.api.models import Connection, ConnectionPage, Job, JobPage, JobType
+from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.api.transport import Answer, Transport, refusal
+
+#: Airbyte's own limit for a page (``limit`` in its OpenAPI file).
+PAGE_SIZE = 100
+
+OLDEST_FIRST = "createdAt|ASC"
+NEWEST_FIRST = "createdAt|DESC"
+LAST_CHANGED_FIRST = "updatedAt|DESC"
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class AirbyteClient:
+    """Airbyte's public API for one set of credentials: one session, one token.
+
+    Use it as ``async with AirbyteClient(settings) as client``, or call :meth:`close`. It is bound to the event
+    loop that uses it.
+
+    Every method raises the exceptions of :mod:`airbyte_deferrable.api.errors`.
+
+    :param settings: Where Airbyte is and how to get in.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._transport = Transport(settings)
+        self._auth = auth_for(settings, self._transport)
+
+    async def __aenter__(self) -> AirbyteClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self._transport.close()
+
+    @property
+    def requests(self) -> int:
+        """How many HTTP requests were sent so far, those for tokens included."""
+        return self._transport.requests
+
+    async def create_job(self, connection_id: str, job_type: JobType | str = JobType.SYNC) -> Job:
+        """Start a job. Not idempotent: asked twice, Airbyte may start two.
+
+        :param connection_id: The connection to run.
+        :param job_type: What to run.
+        :return: The job. Its type may differ from what was asked, its rows and bytes are not known yet.
+        """
+        body = {"connectionId": connection_id, "jobType": str(job_type)}
+        answer = await self._call("POST", "jobs", json_body=body, timeout=self.settings.create_timeout)
+        return _parse(Job, answer, "POST /jobs")
+
+    async def get_job(self, job_id: int) -> Job:
+        """Look a job up.
+
+        :param job_id: The job.
+        """
+        answer = await self._call("GET", f"jobs/{job_id}")
+        return _parse(Job, answer, f"GET /jobs/{job_id}")
+
+    async def cancel_job(self, job_id: int) -> Job:
+        """Cancel **whatever the job's connection runs now**, which may be a newer job.
+
+        Airbyte signals the connection, not the job (``SchedulerHandler.submitCancellationToWorker``): look
+        the job up first, and never call this for one that has ended.
+
+        :param job_id: The job.
+        :return: The named job. While it is still pending Airbyte does nothing and answers 200 all the same.
+        """
+        answer = await self._call("DELETE", f"jobs/{job_id}")
+        return _parse(Job, answer, f"DELETE /jobs/{job_id}")
+
+    async def list_jobs(
+        self,
+        *,
+        connection_id: str | None = None,
+        status: str | None = None,
+        updated_since: datetime | None = None,
+        created_since: datetime | None = None,
+        order_by: str = OLDEST_FIRST,
+        limit: int = PAGE_SIZE,
+        offset: int = 0,
+    ) -> tuple[Job, ...]:
+        """Read one page of the job list.
+
+        Rows that share a moment have no order among themselves: pages may repeat a row, and swap two.
+
+        :param connection_id: Only this connection's jobs; default: all that the credentials may see.
+        :param status: Only jobs in this status. Airbyte takes one.
+        :param updated_since: Only jobs whose status changed at this moment or later.
+        :param created_since: Only jobs created at this moment or later.
+        :param order_by: The order. With ``createdAt|ASC`` and only a lower bound on the change, rows can enter
+            the result but never leave it, so that walking the pages can repeat a row but not skip one.
+        :param limit: Rows a page, 100 at most.
+        :param offset: Rows to pass over.
+        """
+        params = {"limit": str(limit), "offset": str(offset), "orderBy": order_by}
+        if connection_id is not None:
+            params["connectionId"] = connection_id
+        if status is not None:
+            params["status"] = status
+        if updated_since is not None:
+            params["updatedAtStart"] = _moment(updated_since)
+        if created_since is not None:
+            params["createdAtStart"] = _moment(created_since)
+        answer = await self._call("GET", "jobs", params=params)
+        return _parse(JobPage, answer, "GET /jobs").data
+
+    async def get_connection(self, connection_id: str) -> Connection:
+        """Look an Airbyte connection up.
+
+        :param connection_id: The connection.
+        """
+        answer = await self._call("GET", f"connections/{connection_id}")
+        return _parse(Connection, answer, f"GET /connections/{connection_id}")
+
+    async def list_connections(
+        self, workspace_id: str | None = None, *, limit: int = PAGE_SIZE, offset: int = 0
+    ) -> tuple[Connection, ...]:
+        """Read one page of the connections.
+
+        :param workspace_id: Only this workspace's; default: all that the credentials may see.
+        :param limit: Rows a page, 100 at most.
+        :param offset: Rows to pass over.
+        """
+        params = {"limit": str(limit), "offset": str(offset)}
+        if workspace_id is not None:
+            params["workspaceIds"] = workspace_id
+        answer = await self._call("GET", "connections", params=params)
+        return _parse(ConnectionPage, answer, "GET /connections").data
+
+    async def health(self) -> None:
+        """Ask whether Airbyte is up. Needs no credentials, so it says nothing about them."""
+        call = "GET /health"
+        answer = await self._transport.send("GET", f"{self.settings.base_url}/health", call=call)
+        if answer.status >= 300:
+            raise refusal(call, answer)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json_body: Any = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """Send an authorized request, a second time with a new token if the first was refused with 401."""
+        call = f"{method} /{path}"
+        replayed = False
+        while True:
+            authorization = await self._auth.header()
+            answer = await self._transport.send(
+                method,
+                f"{self.settings.base_url}/{path}",
+                call=call,
+                params=params,
+                json_body=json_body,
+                headers={"Authorization": authorization} if authorization else None,
+                timeout=timeout,
+            )
+            if answer.status == 401 and not replayed and self._auth.renew(authorization):
+                replayed = True
+                continue
+            if answer.status >= 300:
+                raise refusal(call, answer)
+            return answer
+
+
+def _parse(model: type[_Model], answer: Answer, call: str) -> _Model:
+    try:
+        return model.model_validate(answer.json(call))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Unreachable(
+            call, f"The answer is not as expected: {where}: {first['msg']}.", answer.status
+        ) from None
+
+
+def _moment(moment: datetime) -> str:
+    """Format for Airbyte, which takes a ``Z`` but not a bare ``+`` in a query."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+__all__ = ["LAST_CHANGED_FIRST", "NEWEST_FIRST", "OLDEST_FIRST", "PAGE_SIZE", "AirbyteClient", "ApiError"]

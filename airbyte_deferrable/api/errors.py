@@ -1,0 +1,113 @@
+"""What can go wrong with one request to Airbyte, one class per cause.
+
+The classes say what the wire did. What that means for a task is decided by who asked: a waiting task goes on
+through an :class:`Unreachable` Airbyte, a submission looks for the job that it may have made.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+# Longer answers are proxies' HTML pages and stack traces; the beginning tells which.
+MAX_DETAIL = 300
+
+
+class ApiError(Exception):
+    """A request to Airbyte that did not give what was asked for.
+
+    :param call: What was asked, as method and path, for example ``GET /jobs/7``. Never a query, header or
+        body, so that no secret can be in it.
+    :param detail: What Airbyte or the network said, shortened.
+    :param status: The HTTP status of the answer; None if none came.
+    """
+
+    #: Whether the same request may well succeed a little later.
+    transient: ClassVar[bool] = False
+    #: What the reader can do about it.
+    advice: ClassVar[str] = ""
+
+    def __init__(self, call: str, detail: str = "", status: int | None = None) -> None:
+        self.call = call
+        self.detail = " ".join(detail.split())[:MAX_DETAIL]
+        self.status = status
+        super().__init__(call, self.detail, status)
+
+    def __str__(self) -> str:
+        said = f"HTTP {self.status}" if self.status is not None else "no answer"
+        return " ".join(part for part in (f"{self.call}: {said}. {self.detail}".strip(), self.advice) if part)
+
+
+class Unreachable(ApiError):
+    """Airbyte could not be asked now: the network, a timeout, 408, 425, 429, 5xx, or an answer that is none.
+
+    :param may_have_arrived: Whether Airbyte may have carried the request out although no answer came. False
+        only where it certainly has not, as when the connection was refused.
+    :param retry_after: Seconds that the server asked to wait (``Retry-After``); None if it did not. Airbyte's
+        own load shedding deliberately sends none.
+    """
+
+    transient = True
+    advice = (
+        "Check that Airbyte runs, that the connection's Host is right, and that the network lets it pass."
+    )
+
+    def __init__(
+        self,
+        call: str,
+        detail: str = "",
+        status: int | None = None,
+        *,
+        may_have_arrived: bool = True,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(call, detail, status)
+        self.may_have_arrived = may_have_arrived
+        self.retry_after = retry_after
+
+
+class BadCredentials(ApiError):
+    """The token endpoint, or Airbyte after a fresh token, refused the credentials."""
+
+    advice = (
+        "Check the Client ID and Client Secret (or token, or login and password) of the Airflow connection."
+    )
+
+
+class NoTokenEndpoint(ApiError):
+    """There is no token endpoint at the address: auth is switched off in that Airbyte, or the URL is wrong."""
+
+    advice = (
+        "If this Airbyte runs without authentication, leave Client ID and Client Secret empty; "
+        "otherwise check the connection's Token URL."
+    )
+
+
+class Forbidden(ApiError):
+    """Airbyte answered 403: no permission, or no such job or connection (it does not tell which)."""
+
+    advice = (
+        "Airbyte answers 403 both for what is missing and for what the credentials may not see: "
+        "check the id and the application's permissions on the workspace."
+    )
+
+
+class NotFound(ApiError):
+    """Airbyte answered 404: no such thing, or the address is not that of Airbyte's public API."""
+
+    advice = "Check the id, and that the connection's Host ends in /api/public/v1 (Cloud: /v1)."
+
+
+class Conflict(ApiError):
+    """Airbyte answered 409.
+
+    :param kind: Airbyte's own name for it: ``try-again-later`` when the connection is busy, ``state-conflict``
+        when it is inactive, when a job did not get an id in time, or for an unknown job; empty if unnamed.
+    """
+
+    def __init__(self, call: str, detail: str = "", status: int | None = None, *, kind: str = "") -> None:
+        super().__init__(call, detail, status)
+        self.kind = kind
+
+
+class Rejected(ApiError):
+    """Airbyte understood the request and refused it: 400, 422 and the other statuses under 500."""

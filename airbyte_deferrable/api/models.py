@@ -1,0 +1,172 @@
+"""What Airbyte's API says on the wire, as typed objects."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+_TIMESTAMP = TypeAdapter(datetime)
+_DURATION = TypeAdapter(timedelta)
+
+
+class JobType(str, Enum):
+    """The kinds of job that Airbyte's public API can be asked for.
+
+    ``clear`` is answered as ``reset``: Airbyte stores both as the same. ``refresh`` is refused by the public
+    API of today's Airbyte with 422.
+    """
+
+    SYNC = "sync"
+    RESET = "reset"
+    REFRESH = "refresh"
+    CLEAR = "clear"
+
+    __str__ = str.__str__
+
+
+class JobStatus(str, Enum):
+    """The statuses that are known. Airbyte may send others: they mean that the job is live.
+
+    ``incomplete`` is no end: a job passes through it between a failed attempt and the next one, and before it
+    becomes ``failed`` or ``cancelled``.
+    """
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    INCOMPLETE = "incomplete"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    __str__ = str.__str__
+
+
+#: A job in one of these has ended and never changes again.
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class _Wire(BaseModel):
+    """Camel case on the wire, snake case in Python; unknown fields are new Airbyte versions and no error."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class Job(_Wire):
+    """One job, as ``GET /jobs/{id}`` and ``GET /jobs`` tell it. Attributes are named as the SDK's.
+
+    :param job_id: Airbyte's id of the job.
+    :param status: Lower case; see :class:`JobStatus`, but a status not listed there is kept as it came.
+    :param job_type: What Airbyte made of the request, which may differ from what was asked (:class:`JobType`).
+    :param connection_id: The Airbyte connection, a UUID.
+    :param start_time: When the job was **created**, ISO 8601. Airbyte drops zero seconds
+        (``2023-06-22T16:15Z``).
+    :param last_updated_at: When it ended, ISO 8601; absent while it is live.
+    :param duration: From its creation to its last change of status, ISO 8601 (``PT1H2M3S``); absent while it
+        is pending.
+    :param bytes_synced: Bytes committed so far; absent in the answers to create and cancel.
+    :param rows_synced: Rows committed so far; absent in the answers to create and cancel.
+    """
+
+    job_id: int
+    status: str
+    job_type: str = "sync"
+    connection_id: str = ""
+    start_time: str | None = None
+    last_updated_at: str | None = None
+    duration: str | None = None
+    bytes_synced: int | None = None
+    rows_synced: int | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended; a status never heard of is live."""
+        return self.status in TERMINAL
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Seconds from creation to the last change of status; None if Airbyte did not say."""
+        if not self.duration:
+            return None
+        try:
+            return _DURATION.validate_python(self.duration).total_seconds()
+        except ValidationError:
+            return None
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the job was created, by Airbyte's clock; None if Airbyte did not say."""
+        return _timestamp(self.start_time)
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """When the status last changed, by Airbyte's clock, rounded down by less than two seconds.
+
+        The API only states it for ended jobs. For live ones it follows from the duration, which Airbyte
+        computes as updatedAt - createdAt (``JobResponseMapper`` in airbyte-platform).
+        """
+        if self.last_updated_at:
+            return _timestamp(self.last_updated_at)
+        created = self.created_at
+        return created + timedelta(seconds=self.duration_seconds or 0.0) if created else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as plain JSON data, keys as on the wire, without what Airbyte did not say."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+
+def _timestamp(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        moment = _TIMESTAMP.validate_python(text)
+    except ValidationError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+class JobPage(_Wire):
+    """One page of ``GET /jobs``.
+
+    ``next`` is not kept: it forgets the filters, and names ``localhost`` on Community installations.
+    """
+
+    data: tuple[Job, ...] = ()
+
+
+class Connection(_Wire):
+    """An Airbyte connection: what leads from one source to one destination."""
+
+    connection_id: str
+    name: str = ""
+    workspace_id: str = ""
+    source_id: str = ""
+    destination_id: str = ""
+    status: str = ""
+
+
+class ConnectionPage(_Wire):
+    """One page of ``GET /connections``."""
+
+    data: tuple[Connection, ...] = ()
+
+
+class Failure(_Wire):
+    """Why an attempt failed, as the config API tells it.
+
+    :param failure_origin: ``source``, ``destination``, ``replication``, ``airbyte_platform``, ...
+    :param failure_type: ``config_error`` (will fail again until somebody mends the settings),
+        ``system_error``, ``transient_error``, ``heartbeat_timeout``, ...
+    :param external_message: Written for users.
+    :param internal_message: Written for developers.
+    """
+
+    failure_origin: str | None = None
+    failure_type: str | None = None
+    external_message: str | None = None
+    internal_message: str | None = None
+    stacktrace: str | None = Field(default=None, repr=False)

@@ -1,0 +1,103 @@
+"""How to reach one Airbyte: the address, the credentials and the manners, as plain immutable data.
+
+Two settings are equal when they lead to the same Airbyte with the same credentials, which is how waiting tasks
+find the watcher that they can share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urljoin, urlsplit
+
+DEFAULT_TOKEN_URL = "v1/applications/token"
+#: Below Airbyte's five handler threads a server pod, so that a burst of ours never takes them all.
+DEFAULT_MAX_REQUESTS = 4
+DEFAULT_TIMEOUT = 30.0
+#: Airbyte may take 60 s to answer a create, releases up to 2.0 until the job runs, and its proxies' own limit
+#: is often higher still (130 s was seen in apache/airflow#71092).
+DEFAULT_CREATE_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True)
+class NoCredentials:
+    """An Airbyte that runs without authentication."""
+
+
+@dataclass(frozen=True)
+class ClientCredentials:
+    """An Airbyte application's id and secret, exchanged for short-lived tokens.
+
+    :param client_id: The application's Client ID.
+    :param client_secret: The application's Client Secret.
+    :param token_url: Where tokens are given out; relative to the base URL unless it has a host, as in the SDK.
+    """
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    token_url: str = DEFAULT_TOKEN_URL
+
+
+@dataclass(frozen=True)
+class BearerToken:
+    """A token that is used as it is, for gateways in front of Airbyte.
+
+    :param token: The token, without the word ``Bearer``.
+    """
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class BasicAuth:
+    """A login and password, as of a reverse proxy in front of Airbyte."""
+
+    login: str
+    password: str = field(repr=False)
+
+
+Credentials = NoCredentials | ClientCredentials | BearerToken | BasicAuth
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a client needs to talk to one Airbyte.
+
+    :param base_url: The public API's address, ``https://airbyte.example.com/api/public/v1``.
+    :param credentials: How requests are authorized.
+    :param config_url: The config API's address (``https://airbyte.example.com/api/v1``), which alone knows why
+        a job failed; None to do without.
+    :param web_url: The address of the web app, for links; None if there is none.
+    :param timeout: Seconds for one request, creating a job excepted.
+    :param create_timeout: Seconds for the request that creates a job, which Airbyte answers late.
+    :param max_requests: How many requests may be under way at once.
+    :param verify: Whether the server's certificate is checked.
+    :param ca_file: A file with the certificates to trust instead of the system's.
+    :param proxies: A proxy's URL for each scheme (``http``, ``https``).
+    :param headers: Headers that are added to every request.
+    """
+
+    base_url: str
+    credentials: Credentials = NoCredentials()
+    config_url: str | None = None
+    web_url: str | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    create_timeout: float = DEFAULT_CREATE_TIMEOUT
+    max_requests: int = DEFAULT_MAX_REQUESTS
+    verify: bool = True
+    ca_file: str | None = None
+    proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def token_url(self) -> str:
+        """The absolute address of the token endpoint, resolved as the official SDK does."""
+        relative = getattr(self.credentials, "token_url", DEFAULT_TOKEN_URL)
+        return urljoin(self.base_url, relative)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in the settings, for taking them out of what a server says."""
+        found = [getattr(self.credentials, name, "") for name in ("client_secret", "token", "password")]
+        found += [urlsplit(proxy).password or "" for _, proxy in self.proxies]
+        found += [value for _, value in self.headers]
+        return tuple(secret for secret in found if secret)

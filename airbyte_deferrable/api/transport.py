@@ -1,0 +1,236 @@
+"""One HTTP exchange: sent, answered, and if it was refused, said why in a word of :mod:`.errors`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+
+from airbyte_deferrable import __version__
+from airbyte_deferrable.api.errors import (
+    ApiError,
+    BadCredentials,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Rejected,
+    Unreachable,
+)
+from airbyte_deferrable.api.settings import Settings
+
+#: Statuses that say nothing about the request itself, only that now is a bad moment.
+TRANSIENT_STATUSES = frozenset({408, 425, 429})
+#: Taking out shorter secrets would garble ordinary words.
+SHORTEST_REDACTED_SECRET = 6
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the status, the headers and the text, secrets taken out."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    def json(self, call: str) -> Any:
+        """Return the body as JSON.
+
+        :param call: What was asked, for the error.
+        :raises Unreachable: If it is none: a proxy's page, or an answer cut short.
+        """
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            # Only a page is quoted: an answer cut short may be one that was to bring a token.
+            page = f", it begins with {self.text[:80]!r}" if self.text.lstrip().startswith("<") else ""
+            raise Unreachable(call, f"The answer is not JSON{page}.", self.status) from None
+
+
+class Transport:
+    """The connections to one Airbyte.
+
+    Opened by the first request, to be closed with :meth:`close`. Bound to the event loop that uses it.
+
+    :param settings: The address, the TLS and proxy settings, the limits.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
+        self._in_flight = asyncio.Semaphore(settings.max_requests)
+        self._proxies = dict(settings.proxies)
+        self._secrets: dict[str, set[str]] = {}
+        for secret in settings.secrets:
+            self.keep_secret(secret)
+        self.requests = 0
+
+    def keep_secret(self, secret: str, replaces: str = "") -> None:
+        """Take this text, and its JSON and URL forms, out of every later answer.
+
+        :param secret: The secret.
+        :param replaces: An older secret that need not be looked for any more.
+        """
+        self._secrets.pop(replaces, None)
+        if len(secret) >= SHORTEST_REDACTED_SECRET:
+            self._secrets[secret] = {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        call: str,
+        json_body: Any = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        secret_answer: bool = False,
+    ) -> Answer:
+        """Send one request and return the answer, whatever its status.
+
+        :param method: The HTTP method.
+        :param url: The absolute address.
+        :param call: The request in words that are fit for a log.
+        :param json_body: What to send as JSON.
+        :param form: What to send as a form.
+        :param params: The query.
+        :param headers: Headers beside the configured ones.
+        :param timeout: Seconds for this exchange; default: the settings' ``timeout``. The time spent waiting
+            for others' requests to finish does not count.
+        :param secret_answer: Leave a good answer as it is, for the one that brings a token.
+        :raises Unreachable: If no answer came.
+        """
+        async with self._in_flight:
+            session = await self._open()
+            self.requests += 1
+            try:
+                async with session.request(
+                    method,
+                    url,
+                    json=json_body,
+                    data=form,
+                    params=params,
+                    headers=headers,
+                    proxy=self._proxies.get(urlsplit(url).scheme),
+                    timeout=_timeout(timeout or self._settings.timeout),
+                ) as response:
+                    body = await response.read()
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                raise Unreachable(call, _cause(error), may_have_arrived=False) from None
+            except aiohttp.InvalidURL:
+                raise Unreachable(call, "The address is not a URL.", may_have_arrived=False) from None
+            except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+                raise Unreachable(call, _cause(error)) from None
+        text = body.decode("utf-8", errors="replace")
+        wanted = secret_answer and response.status < 300
+        return Answer(response.status, response.headers, text if wanted else self._redact(text))
+
+    async def close(self) -> None:
+        """Close the connections. The transport opens new ones if it is used again."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _open(self) -> aiohttp.ClientSession:
+        async with self._opening:
+            if self._session is None:
+                connector = aiohttp.TCPConnector(
+                    ssl=await self._tls(), limit=self._settings.max_requests, keepalive_timeout=60
+                )
+                self._session = aiohttp.ClientSession(
+                    connector=connector,
+                    headers={
+                        "User-Agent": f"airbyte-deferrable/{__version__}",
+                        **dict(self._settings.headers),
+                    },
+                    # Cookies of a load balancer would tie a thousand waiters to one server pod.
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                )
+            return self._session
+
+    async def _tls(self) -> ssl.SSLContext | bool:
+        if not self._settings.verify:
+            return False
+        if self._settings.ca_file is None:
+            return True
+        # Reads a file, which must not happen in the event loop.
+        return await asyncio.to_thread(ssl.create_default_context, cafile=self._settings.ca_file)
+
+    def _redact(self, text: str) -> str:
+        for forms in self._secrets.values():
+            for form in forms:
+                if form in text:
+                    text = text.replace(form, "***")
+        return text
+
+
+def refusal(call: str, answer: Answer) -> ApiError:
+    """Name the cause of an answer that is not 2xx.
+
+    :param call: What was asked, for the message.
+    :param answer: The answer.
+    """
+    status = answer.status
+    kind, detail = problem(answer.text)
+    if status >= 500 or status in TRANSIENT_STATUSES:
+        return Unreachable(call, detail, status, retry_after=_retry_after(answer.headers))
+    if status == 401:
+        return BadCredentials(call, detail, status)
+    if status == 403:
+        return Forbidden(call, detail, status)
+    if status == 404:
+        return NotFound(call, detail, status)
+    if status == 409:
+        return Conflict(call, detail, status, kind=kind)
+    return Rejected(call, detail, status)
+
+
+def problem(text: str) -> tuple[str, str]:
+    """Read a refusal's body.
+
+    :param text: The body: a problem as in RFC 9457, or whatever a proxy says instead.
+    :return: Airbyte's name for the problem, empty if it has none, and the most telling text.
+    """
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return "", text
+    if not isinstance(body, dict):
+        return "", text
+    data = body.get("data")
+    message = data.get("message") if isinstance(data, dict) else None
+    detail = message or body.get("detail") or body.get("message") or text
+    return str(body.get("title") or ""), str(detail)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+        asked = parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError):
+        return None
+    return max(0.0, (until - asked).total_seconds())
+
+
+def _timeout(total: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total, sock_connect=min(total, 15.0))
+
+
+def _cause(error: BaseException) -> str:
+    """Describe a network error without its own message, which may hold a proxy's URL and password."""
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"{type(error).__name__}: {reason}." if reason else f"{type(error).__name__}."
