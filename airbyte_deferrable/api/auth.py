@@ -114,9 +114,7 @@ class TokenAuth:
             "client_secret": self._credentials.client_secret,
         }
         body = {**fields, "grant_type": "client_credentials", "grant-type": "client_credentials"}
-        answer = await self._transport.send(
-            "POST", self._token_url, call=call, json_body=body, secret_answer=True
-        )
+        answer = await self._transport.send("POST", self._token_url, call=call, json_body=body, secret_answer=True)
         if answer.status not in _WANTS_ANOTHER_BODY:
             return answer
         form = {**fields, "grant_type": "client_credentials"}

@@ -192,9 +192,7 @@ def _parse(model: type[_Model], answer: Answer, call: str) -> _Model:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Unreachable(
-            call, f"The answer is not as expected: {where}: {first['msg']}.", answer.status
-        ) from None
+        raise Unreachable(call, f"The answer is not as expected: {where}: {first['msg']}.", answer.status) from None
 
 
 def _moment(moment: datetime) -> str:

@@ -47,9 +47,7 @@ class Unreachable(ApiError):
     """
 
     transient = True
-    advice = (
-        "Check that Airbyte runs, that the connection's Host is right, and that the network lets it pass."
-    )
+    advice = "Check that Airbyte runs, that the connection's Host is right, and that the network lets it pass."
 
     def __init__(
         self,
@@ -68,9 +66,7 @@ class Unreachable(ApiError):
 class BadCredentials(ApiError):
     """The token endpoint, or Airbyte after a fresh token, refused the credentials."""
 
-    advice = (
-        "Check the Client ID and Client Secret (or token, or login and password) of the Airflow connection."
-    )
+    advice = "Check the Client ID and Client Secret (or token, or login and password) of the Airflow connection."
 
 
 class NoTokenEndpoint(ApiError):

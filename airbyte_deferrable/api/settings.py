@@ -91,8 +91,8 @@ class Settings:
     @property
     def token_url(self) -> str:
         """The absolute address of the token endpoint, resolved as the official SDK does."""
-        relative = getattr(self.credentials, "token_url", DEFAULT_TOKEN_URL)
-        return urljoin(self.base_url, relative)
+        named = isinstance(self.credentials, ClientCredentials)
+        return urljoin(self.base_url, self.credentials.token_url if named else DEFAULT_TOKEN_URL)
 
     @property
     def secrets(self) -> tuple[str, ...]:
