@@ -1,0 +1,212 @@
+"""What the demo and the tests ask Airflow's own REST API: version 2 of Airflow 3, version 1 of Airflow 2."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+FINISHED_RUN = frozenset({"success", "failed"})
+PAGE = 100  # the most that Airflow gives at once: [api] maximum_page_limit
+
+
+class AirflowApi:
+    """A running Airflow, seen from outside.
+
+    :param url: Address of the API server (Airflow 2: of the webserver).
+    :param major: Airflow's major version, 2 or 3.
+    """
+
+    def __init__(self, url: str, major: int) -> None:
+        self.url = url
+        self.major = major
+        # A proxy from the environment must not swallow calls to this machine.
+        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def api(
+        self, method: str, path: str, json: Any = None, params: Mapping[str, Any] | None = None, **headers: str
+    ) -> Any:
+        """Make one call.
+
+        :param method: HTTP method.
+        :param path: Path below ``/api/v2`` (Airflow 2: ``/api/v1``), for example ``/dags``.
+        :param json: The request's body.
+        :param params: The request's query.
+        :param headers: More request headers.
+        :return: The decoded JSON, the text of an answer that is not JSON, or None for an empty one.
+        :raises httpx.HTTPStatusError: Airflow refused; its explanation is part of the message.
+        :raises httpx.TransportError: Airflow could not be reached.
+        """
+        root = "/api/v2" if self.major >= 3 else "/api/v1"
+        response = self._http.request(method, root + path, json=json, params=params, headers=headers)
+        if response.status_code == 401 and self.major >= 3:
+            self._log_in()
+            response = self._http.request(method, root + path, json=json, params=params, headers=headers)
+        if response.is_error:
+            message = f"{method} {path}: {response.status_code} {response.text[:500]}"
+            raise httpx.HTTPStatusError(message, request=response.request, response=response)
+        if not response.content:
+            return None
+        is_json = "json" in response.headers.get("content-type", "")
+        return response.json() if is_json else response.text
+
+    def _log_in(self) -> None:
+        """Get a token from the simple auth manager, which here makes everybody an administrator."""
+        token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def health(self) -> dict[str, str | None]:
+        """The state of each component as Airflow reports it: ``healthy``, ``unhealthy`` or None (not in use)."""
+        answer = self.api("GET", "/monitor/health" if self.major >= 3 else "/health")
+        return {component: report["status"] for component, report in answer.items() if report}
+
+    def trigger(self, dag_id: str, run_id: str | None = None, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a run of a DAG.
+
+        :param dag_id: The DAG.
+        :param run_id: What to call the run; a new name by default.
+        :param conf: The run's configuration.
+        :return: The run's id.
+        """
+        body: dict[str, Any] = {"dag_run_id": run_id or f"run-{uuid.uuid4().hex[:8]}", "conf": dict(conf or {})}
+        if self.major >= 3:
+            body["logical_date"] = None
+        return str(self.api("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """The state of a DAG run: ``queued``, ``running``, ``success`` or ``failed``."""
+        return str(self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def wait(self, dag_id: str, run_id: str, timeout: float = 120.0) -> str:
+        """Wait for the end of a run.
+
+        :param timeout: Seconds.
+        :return: ``success`` or ``failed``.
+        :raises TimeoutError: it has not ended in time; the message has the state of its tasks.
+        """
+        deadline = time.monotonic() + timeout
+        while (state := self.run_state(dag_id, run_id)) not in FINISHED_RUN:
+            if time.monotonic() > deadline:
+                tasks = {f"{t['task_id']}[{t['map_index']}]": t["state"] for t in self.task_instances(dag_id, run_id)}
+                raise TimeoutError(f"{dag_id} {run_id} is still {state} after {timeout:g} s: {tasks}")
+            time.sleep(0.25)
+        return state
+
+    def task_instances(self, dag_id: str = "~", run_id: str = "~", **filters: Any) -> list[dict[str, Any]]:
+        """The task instances of a run, as the API shows them, sorted by task and map index.
+
+        :param dag_id: The DAG; ``~`` for all.
+        :param run_id: The run; ``~`` for all.
+        :param filters: Query parameters of the API, for example ``state="running"``.
+        """
+        found: list[dict[str, Any]] = []
+        while True:
+            # Without an order the pages of a changing table overlap.
+            page = self.api(
+                "GET",
+                f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances",
+                params={"limit": PAGE, "offset": len(found), "order_by": "map_index", **filters},
+            )
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"] or not page["task_instances"]:
+                return sorted(found, key=lambda ti: (ti["dag_id"], ti["dag_run_id"], ti["task_id"], ti["map_index"]))
+
+    def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
+        """One task instance as the API shows it."""
+        answer: dict[str, Any] = self.api("GET", self._task_path(dag_id, run_id, task_id, map_index))
+        return answer
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        """The value that a task left behind; None when it left none.
+
+        :param key: The XCom's name.
+        """
+        params: dict[str, Any] = {"map_index": map_index, "stringify": False}
+        try:
+            answer = self.api(
+                "GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}", params=params
+            )
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == 404:
+                return None
+            raise
+        return answer["value"]
+
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
+        """What a task wrote to its log, on the worker and in the triggerer, one message a line.
+
+        :param try_number: Airflow's try, from 1.
+        """
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        params = {"map_index": map_index, "full_content": True}
+        if self.major < 3:
+            return str(self.api("GET", path, params=params, Accept="text/plain"))
+        answer = self.api("GET", path, params=params, Accept="application/json")
+        return "\n".join(_log_line(message) for message in answer["content"])
+
+    def clear(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str | None = None,
+        map_index: int = -1,
+        *,
+        include_downstream: bool = False,
+    ) -> None:
+        """Clear tasks of a run, as the button does: they run again.
+
+        :param task_id: The task; all of the run by default.
+        :param map_index: One instance of a mapped task (Airflow 3 only); all of its instances by default.
+        :param include_downstream: What follows the task, too.
+        """
+        body: dict[str, Any] = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "only_failed": False,
+            "reset_dag_runs": True,
+            "include_downstream": include_downstream,
+        }
+        if task_id:
+            body["task_ids"] = [[task_id, map_index]] if map_index >= 0 else [task_id]
+        self.api("POST", f"/dags/{dag_id}/clearTaskInstances", body)
+
+    def set_state(self, dag_id: str, run_id: str, state: str, task_id: str | None = None, map_index: int = -1) -> None:
+        """Mark a task, or a whole run, as ``success`` or ``failed``, as a user does in the UI.
+
+        :param state: The new state.
+        :param task_id: The task; the run by default.
+        """
+        if task_id is None:
+            self.api("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", {"state": state})
+            return
+        body: dict[str, Any] = {"new_state": state}
+        if self.major < 3:
+            body["dry_run"] = False
+        self.api("PATCH", self._task_path(dag_id, run_id, task_id, map_index), body)
+
+    def slots_used(self) -> int:
+        """How many task instances are running on workers at this moment, of all DAGs in the default pool.
+
+        Deferred tasks are not among them, as ``include_deferred`` of the default pool is off.
+        """
+        return int(self.api("GET", "/pools/default_pool")["running_slots"])
+
+    @staticmethod
+    def _task_path(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        return f"{path}/{map_index}" if map_index >= 0 else path
+
+
+def _log_line(message: str | Mapping[str, Any]) -> str:
+    """One structured log message as text, a traceback included."""
+    if isinstance(message, str):
+        return message
+    lines = [str(message.get("event", ""))]
+    for error in message.get("error_detail") or ():
+        for frame in error.get("frames") or ():
+            lines.append(f'  File "{frame.get("filename")}", line {frame.get("lineno")}, in {frame.get("name")}')
+        lines.append(f"{error.get('exc_type')}: {error.get('exc_value')}")
+    return "\n".join(lines)
