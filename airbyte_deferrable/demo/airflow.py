@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 
 from airbyte_deferrable.demo.processes import Service, exit_on_termination, signals_held, stop_all
-from airbyte_deferrable.demo.rest import AirflowApi
+from airbyte_deferrable.demo.rest import PAGE, AirflowApi
 
 LOOPBACK = "127.0.0.1"
 VERSION_PROBE = """
@@ -166,6 +166,7 @@ class LocalAirflow(AirflowApi):
         config: Mapping[str, str],
     ) -> dict[str, str]:
         settings = {
+            "API__MAXIMUM_PAGE_LIMIT": str(PAGE),
             "CORE__DAGS_FOLDER": str(self.dags),
             "CORE__EXECUTOR": executor,
             "CORE__PARALLELISM": str(parallelism),
@@ -273,7 +274,7 @@ class LocalAirflow(AirflowApi):
         if errors:
             details = "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors)
             raise RuntimeError(f"Airflow can't import these DAG files:\n{details}")
-        parsed = {Path(dag["fileloc"]) for dag in self.api("GET", "/dags", params={"limit": 100})["dags"]}
+        parsed = {Path(dag["fileloc"]) for dag in self.api("GET", "/dags", params={"limit": PAGE})["dags"]}
         return self._dag_files() <= parsed
 
     def _dag_files(self) -> set[Path]:
