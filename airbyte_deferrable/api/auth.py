@@ -6,6 +6,7 @@ import asyncio
 import base64
 import time
 from typing import Protocol
+from urllib.parse import urljoin
 
 from airbyte_deferrable.api.errors import BadCredentials, NoTokenEndpoint, Unreachable
 from airbyte_deferrable.api.settings import (
@@ -130,7 +131,7 @@ def auth_for(settings: Settings, transport: Transport) -> Auth:
     """
     credentials = settings.credentials
     if isinstance(credentials, ClientCredentials):
-        return TokenAuth(transport, settings.token_url, credentials)
+        return TokenAuth(transport, urljoin(settings.base_url, credentials.token_url), credentials)
     if isinstance(credentials, BearerToken):
         return FixedAuth(f"Bearer {credentials.token}")
     if isinstance(credentials, BasicAuth):

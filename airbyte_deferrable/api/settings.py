@@ -7,7 +7,7 @@ find the watcher that they can share.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 DEFAULT_TOKEN_URL = "v1/applications/token"
 #: Below Airbyte's five handler threads a server pod, so that a burst of ours never takes them all.
@@ -87,12 +87,6 @@ class Settings:
     ca_file: str | None = None
     proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-
-    @property
-    def token_url(self) -> str:
-        """The absolute address of the token endpoint, resolved as the official SDK does."""
-        named = isinstance(self.credentials, ClientCredentials)
-        return urljoin(self.base_url, self.credentials.token_url if named else DEFAULT_TOKEN_URL)
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -1,0 +1,270 @@
+"""An Airflow connection of type ``airbyte``, read into the settings of a client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from asgiref.sync import sync_to_async
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from airbyte_deferrable._compat import BaseHook
+from airbyte_deferrable.api.settings import (
+    DEFAULT_CREATE_TIMEOUT,
+    DEFAULT_MAX_REQUESTS,
+    DEFAULT_TIMEOUT,
+    DEFAULT_TOKEN_URL,
+    BasicAuth,
+    BearerToken,
+    ClientCredentials,
+    Credentials,
+    NoCredentials,
+    Settings,
+)
+from airbyte_deferrable.exceptions import AirbyteSettingsError
+
+CLOUD_API_HOST = "api.airbyte.com"
+CLOUD_WEB_URL = "https://cloud.airbyte.com"
+
+T = TypeVar("T")
+
+
+class Extra(BaseModel):
+    """What the connection's Extra field may hold. Unknown keys are left alone.
+
+    :param proxies: One proxy URL for all, or one for each scheme: ``{"https": "http://proxy:3128"}``.
+    :param timeout: Seconds for one request. Default: 30.
+    :param create_timeout: Seconds for the request that creates a job. Default: 300.
+    :param max_requests: How many requests to this Airbyte may be under way at once in one process. Default: 4.
+    :param auth: ``client_credentials``, ``bearer`` (the token is the Password), ``basic`` or ``none``.
+        Default: client credentials if Login and Password are filled in, none otherwise.
+    :param verify: Whether the server's certificate is checked. Default: yes.
+    :param ca_file: A file with the certificates to trust instead of the system's.
+    :param headers: Headers that are added to every request.
+    :param config_url: The config API's address; ``false`` to do without. Default: derived from the Host.
+    :param web_url: The web app's address, for links. Default: derived from the Host.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    proxies: str | dict[str, str] | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    create_timeout: float = Field(default=DEFAULT_CREATE_TIMEOUT, gt=0)
+    max_requests: int = Field(default=DEFAULT_MAX_REQUESTS, ge=1)
+    auth: Literal["client_credentials", "bearer", "basic", "none"] | None = None
+    verify: bool = True
+    ca_file: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    config_url: str | Literal[False] | None = None
+    web_url: str | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _form_fields(cls, value: Any) -> Any:
+        """Take what the connection form stores: empty text for nothing, JSON as text."""
+        if not isinstance(value, str):
+            return value
+        text = value.strip()
+        if text.startswith("{"):
+            return json.loads(text)
+        return text or None
+
+    @field_validator("create_timeout", "max_requests", "verify", "headers", mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any, info: Any) -> Any:
+        return cls.model_fields[info.field_name].get_default(call_default_factory=True) if value is None else value
+
+
+def load_settings(conn_id: str, *, api_version: str = "v1", timeout: float | None = None) -> Settings:
+    """Look an Airflow connection up and read it. Blocks: for workers, not for the triggerer's event loop.
+
+    :param conn_id: The Airflow connection.
+    :param api_version: The version in the public API's path, where the Host names no path of its own.
+    :param timeout: Seconds for one request; overrides the connection's extra.
+    :raises AirbyteSettingsError: If the connection is not fit for use.
+    :raises airflow.exceptions.AirflowNotFoundException: If there is no such connection.
+    """
+    connection = BaseHook.get_connection(conn_id)
+    return read_connection(connection, conn_id, api_version=api_version, timeout=timeout)
+
+
+async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run blocking Airflow code beside the event loop, safely for triggers.
+
+    The shield is what keeps Airflow alive: on 3.0 and 3.1, cancelling a trigger while it awaits a call to its
+    supervisor kills the whole triggerer ("Response read out of order"), and on 3.3 it makes Airflow forget
+    ``on_kill`` (asgiref drops the message of the cancellation).
+
+    :param function: What to run.
+    :param args: Its arguments.
+    :param kwargs: Its keyword arguments.
+    """
+    call = asyncio.ensure_future(sync_to_async(function)(*args, **kwargs))
+    # Nobody may be left to take the result of a call whose trigger was cancelled.
+    call.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+    return await asyncio.shield(call)
+
+
+def read_connection(
+    connection: Any, conn_id: str, *, api_version: str = "v1", timeout: float | None = None
+) -> Settings:
+    """Read the fields of an Airflow connection.
+
+    ``host`` is the public API's address, as the official provider has it. Where it names no path, the API's
+    own is added. Connections of provider versions before 4.0 (host, port, ``schema`` of ``http`` or ``https``)
+    work too.
+
+    :param connection: The Airflow connection.
+    :param conn_id: Its name, for messages.
+    :param api_version: The version in the public API's path, where the host names no path of its own.
+    :param timeout: Seconds for one request; overrides the connection's extra.
+    :raises AirbyteSettingsError: If a field is missing or unreadable.
+    """
+    extra = _extra(connection.extra, conn_id)
+    base_url, old_style = _base_url(connection, conn_id, api_version)
+    if timeout is not None and not timeout > 0:
+        raise AirbyteSettingsError(f"The request timeout must be positive, not {timeout!r}.", conn_id=conn_id)
+    return Settings(
+        base_url=base_url,
+        credentials=_credentials(connection, extra, conn_id, old_style),
+        config_url=_config_url(base_url, extra),
+        web_url=extra.web_url.rstrip("/") if extra.web_url else _web_url(base_url),
+        timeout=timeout or extra.timeout or DEFAULT_TIMEOUT,
+        create_timeout=max(extra.create_timeout, timeout or 0.0),
+        max_requests=extra.max_requests,
+        verify=extra.verify,
+        ca_file=_ca_file(extra, conn_id),
+        proxies=_proxies(extra, base_url),
+        headers=tuple(sorted(extra.headers.items())),
+    )
+
+
+def _extra(text: str | None, conn_id: str) -> Extra:
+    """Read the extra; messages name the field and the fault, never the value, which may be a secret."""
+    if not text or not text.strip():
+        return Extra()
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        where = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise AirbyteSettingsError(
+            f"The Extra of Airflow connection {conn_id!r} is not JSON ({where}).", conn_id=conn_id
+        ) from None
+    if not isinstance(fields, dict):
+        raise AirbyteSettingsError(
+            f"The Extra of Airflow connection {conn_id!r} must be a JSON object.", conn_id=conn_id
+        )
+    try:
+        return Extra.model_validate(fields)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_context=False, include_url=False)
+        )
+        raise AirbyteSettingsError(
+            f"The Extra of Airflow connection {conn_id!r} is not usable: {faults}.", conn_id=conn_id
+        ) from None
+
+
+def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, bool]:
+    """Return the public API's address and whether the connection is of the old HTTP style."""
+    host = (connection.host or "").strip()
+    if not host:
+        raise AirbyteSettingsError(
+            f"Airflow connection {conn_id!r} has no Host. Fill in the address of Airbyte's public API, "
+            "for example http://localhost:8000/api/public/v1 or https://api.airbyte.com/v1.",
+            conn_id=conn_id,
+        )
+    scheme = (connection.schema or "").strip().lower()
+    old_style = scheme in ("http", "https")
+    if "://" not in host:
+        if not old_style and connection.port is None:
+            raise AirbyteSettingsError(
+                f"The Host of Airflow connection {conn_id!r} must be a URL that begins with http:// or https://.",
+                conn_id=conn_id,
+            )
+        host = f"{scheme if old_style else 'http'}://{host}"
+    try:
+        parts = urlsplit(host)
+        has_port = parts.port is not None
+    except ValueError:
+        parts, has_port = urlsplit(""), False
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise AirbyteSettingsError(
+            f"The Host of Airflow connection {conn_id!r} is not an http or https URL.", conn_id=conn_id
+        )
+    if parts.username or parts.password:
+        raise AirbyteSettingsError(
+            f"The Host of Airflow connection {conn_id!r} holds a login: put it in Login and Password, "
+            "and choose basic authentication in the Extra.",
+            conn_id=conn_id,
+        )
+    address = parts.netloc if has_port or connection.port is None else f"{parts.netloc}:{connection.port}"
+    path = parts.path.rstrip("/")
+    if not path:
+        path = f"/{api_version}" if parts.hostname == CLOUD_API_HOST else f"/api/public/{api_version}"
+    return f"{parts.scheme}://{address}{path}", old_style
+
+
+def _credentials(connection: Any, extra: Extra, conn_id: str, old_style: bool) -> Credentials:
+    login, password = connection.login or "", connection.password or ""
+    auth = extra.auth
+    if auth is None:
+        both = bool(login and password)
+        auth = ("basic" if old_style else "client_credentials") if both else "none"
+    if auth == "none":
+        return NoCredentials()
+    if not password or (auth != "bearer" and not login):
+        wanted = "Password (the token)" if auth == "bearer" else "Login and Password"
+        raise AirbyteSettingsError(
+            f"Airflow connection {conn_id!r} asks for {auth} authentication but {wanted} is missing.", conn_id=conn_id
+        )
+    if auth == "bearer":
+        return BearerToken(password)
+    if auth == "basic":
+        return BasicAuth(login, password)
+    token_url = DEFAULT_TOKEN_URL if old_style else (connection.schema or DEFAULT_TOKEN_URL)
+    return ClientCredentials(login, password, token_url)
+
+
+def _config_url(base_url: str, extra: Extra) -> str | None:
+    if extra.config_url is False or str(extra.config_url).lower() == "false":
+        return None
+    if extra.config_url:
+        return extra.config_url.rstrip("/")
+    if urlsplit(base_url).hostname == CLOUD_API_HOST:
+        return f"{CLOUD_WEB_URL}/api/v1"
+    root, found, _ = base_url.rpartition("/api/public/")
+    return f"{root}/api/v1" if found else None
+
+
+def _web_url(base_url: str) -> str | None:
+    if urlsplit(base_url).hostname == CLOUD_API_HOST:
+        return CLOUD_WEB_URL
+    root, found, _ = base_url.rpartition("/api/public/")
+    return root if found else None
+
+
+def _ca_file(extra: Extra, conn_id: str) -> str | None:
+    if extra.ca_file is not None and not os.path.isfile(extra.ca_file):
+        raise AirbyteSettingsError(
+            f"The ca_file of Airflow connection {conn_id!r} is not a file on this machine.", conn_id=conn_id
+        )
+    return extra.ca_file
+
+
+def _proxies(extra: Extra, base_url: str) -> tuple[tuple[str, str], ...]:
+    """Return the proxy for each scheme: the connection's, else the environment's as HTTP clients use it."""
+    if isinstance(extra.proxies, str):
+        return (("http", extra.proxies), ("https", extra.proxies))
+    if extra.proxies:
+        return tuple(sorted((scheme.removesuffix("://"), url) for scheme, url in extra.proxies.items()))
+    found = getproxies()
+    if not found or proxy_bypass(urlsplit(base_url).netloc):
+        return ()
+    return tuple((scheme, found[scheme]) for scheme in ("http", "https") if scheme in found)

@@ -1,0 +1,64 @@
+"""Waiting for coroutines from blocking code, on a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Portal:
+    """An event loop in a thread of its own, started by the first call.
+
+    ``asgiref.async_to_sync`` would make a new loop for every call, and with it a new session and a new token;
+    and when Airflow interrupts the main thread (``execution_timeout``, a kill), the coroutine it waits for
+    would go on. Here the loop outlives the call, an interrupted call is cancelled, and ``on_kill``, which
+    Airflow runs in a signal handler in the middle of another call, can make calls of its own.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end and return its result.
+
+        :param coroutine: What to run; cancelled if the calling thread is interrupted by an exception.
+        """
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Stop the loop and its thread. A later call starts a new one."""
+        with self._starting:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                # A daemon: a task that Airflow kills must not hang on a thread that still waits for Airbyte.
+                threading.Thread(target=_serve, args=(self._loop,), name="airbyte", daemon=True).start()
+            return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
