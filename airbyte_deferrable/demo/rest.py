@@ -104,12 +104,22 @@ class AirflowApi:
         """
         order = {"order_by": "id"} if self.major >= 3 else {}  # pages without an order can overlap
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        found = self.collect(path, "task_instances", {**order, **filters})
+        return sorted(found, key=lambda ti: (ti["dag_id"], ti["dag_run_id"], ti["task_id"], ti["map_index"]))
+
+    def collect(self, path: str, key: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """All pages of a list.
+
+        :param path: As in :meth:`api`.
+        :param key: The name under which the answer has the list.
+        :param params: The query.
+        """
         found: list[dict[str, Any]] = []
         while True:
-            page = self.api("GET", path, params={"limit": PAGE, "offset": len(found), **order, **filters})
-            found += page["task_instances"]
-            if len(found) >= page["total_entries"] or not page["task_instances"]:
-                return sorted(found, key=lambda ti: (ti["dag_id"], ti["dag_run_id"], ti["task_id"], ti["map_index"]))
+            page = self.api("GET", path, params={"limit": PAGE, "offset": len(found), **params})
+            found += page[key]
+            if len(found) >= page["total_entries"] or not page[key]:
+                return found
 
     def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
         """One task instance as the API shows it."""

@@ -1,0 +1,163 @@
+"""The command ``python -m airbyte_deferrable.demo``, which ``make demo`` runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from airbyte_deferrable.demo import page, picture
+from airbyte_deferrable.demo.airflow import LOOPBACK, LocalAirflow, free_port
+from airbyte_deferrable.demo.processes import Service, exit_on_termination, stop_all
+from airbyte_deferrable.demo.progress import Progress
+from airbyte_deferrable.demo.report import Report
+from airbyte_deferrable.demo.timeline import Recorder, Timeline
+from airbyte_deferrable.simulator import RemoteSimulator, Script
+
+EXAMPLE = Path(__file__).parents[2] / "example_dags" / "example_mapped.py"
+SYNCHRONOUS = Path(__file__).parent / "dags" / "demo_synchronous.py"
+OVERHEAD = 120.0  # seconds that a run may take beyond what its syncs need
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo.
+
+    :param arguments: The command line's arguments; those of this process by default.
+    :return: The exit status: 0 when every sync succeeded, 1 when not, 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        with exit_on_termination(), TemporaryDirectory(prefix="airbyte-deferrable-demo-") as scratch:
+            return _run(options, Path(scratch))
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything is stopped.", flush=True)
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m airbyte_deferrable.demo",
+        description="Run many Airbyte syncs over few worker slots, in a real Airflow, against a simulated Airbyte.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--syncs", type=_number(int, 1), default=24, help="how many syncs")
+    parser.add_argument("--seconds", type=_number(float, 0), default=20, help="how long Airbyte works on each")
+    parser.add_argument("--slots", type=_number(int, 1), default=2, help="how many worker slots Airflow has")
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="where to write the timeline")
+    parser.add_argument("--compare", action="store_true", help="also run the synchronous operator, which takes longer")
+    parser.add_argument("--keep", action="store_true", help="leave Airflow running until Ctrl-C")
+    return parser
+
+
+def _number(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        value = kind(text)
+        if not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return value
+
+    return convert
+
+
+def _run(options: argparse.Namespace, scratch: Path) -> int:
+    dags = scratch / "dags"
+    dags.mkdir()
+    for source in [EXAMPLE, SYNCHRONOUS] if options.compare else [EXAMPLE]:
+        shutil.copy(source, dags)
+    print("Starting a simulated Airbyte and a real Airflow; this takes about half a minute.", flush=True)
+    with _airbyte(scratch) as (simulator, connection):
+        airbyte_connections = [
+            simulator.add_connection(name=f"Demo {number}", script=Script(duration=options.seconds))
+            for number in range(1, options.syncs + 1)
+        ]
+        config = {"AIRBYTE_DEMO_CONNECTIONS": json.dumps(airbyte_connections)}
+        with LocalAirflow(
+            scratch / "airflow",
+            dags=dags,
+            parallelism=options.slots,
+            connections={"airbyte_default": connection},
+            config=config,
+        ) as airflow:
+            print(f"Airflow {airflow.version} is ready: {airflow.url} (until the demo ends; --keep leaves it open)\n")
+            report = _measure(options, airflow)
+            _publish(report, options.output)
+            if options.keep:
+                print(f"\nAirflow stays at {airflow.url} until you press Ctrl-C.", flush=True)
+                while True:
+                    time.sleep(3600)
+    print("\nEverything that was started is stopped.")
+    return 1 if any(timeline.failures for timeline in report.timelines) else 0
+
+
+@contextmanager
+def _airbyte(scratch: Path) -> Iterator[tuple[RemoteSimulator, dict[str, str]]]:
+    """Start the simulator; gives the way to direct it, and the Airflow connection to it."""
+    port, client_id, client_secret = free_port(), str(uuid.uuid4()), secrets.token_hex(16)
+    command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--host", LOOPBACK, "--port", str(port)]
+    credentials = ["--client-id", client_id, "--client-secret", client_secret]
+    service = Service("simulator", [*command, *credentials], env=os.environ, log=scratch / "simulator.log")
+    try:
+        service.start()
+        simulator = RemoteSimulator(f"http://{LOOPBACK}:{port}")
+        _await_simulator(simulator, service)
+        yield (
+            simulator,
+            {"conn_type": "airbyte", "host": simulator.url, "login": client_id, "password": client_secret},
+        )
+    finally:
+        stop_all([service])
+
+
+def _await_simulator(simulator: RemoteSimulator, service: Service, timeout: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            simulator.jobs()
+            return
+        except OSError:
+            if service.returncode is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the simulator does not answer:\n{service.tail()}") from None
+            time.sleep(0.1)
+
+
+def _measure(options: argparse.Namespace, airflow: LocalAirflow) -> Report:
+    deferrable = _record(options, airflow, "example_mapped", "Deferrable")
+    synchronous = _record(options, airflow, "demo_synchronous", "Synchronous") if options.compare else None
+    return Report(options.syncs, options.seconds, options.slots, deferrable, synchronous)
+
+
+def _record(options: argparse.Namespace, airflow: LocalAirflow, dag_id: str, title: str) -> Timeline:
+    print(f"{title}: {options.syncs} syncs of {options.seconds:g} s each", flush=True)
+    recorder = Recorder(airflow, dag_id, airflow.trigger(dag_id))
+    recorder.watch(Progress(options.slots), timeout=OVERHEAD + options.syncs * (options.seconds + 10))
+    timeline = recorder.timeline(title, options.slots)
+    print()
+    for task in airflow.task_instances(dag_id, recorder.run_id):
+        if task["state"] != "success":
+            where = (dag_id, recorder.run_id, task["task_id"], task["try_number"], task["map_index"])
+            print(f"{task['task_id']} [{task['map_index']}] is {task['state']}:\n{airflow.log(*where)}\n")
+            break  # one log explains, more hide
+    return timeline
+
+
+def _publish(report: Report, output: Path) -> None:
+    print(report.text(), flush=True)
+    output.mkdir(parents=True, exist_ok=True)
+    drawing, document = output / "timeline.png", output / "timeline.html"
+    picture.draw(report, drawing)
+    page.write(report, document)
+    print(f"\nTimeline: {document.absolute().as_uri()}\n          {drawing.absolute().as_uri()}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

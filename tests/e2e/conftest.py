@@ -1,0 +1,53 @@
+"""One real Airflow and two simulated Airbytes for all end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from airbyte_deferrable.demo.airflow import LocalAirflow
+from airbyte_deferrable.demo.processes import Service, stop_all
+
+from .support import DAGS, EXAMPLES, MANY, Airbyte, start_airbyte
+
+
+@pytest.fixture(scope="session")
+def airbytes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Airbyte, Airbyte]]:
+    services: list[Service] = []
+    try:
+        started = []
+        for name in ("airbyte.log", "airbyte-2.log"):
+            airbyte, service = start_airbyte(tmp_path_factory.mktemp("airbyte") / name)
+            services.append(service)
+            started.append(airbyte)
+        yield started[0], started[1]
+    finally:
+        stop_all(services)
+
+
+@pytest.fixture(scope="session")
+def airbyte(airbytes: tuple[Airbyte, Airbyte]) -> Airbyte:
+    return airbytes[0]
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory, airbytes: tuple[Airbyte, Airbyte]) -> Iterator[LocalAirflow]:
+    home = tmp_path_factory.mktemp("airflow")
+    shutil.copytree(EXAMPLES, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    europe, america = (airbyte.airflow_connection for airbyte in airbytes)
+    with LocalAirflow(
+        home,
+        dags=home / "dags",
+        parallelism=2,
+        connections={"airbyte_default": europe, "airbyte_europe": europe, "airbyte_america": america},
+        config={
+            "AIRBYTE_DEMO_CONNECTIONS": json.dumps(MANY),
+            # The executor can keep a slot for this many seconds after its task has ended: the suite has many tasks.
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        },
+    ) as running:
+        yield running

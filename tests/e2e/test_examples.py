@@ -1,0 +1,94 @@
+"""Every example DAG runs to its end against a simulated Airbyte."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from airbyte_deferrable.demo.airflow import LocalAirflow
+
+from .support import EXAMPLES, MANY, QUICK, Airbyte
+
+pytestmark = pytest.mark.e2e
+
+# The Airbyte connections that the examples name, found in their source as a reader would find them.
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+NAMED = {path.stem: UUID.findall(path.read_text()) for path in EXAMPLES.glob("*.py")}
+
+
+@dataclass
+class Run:
+    """A run of an example DAG that has been triggered."""
+
+    airflow: LocalAirflow
+    dag_id: str
+    run_id: str
+
+    def succeeds(self) -> None:
+        assert self.airflow.wait(self.dag_id, self.run_id, timeout=150) == "success"
+
+    def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> object:
+        return self.airflow.xcom(self.dag_id, self.run_id, task_id, key, map_index)
+
+    def log(self, task_id: str, map_index: int = -1) -> str:
+        return self.airflow.log(self.dag_id, self.run_id, task_id, map_index=map_index)
+
+
+@pytest.fixture(scope="module")
+def runs(airflow: LocalAirflow, airbytes: tuple[Airbyte, Airbyte]) -> dict[str, Run]:
+    """All but the mapped example, which has a test module of its own, started at once: they share two slots well."""
+    for dag_id in set(NAMED) - {"example_mapped"}:
+        for number, connection_id in enumerate(NAMED[dag_id]):
+            airbytes[number].add_connection(name=f"{dag_id} {number}", script=QUICK, connection_id=connection_id)
+    return {dag_id: Run(airflow, dag_id, airflow.trigger(dag_id)) for dag_id in set(NAMED) - {"example_mapped"}}
+
+
+def test_every_example_has_a_test() -> None:
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_example_")}
+    assert tested == set(NAMED) - {"example_mapped"}
+    assert len(MANY) == 50
+
+
+def test_example_sync(runs: dict[str, Run], airbyte: Airbyte) -> None:
+    run = runs["example_sync"]
+    run.succeeds()
+    (job,) = airbyte.jobs_of(NAMED["example_sync"][0])
+    assert run.xcom("sync_orders") == job["id"]
+    assert "trigger" not in {line.split()[0] for line in run.log("sync_orders").splitlines() if line}
+
+
+def test_example_deferrable(runs: dict[str, Run], airbyte: Airbyte) -> None:
+    run = runs["example_deferrable"]
+    run.succeeds()
+    (job,) = airbyte.jobs_of(NAMED["example_deferrable"][0])
+    assert run.xcom("sync_orders") == job["id"]
+    assert "Pausing task as DEFERRED" in run.log("sync_orders")
+
+
+def test_example_asynchronous_sensor(runs: dict[str, Run], airbyte: Airbyte) -> None:
+    run = runs["example_asynchronous_sensor"]
+    run.succeeds()
+    (job,) = airbyte.jobs_of(NAMED["example_asynchronous_sensor"][0])
+    assert run.xcom("start_orders") == job["id"]
+    assert str(job["id"]) in run.log("wait_for_orders")
+    assert "here is time for something else" in run.log("prepare_warehouse")
+
+
+def test_example_reset_then_sync(runs: dict[str, Run], airbyte: Airbyte) -> None:
+    run = runs["example_reset_then_sync"]
+    run.succeeds()
+    jobs = airbyte.jobs_of(NAMED["example_reset_then_sync"][0])
+    assert [job["jobType"] for job in jobs] == ["reset", "sync"]
+    assert [run.xcom("reset_orders"), run.xcom("sync_orders")] == [job["id"] for job in jobs]
+
+
+def test_example_several_servers(runs: dict[str, Run], airbytes: tuple[Airbyte, Airbyte]) -> None:
+    run = runs["example_several_servers"]
+    run.succeeds()
+    for server, task_id, connection_id in zip(
+        airbytes, ("sync_europe", "sync_america"), NAMED["example_several_servers"], strict=True
+    ):
+        (job,) = server.jobs_of(connection_id)
+        assert (run.xcom(task_id), run.xcom(task_id, "final_status")) == (job["id"], "succeeded")
