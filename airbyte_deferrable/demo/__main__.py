@@ -34,11 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :param arguments: The command line's arguments; those of this process by default.
     :return: The exit status: 0 when every sync succeeded, 1 when not, 130 after Ctrl-C.
+    :raises SystemExit: with status 143 after SIGTERM, 129 after SIGHUP.
     """
     options = _parser().parse_args(arguments)
     try:
         with exit_on_termination(), TemporaryDirectory(prefix="airbyte-deferrable-demo-") as scratch:
             return _run(options, Path(scratch))
+    except (RuntimeError, TimeoutError, ValueError) as error:
+        print(f"The demo failed: {error}", file=sys.stderr, flush=True)
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted; everything is stopped.", flush=True)
         return 128 + signal.SIGINT
