@@ -1,0 +1,328 @@
+"""The public API: ``/api/public/v1``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from airbyte_deferrable.simulator import wire
+from airbyte_deferrable.simulator.script import PENDING, STATUSES
+from airbyte_deferrable.simulator.settings import Settings
+from airbyte_deferrable.simulator.world import CLEAR, REFRESH, RESET, SECOND, SYNC, Connection, Job, Query, World
+
+#: Where ``next`` and ``previous`` point on a Community Helm installation, whatever address the caller used.
+AIRBYTE_API_HOST = "http://localhost:8001/api/public"
+#: Seconds that POST waits for a job id.
+CREATE_WAIT = 60.0
+
+_STORED = {"sync": SYNC, "reset": RESET, "refresh": REFRESH, "clear": CLEAR}
+_LISTED = {"head": frozenset(_STORED.values()), "2.0": frozenset({SYNC, RESET})}
+_ORDER = re.compile(r"(createdAt|updatedAt)(?:\|(ASC|DESC))?")
+_NOT_RUNNING = "Job is not currently running"
+
+
+class PublicApi:
+    """The handlers; each answers or raises :class:`~airbyte_deferrable.simulator.wire.Refusal`.
+
+    :param world: What they tell about.
+    :param settings: How they behave.
+    """
+
+    def __init__(self, world: World, settings: Settings) -> None:
+        self._world = world
+        self._settings = settings
+
+    # --- jobs
+
+    async def create(self, request: web.Request) -> web.Response:
+        """POST /jobs."""
+        body = await _json(request)
+        job_type = body.get("jobType")
+        if body.get("connectionId") is None or job_type is None:
+            raise wire.error_id(400)
+        if job_type not in _STORED:
+            raise wire.error_id(422)
+        if job_type == "refresh":
+            message = {"message": "Refreshes are not supported in the public API"}
+            raise wire.problem(422, "unprocessable-entity", "The body of the request was not understood", message)
+        connection = self._connection(str(body["connectionId"]), "WORKSPACE_RUNNER")
+        if connection.status == "deleted":
+            message_text = f"The connection {connection.id} is deleted, so no further operations can be done on it."
+            raise wire.try_again_later(message_text)
+        if connection.status != "active" and job_type == "sync":
+            raise wire.state_conflict("Could not fulfill request")
+        running = connection.running
+        if job_type == "sync" and running is not None:
+            return await self._busy(connection, running)
+        while (running := connection.running) is not None:
+            # Reset and clear stop a sync first, and wait for that without a limit.
+            self._world.cancel(running, "reset")
+            await self.until(running)
+        job = self._world.add_job(connection.id, SYNC if job_type == "sync" else RESET)
+        while self._settings.release == "2.0" and job.status == PENDING:
+            await self._tick()
+        return _row(job, self._world.now())
+
+    async def _busy(self, connection: Connection, running: Job) -> web.Response:
+        if running.status == PENDING and self._settings.while_pending == "join":
+            return _row(running, self._world.now())
+        if running.status == PENDING and self._settings.while_pending == "hang":
+            end = self._world.now() + int(CREATE_WAIT * SECOND)
+            while self._world.now() < end:
+                await self._tick()
+            raise wire.state_conflict("Could not fulfill request")
+        raise wire.try_again_later(f"A sync is already running for: {connection.id}")
+
+    async def get(self, request: web.Request) -> web.Response:
+        """GET /jobs/{id}."""
+        job = self._job(request, "WORKSPACE_READER")
+        return _row(job, self._world.now(), stats=True)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """DELETE /jobs/{id}: stops whatever the connection runs, then answers about the job that was named."""
+        job = self._job(request, "WORKSPACE_RUNNER")
+        running = job.connection.running
+        if running is None:
+            raise wire.state_conflict(_NOT_RUNNING)
+        if running.status != PENDING:
+            self._world.cancel(running, job.id)
+            await self.until(running)
+        return _row(job, self._world.now())
+
+    async def list_jobs(self, request: web.Request) -> web.Response:
+        """GET /jobs."""
+        asked = request.query
+        limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
+        if not 1 <= limit <= 100 or offset < 0:
+            raise wire.error_id(400)
+        times = {name: _time(request, name) for name in _TIMES}
+        job_type = _choice(request, "jobType", frozenset(_STORED))
+        known = STATUSES if self._settings.release == "head" else STATUSES - {"queued"}
+        status = _choice(request, "status", known)
+        order = _ORDER.fullmatch(asked.get("orderBy", "createdAt"))
+        if order is None:
+            why = {"message": "Invalid order by clause provided: " + asked["orderBy"]}
+            raise wire.problem(400, "bad-request", "The request is not understood.", why)
+        connection_id = asked.get("connectionId") or None
+        workspaces = _uuids(request, "workspaceIds")
+        self._visible(workspaces)
+        if connection_id is not None:
+            try:
+                connection_id = self._connection(connection_id, "WORKSPACE_READER").id
+            except wire.Refusal as refusal:
+                if refusal.response.status != 404:
+                    raise
+                return web.json_response({"previous": "", "next": "", "data": []})
+        now = self._world.settle()
+        jobs = self._world.page(
+            Query(
+                connection_id=connection_id,
+                workspace_ids=frozenset(workspaces) if workspaces and not connection_id else None,
+                kinds=frozenset({_STORED[job_type]}) if job_type else _LISTED[self._settings.release],
+                statuses=frozenset({status}) if status else None,
+                created_start=times["createdAtStart"],
+                created_end=times["createdAtEnd"],
+                updated_start=times["updatedAtStart"],
+                updated_end=times["updatedAtEnd"],
+                by_update=order[1] == "updatedAt",
+                descending=order[2] == "DESC",
+                limit=limit,
+                offset=offset,
+            )
+        )
+        scope = {"connectionId": connection_id} if connection_id else {"workspaceIds": ",".join(workspaces)}
+        link = {"jobType": job_type or "", **scope}
+        after, before = _links("jobs", link, limit, offset, bool(jobs))
+        rows = ", ".join([wire.job_row(job, now, stats=True) for job in jobs])
+        text = f'{{"previous": {json.dumps(before)}, "next": {json.dumps(after)}, "data": [{rows}]}}'
+        return web.Response(text=text, content_type="application/json")
+
+    async def until(self, job: Job) -> None:
+        """Wait until a job has ended."""
+        while not job.terminal and job.id in self._world.jobs:
+            await self._tick()
+
+    async def _tick(self) -> None:
+        await asyncio.sleep(0.01)
+        self._world.settle()
+
+    # --- what the jobs belong to
+
+    async def connection(self, request: web.Request) -> web.Response:
+        """GET /connections/{id}."""
+        connection = self._connection(request.match_info["id"], "WORKSPACE_READER")
+        return web.json_response(wire.connection_row(connection))
+
+    async def connections(self, request: web.Request) -> web.Response:
+        """GET /connections."""
+        limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
+        if not 1 <= limit <= 100 or offset < 0:
+            raise wire.error_id(400)
+        workspaces = _uuids(request, "workspaceIds")
+        self._visible(workspaces)
+        name = request.query.get("name")
+        found = [
+            connection
+            for connection in self._world.connections.values()
+            if (not workspaces or connection.workspace_id in workspaces)
+            and (name is None or connection.name == name)
+            and connection.status not in ("deprecated", "deleted")
+        ]
+        rows = [wire.connection_row(connection) for connection in found[offset : offset + limit]]
+        link = {"workspaceIds": ",".join(workspaces), "includeDeleted": "false"}
+        after, before = _links("connections", link, limit, offset, bool(rows))
+        return web.json_response({"previous": before, "next": after, "data": rows})
+
+    async def source(self, request: web.Request) -> web.Response:
+        """GET /sources/{id}."""
+        actor_id = self._uuid(request.match_info["id"], "WORKSPACE_READER")
+        connection = self._world.source(actor_id)
+        if connection is None:
+            raise self._unknown("source", actor_id, "WORKSPACE_READER")
+        return web.json_response(wire.actor_row("source", actor_id, connection.source_name, connection))
+
+    async def destination(self, request: web.Request) -> web.Response:
+        """GET /destinations/{id}."""
+        actor_id = self._uuid(request.match_info["id"], "WORKSPACE_READER")
+        connection = self._world.destination(actor_id)
+        if connection is None:
+            raise self._unknown("destination", actor_id, "WORKSPACE_READER")
+        return web.json_response(wire.actor_row("destination", actor_id, connection.destination_name, connection))
+
+    async def workspace(self, request: web.Request) -> web.Response:
+        """GET /workspaces/{id}."""
+        workspace_id = self._uuid(request.match_info["id"], "WORKSPACE_READER")
+        if workspace_id not in self._world.workspaces:
+            raise self._unknown("workspace", workspace_id, "WORKSPACE_READER")
+        return web.json_response(self._workspace_row(workspace_id))
+
+    async def workspaces(self, request: web.Request) -> web.Response:
+        """GET /workspaces."""
+        limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
+        ids = list(self._world.workspaces)[offset : offset + limit]
+        after, before = _links("workspaces", {"includeDeleted": "false"}, limit, offset, bool(ids))
+        return web.json_response({"previous": before, "next": after, "data": [self._workspace_row(i) for i in ids]})
+
+    async def health(self, request: web.Request) -> web.Response:
+        """GET /health."""
+        return web.Response(text="Successful operation")
+
+    def _workspace_row(self, workspace_id: str) -> dict[str, Any]:
+        name = self._world.workspaces[workspace_id]
+        return {"workspaceId": workspace_id, "name": name, "dataResidency": "auto", "notifications": {}}
+
+    # --- who may see what
+
+    def _unknown(self, resource_type: str, resource_id: str, role: str) -> wire.Refusal:
+        if self._settings.instance_admin:
+            return wire.not_found(resource_type, resource_id)
+        return wire.forbidden(role)
+
+    def _uuid(self, text: str, role: str) -> str:
+        try:
+            return str(uuid.UUID(text))
+        except ValueError:
+            # ``UUID.fromString`` outside of the mapper of errors.
+            raise wire.error_id(500) if self._settings.instance_admin else wire.forbidden(role) from None
+
+    def _connection(self, connection_id: str, role: str) -> Connection:
+        connection_id = self._uuid(connection_id, role)
+        self._world.settle()
+        if connection_id not in self._world.connections:
+            raise self._unknown("connection", connection_id, role)
+        return self._world.connections[connection_id]
+
+    def _job(self, request: web.Request, role: str) -> Job:
+        text = request.match_info["id"]
+        try:
+            job_id = int(text)
+        except ValueError:
+            message = f'Failed to convert argument [jobId] for value [{text}] due to: For input string: "{text}"'
+            raise wire.micronaut(400, "Bad Request", message, request.path_qs) from None
+        self._world.settle()
+        job = self._world.jobs.get(job_id)
+        if job is not None:
+            return job
+        raise wire.state_conflict(_NOT_RUNNING) if self._settings.instance_admin else wire.forbidden(role)
+
+    def _visible(self, workspaces: list[str]) -> None:
+        if not self._settings.instance_admin and not set(workspaces) <= set(self._world.workspaces):
+            raise wire.forbidden("WORKSPACE_READER")
+
+
+_TIMES = ("createdAtStart", "createdAtEnd", "updatedAtStart", "updatedAtEnd")
+
+
+def _row(job: Job, now: int, stats: bool = False) -> web.Response:
+    return web.Response(text=wire.job_row(job, now, stats), content_type="application/json")
+
+
+async def _json(request: web.Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.read())
+    except ValueError:
+        raise wire.error_id(422) from None
+    if not isinstance(body, dict):
+        raise wire.error_id(422)
+    return body
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name)
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise _cannot_convert(request, name, text) from None
+
+
+def _time(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if not text:
+        return None
+    try:
+        return wire.read_time(text)
+    except ValueError:
+        raise _cannot_convert(request, name, text) from None
+
+
+def _choice(request: web.Request, name: str, choices: frozenset[str]) -> str | None:
+    text = request.query.get(name)
+    if not text:
+        return None
+    if text not in choices:
+        raise _cannot_convert(request, name, text)
+    return text
+
+
+def _uuids(request: web.Request, name: str) -> list[str]:
+    """Read ids that come as a repeated key (the SDK) or joined by commas (Airbyte's own links)."""
+    texts = [text for value in request.query.getall(name, []) for text in value.split(",") if text]
+    try:
+        return [str(uuid.UUID(text)) for text in texts]
+    except ValueError:
+        raise _cannot_convert(request, name, ",".join(texts)) from None
+
+
+def _cannot_convert(request: web.Request, name: str, text: str) -> wire.Refusal:
+    message = f"Failed to convert argument [{name}] for value [{text}]"
+    return wire.micronaut(400, "Bad Request", message, request.path_qs)
+
+
+def _links(path: str, query: dict[str, str], limit: int, offset: int, any_rows: bool) -> tuple[str, str]:
+    """Return ``next`` and ``previous`` (``PaginationMapper``).
+
+    ``next`` is there for every page that is not empty, also the last. Both leave out what narrowed and ordered the
+    list. ``previous`` is made from the address that has ``limit`` already, so it says that twice.
+    """
+    base = f"{AIRBYTE_API_HOST}/v1/{path}?{urlencode(query, safe=',')}&limit={limit}"
+    after = f"{base}&offset={offset + limit}" if any_rows else ""
+    before = f"{base}&limit={limit}&offset={max(0, offset - limit)}" if offset > 0 else ""
+    return after, before

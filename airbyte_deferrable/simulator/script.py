@@ -1,0 +1,151 @@
+"""What a job of the simulator will do: how long it takes, how it ends, what it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+PENDING, QUEUED, RUNNING, INCOMPLETE = "pending", "queued", "running", "incomplete"
+SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
+#: A job that has one of these never changes again (the server returns early "if the job is already terminal").
+TERMINAL = frozenset({SUCCEEDED, FAILED, CANCELLED})
+STATUSES = frozenset({PENDING, QUEUED, RUNNING, INCOMPLETE}) | TERMINAL
+
+#: Seconds from the end of the last attempt (``incomplete``) to the job's own ``failed`` or ``cancelled``.
+CLOSING = 0.05
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One of Airbyte's own attempts inside a job.
+
+    :param duration: Seconds it runs.
+    :param outcome: ``succeeded``, ``failed``, ``cancelled``; None runs until told otherwise.
+    :param failure: Why it failed: ``failureOrigin``, ``failureType``, ``externalMessage``, ``internalMessage``,
+        ``stacktrace``, each optional; the script's failure when left out.
+    """
+
+    duration: float = 1.0
+    outcome: str | None = FAILED
+    failure: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.duration, self.outcome)
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a job does from its creation to its end.
+
+    :param duration: Seconds that its one attempt runs.
+    :param outcome: ``succeeded``, ``failed``, ``cancelled``; None runs until told otherwise.
+    :param rows: Rows committed at the end; they grow evenly while an attempt runs.
+    :param bytes: Bytes committed at the end; they grow evenly while an attempt runs.
+    :param pending: Seconds before the first attempt starts, or before the job is queued.
+    :param queued: Seconds that it waits for capacity, as ``queued``; 0 for a job that need not wait. Airbyte up to
+        2.0 has no such status: there the job stays pending.
+    :param attempts: The attempts, one after the other, instead of ``duration`` and ``outcome``. The last one's
+        outcome is the job's.
+    :param retry_backoff: Seconds between a failed attempt and the next; the job is ``incomplete`` meanwhile.
+    :param failure: Why it fails, see :class:`Attempt`.
+    :param log_lines: What Airbyte's log of each attempt says; a few lines when left out.
+    :param statuses: ``(seconds since creation, status)``, in order, instead of everything above that sets a status;
+        any status is allowed, also one that no Airbyte has.
+    """
+
+    duration: float = 20.0
+    outcome: str | None = SUCCEEDED
+    rows: int = 1000
+    bytes: int = 100_000
+    pending: float = 0.1
+    queued: float = 0.0
+    attempts: Sequence[Attempt] = ()
+    retry_backoff: float = 0.5
+    failure: Mapping[str, Any] | None = None
+    log_lines: Sequence[str] = ()
+    statuses: Sequence[tuple[float, str]] | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.duration, self.outcome)
+        if min(self.pending, self.queued, self.retry_backoff) < 0:
+            raise ValueError("pending, queued and retry_backoff are seconds, 0 or more")
+        if self.statuses is not None and sorted(at for at, _ in self.statuses) != [at for at, _ in self.statuses]:
+            raise ValueError("statuses must be in the order of their seconds")
+
+    @classmethod
+    def read(cls, value: Script | Mapping[str, Any] | None) -> Script:
+        """Return the script that a JSON object describes.
+
+        :param value: The object; a script is returned as it is, None is the default script.
+        """
+        if isinstance(value, Script):
+            return value
+        known = {field.name for field in fields(cls)}
+        given = dict(value or {})
+        if unknown := set(given) - known:
+            raise ValueError(f"a script has no {', '.join(sorted(unknown))}")
+        given["attempts"] = tuple(a if isinstance(a, Attempt) else Attempt(**a) for a in given.get("attempts") or ())
+        if given.get("statuses") is not None:
+            given["statuses"] = tuple((float(at), str(status)) for at, status in given["statuses"])
+        return cls(**given)
+
+    @cached_property
+    def timeline(self) -> tuple[tuple[float, str], ...]:
+        """The statuses after ``pending``, each with its seconds since the job's creation."""
+        if self.statuses is not None:
+            return tuple((at, status) for at, status in self.statuses)
+        steps: list[tuple[float, str]] = []
+        now = self.pending
+        if self.queued:
+            steps.append((now, QUEUED))
+            now += self.queued
+        attempts = self.attempts or (Attempt(self.duration, self.outcome),)
+        for attempt in attempts:
+            steps.append((now, RUNNING))
+            if attempt.outcome is None:
+                return tuple(steps)
+            now += attempt.duration
+            if attempt.outcome == SUCCEEDED:
+                return (*steps, (now, SUCCEEDED))
+            steps.append((now, INCOMPLETE))
+            if attempt.outcome == CANCELLED:
+                return (*steps, (now + CLOSING, CANCELLED))
+            now += self.retry_backoff
+        return (*steps, (now - self.retry_backoff + CLOSING, FAILED))
+
+    @cached_property
+    def running_seconds(self) -> float:
+        """How long its attempts run in all: what rows and bytes grow over."""
+        if self.statuses is None:
+            return sum(attempt.duration for attempt in self.attempts) if self.attempts else self.duration
+        total, since = 0.0, None
+        for at, status in self.statuses:
+            if status == RUNNING and since is None:
+                since = at
+            elif since is not None and (status == INCOMPLETE or status in TERMINAL):
+                total, since = total + at - since, None
+        return total or self.duration
+
+    def failure_of(self, attempt: int) -> dict[str, Any]:
+        """Return why an attempt failed, with defaults for what the script leaves open.
+
+        :param attempt: Its number, from 0.
+        """
+        default = {
+            "failureOrigin": "source",
+            "failureType": "system_error",
+            "externalMessage": "Something went wrong within the source connector",
+            "internalMessage": "java.lang.RuntimeException: the source connector stopped",
+        }
+        own = self.attempts[attempt].failure if attempt < len(self.attempts) else None
+        given = own if own is not None else self.failure
+        return dict(given) if given is not None else default
+
+
+def _check(duration: float, outcome: str | None) -> None:
+    if duration < 0:
+        raise ValueError(f"duration is seconds, 0 or more, not {duration}")
+    if outcome is not None and outcome not in TERMINAL:
+        raise ValueError(f"outcome is one of {', '.join(sorted(TERMINAL))} or None, not {outcome!r}")

@@ -1,0 +1,211 @@
+"""How things are written on the wire: Java's times, the public API's rows and problems, Micronaut's and nginx's errors.
+
+The reference for all of it is the source of ``airbytehq/airbyte-platform`` (the classes named below).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from aiohttp import web
+
+from airbyte_deferrable.simulator.script import PENDING
+from airbyte_deferrable.simulator.world import PUBLIC_TYPES, SECOND, Connection, Job
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_ISO_OFFSET = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)")
+
+
+class Refusal(Exception):
+    """An answer that is no success.
+
+    :param response: It.
+    """
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+# --- times
+
+
+def java_time(stamp: int) -> str:
+    """Write microseconds as ``OffsetDateTime.toString()`` does: whole seconds, and those left out when zero."""
+    moment = _EPOCH + timedelta(seconds=stamp // SECOND)
+    return moment.strftime("%Y-%m-%dT%H:%MZ" if moment.second == 0 else "%Y-%m-%dT%H:%M:%SZ")
+
+
+def java_duration(seconds: int) -> str:
+    """Write seconds as ``Duration.toString()`` does: hours, not days; parts that are zero left out."""
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    text = "".join(f"{value}{unit}" for value, unit in ((hours, "H"), (minutes, "M"), (seconds, "S")) if value)
+    return f"PT{text or '0S'}"
+
+
+def read_time(text: str) -> int:
+    """Read what Micronaut's converter takes: ISO-8601 with an offset, else RFC 1123.
+
+    :returns: Microseconds since 1970.
+    :raises ValueError: For everything else, such as a ``+`` that was not percent-encoded, or epoch milliseconds.
+    """
+    if match := _ISO_OFFSET.fullmatch(text):
+        minute, second, fraction, zone = match.groups()
+        moment = datetime.fromisoformat(f"{minute}:{second or '00'}{'+00:00' if zone == 'Z' else zone}")
+        return (moment - _EPOCH) // timedelta(seconds=1) * SECOND + int((fraction or "0").ljust(6, "0")[:6])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError):
+        raise ValueError(f"Text '{text}' could not be parsed") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"Text '{text}' has no zone")
+    return (moment - _EPOCH) // timedelta(seconds=1) * SECOND
+
+
+# --- the public API's rows
+
+
+def job_row(job: Job, now: int, stats: bool) -> str:
+    """Write a JobResponse (``JobResponseMapper``), nulls left out.
+
+    :param job: The job.
+    :param now: Microseconds.
+    :param stats: With rows and bytes, as GET and the list answer; POST and DELETE do not hydrate them.
+    """
+    text = job.text.get("public")
+    if text is None:
+        row: dict[str, Any] = {
+            "jobId": job.id,
+            "status": job.status,
+            "jobType": PUBLIC_TYPES[job.kind],
+            "startTime": java_time(job.created),
+            "connectionId": job.connection.id,
+        }
+        if job.terminal:
+            row["lastUpdatedAt"] = java_time(job.updated)
+        if job.status != PENDING:
+            # Up to the last change of status: for a live job this is not the time it has run.
+            row["duration"] = java_duration(job.updated // SECOND - job.created // SECOND)
+        text = job.text["public"] = json.dumps(row)[:-1]
+    if not stats:
+        return text + "}"
+    whole = job.text.get("whole")
+    if whole is None:
+        rows, size = job.progress(now)
+        whole = f'{text}, "bytesSynced": {size}, "rowsSynced": {rows}}}'
+        if job.terminal:
+            job.text["whole"] = whole
+    return whole
+
+
+def connection_row(connection: Connection) -> dict[str, Any]:
+    """Return a ConnectionResponse."""
+    status = {"locked": "active", "deleted": "active"}.get(connection.status, connection.status)
+    return {
+        "connectionId": connection.id,
+        "name": connection.name,
+        "sourceId": connection.source_id,
+        "destinationId": connection.destination_id,
+        "workspaceId": connection.workspace_id,
+        "status": status,
+        "schedule": {"scheduleType": "manual"},
+        "dataResidency": "auto",
+        "configurations": {"streams": [{"name": "orders", "syncMode": "incremental_append"}]},
+        "createdAt": connection.created // SECOND,
+        "tags": [],
+        "nonBreakingSchemaUpdatesBehavior": "ignore",
+        "namespaceDefinition": "destination",
+        "prefix": "",
+    }
+
+
+def actor_row(kind: str, actor_id: str, name: str, connection: Connection) -> dict[str, Any]:
+    """Return a SourceResponse or a DestinationResponse.
+
+    :param kind: ``source`` or ``destination``.
+    """
+    return {
+        f"{kind}Id": actor_id,
+        "name": name,
+        f"{kind}Type": name.split()[0].lower() if name else kind,
+        "definitionId": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{kind} {name}")),
+        "workspaceId": connection.workspace_id,
+        "configuration": {},
+        "createdAt": connection.created // SECOND,
+    }
+
+
+# --- errors
+
+
+def problem(status: int, title: str, detail: str, data: dict[str, Any] | None = None, anchor: str = "") -> Refusal:
+    """Return an error of the public API (``AbstractThrowableProblemHandler``).
+
+    It is ``application/json``, not ``application/problem+json``.
+
+    :param anchor: The end of its ``type``, where that is not the title.
+    """
+    body: dict[str, Any] = {
+        "status": status,
+        "type": f"https://reference.airbyte.com/reference/errors#{anchor or title}",
+        "title": title,
+        "detail": detail,
+        "documentationUrl": None,
+    }
+    if data is not None:
+        body["data"] = data
+    return Refusal(web.json_response(body, status=status))
+
+
+def forbidden(role: str) -> Refusal:
+    """Return the answer to a token that may not see the thing, or to a thing that is not there."""
+    message = f"Caller does not have the required {role} permissions to access the resource(s)."
+    return problem(403, "forbidden", "You do not have permission to perform this action.", {"message": message})
+
+
+def state_conflict(message: str) -> Refusal:
+    """Return a 409 that another try will not mend."""
+    detail = "State conflict when attempting to perform the operation."
+    return problem(409, "state-conflict", detail, {"message": message}, anchor="409-state-conflict")
+
+
+def try_again_later(message: str) -> Refusal:
+    """Return the 409 of a connection that is busy."""
+    return problem(409, "try-again-later", "Please try again later.", {"message": message})
+
+
+def not_found(resource_type: str, resource_id: str) -> Refusal:
+    """Return the 404 of a resource."""
+    data = {"resourceType": resource_type, "resourceId": resource_id}
+    return problem(404, "resource-not-found", "Could not find resource.", data)
+
+
+def error_id(status: int, message: str | None = None) -> Refusal:
+    """Return the answer of ``UncaughtExceptionHandler`` and ``InvalidInputExceptionHandler``."""
+    body = {"errorId": str(uuid.uuid4())} | ({"message": message} if message else {})
+    return Refusal(web.json_response(body, status=status))
+
+
+def micronaut(status: int, reason: str, message: str, path: str) -> Refusal:
+    """Return Micronaut's own error, for what never reaches Airbyte's code."""
+    body = {
+        "message": reason,
+        "_links": {"self": {"href": path, "templated": False}},
+        "_embedded": {"errors": [{"message": message, "_links": {}, "_embedded": {}}]},
+    }
+    return Refusal(web.json_response(body, status=status))
+
+
+def nginx(status: int, reason: str, headers: dict[str, str] | None = None) -> web.Response:
+    """Return a page of a proxy before Airbyte."""
+    page = (
+        f"<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{status} {reason}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    )
+    return web.Response(text=page, status=status, content_type="text/html", headers=headers)
