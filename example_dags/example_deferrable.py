@@ -6,6 +6,8 @@ free for other tasks.
 Needs the Airflow connection ``airbyte_default`` and a running triggerer. ``connection_id`` is the last part of the
 address of the connection's page in Airbyte; put yours here, or into the environment variable
 ``AIRBYTE_DEMO_CONNECTION``.
+
+The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 9``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ try:
 except ImportError:  # Airflow 2
     from airflow import DAG
 
-ORDERS = os.environ.get("AIRBYTE_DEMO_CONNECTION", "a1000000-0000-4000-8000-000000000002")
+ORDERS = os.environ.get("AIRBYTE_DEMO_CONNECTION", "a1b7e000-0000-4000-8000-000000000002")
 
 with DAG("example_deferrable", schedule=None, tags=["airbyte"]):
     AirbyteTriggerSyncOperator(task_id="sync_orders", connection_id=ORDERS, deferrable=True)

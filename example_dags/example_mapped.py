@@ -5,6 +5,8 @@ wait in the triggerer. With tasks that stay on their workers, only as many could
 
 Needs the Airflow connection ``airbyte_default`` and a running triggerer. Put the ids of your connections here, or a
 JSON list of them into the environment variable ``AIRBYTE_DEMO_CONNECTIONS``.
+
+The ids below are those of the simulator: ``python -m airbyte_deferrable.simulator --connections 9``.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ CONNECTIONS = json.loads(
     os.environ.get(
         "AIRBYTE_DEMO_CONNECTIONS",
         """[
-            "a1000000-0000-4000-8000-000000000011",
-            "a1000000-0000-4000-8000-000000000012",
-            "a1000000-0000-4000-8000-000000000013"
+            "a1b7e000-0000-4000-8000-000000000007",
+            "a1b7e000-0000-4000-8000-000000000008",
+            "a1b7e000-0000-4000-8000-000000000009"
         ]""",
     )
 )

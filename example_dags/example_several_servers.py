@@ -3,6 +3,8 @@
 Needs the Airflow connections ``airbyte_europe`` and ``airbyte_america``, and a running triggerer. ``connection_id`` is
 the last part of the address of the connection's page in Airbyte; put yours here, or into the environment variables
 ``AIRBYTE_DEMO_CONNECTION_EUROPE`` and ``AIRBYTE_DEMO_CONNECTION_AMERICA``.
+
+The ids below are those of the simulator: ``python -m airbyte_deferrable.simulator --connections 9``.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ try:
 except ImportError:  # Airflow 2
     from airflow import DAG
 
-EUROPE = os.environ.get("AIRBYTE_DEMO_CONNECTION_EUROPE", "a1000000-0000-4000-8000-000000000005")
-AMERICA = os.environ.get("AIRBYTE_DEMO_CONNECTION_AMERICA", "a1000000-0000-4000-8000-000000000006")
+EUROPE = os.environ.get("AIRBYTE_DEMO_CONNECTION_EUROPE", "a1b7e000-0000-4000-8000-000000000005")
+AMERICA = os.environ.get("AIRBYTE_DEMO_CONNECTION_AMERICA", "a1b7e000-0000-4000-8000-000000000006")
 
 with DAG("example_several_servers", schedule=None, tags=["airbyte"], default_args={"deferrable": True}):
     AirbyteTriggerSyncOperator(task_id="sync_europe", airbyte_conn_id="airbyte_europe", connection_id=EUROPE)

@@ -5,6 +5,8 @@ The plainest way, right for syncs of a few seconds. The worker slot is taken the
 
 Needs the Airflow connection ``airbyte_default``. ``connection_id`` is the last part of the address of the
 connection's page in Airbyte; put yours here, or into the environment variable ``AIRBYTE_DEMO_CONNECTION``.
+
+The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 9``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ try:
 except ImportError:  # Airflow 2
     from airflow import DAG
 
-ORDERS = os.environ.get("AIRBYTE_DEMO_CONNECTION", "a1000000-0000-4000-8000-000000000001")
+ORDERS = os.environ.get("AIRBYTE_DEMO_CONNECTION", "a1b7e000-0000-4000-8000-000000000001")
 
 with DAG("example_sync", schedule=None, tags=["airbyte"]):
     AirbyteTriggerSyncOperator(task_id="sync_orders", connection_id=ORDERS)

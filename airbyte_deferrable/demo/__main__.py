@@ -12,7 +12,8 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +27,7 @@ from airbyte_deferrable.simulator import RemoteSimulator, Script
 
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "example_mapped.py"
 SYNCHRONOUS = Path(__file__).parent / "dags" / "demo_synchronous.py"
+say = partial(print, flush=True)  # a log file, too, shows what happens when it happens
 OVERHEAD = 120.0  # seconds that a run may take beyond what its syncs need
 
 
@@ -41,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with exit_on_termination(), TemporaryDirectory(prefix="airbyte-deferrable-demo-") as scratch:
             return _run(options, Path(scratch))
     except (RuntimeError, TimeoutError, ValueError) as error:
-        print(f"The demo failed: {error}", file=sys.stderr, flush=True)
+        say(f"The demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted; everything is stopped.", flush=True)
+        say("\nInterrupted; everything is stopped.")
         return 128 + signal.SIGINT
 
 
@@ -78,7 +80,7 @@ def _run(options: argparse.Namespace, scratch: Path) -> int:
     dags.mkdir()
     for source in [EXAMPLE, SYNCHRONOUS] if options.compare else [EXAMPLE]:
         shutil.copy(source, dags)
-    print("Starting a simulated Airbyte and a real Airflow; this takes about half a minute.", flush=True)
+    say("Starting a simulated Airbyte and a real Airflow; this takes about half a minute.")
     with _airbyte(scratch) as (simulator, connection):
         airbyte_connections = [
             simulator.add_connection(name=f"Demo {number}", script=Script(duration=options.seconds))
@@ -92,14 +94,16 @@ def _run(options: argparse.Namespace, scratch: Path) -> int:
             connections={"airbyte_default": connection},
             config=config,
         ) as airflow:
-            print(f"Airflow {airflow.version} is ready: {airflow.url} (until the demo ends; --keep leaves it open)\n")
+            until = "until Ctrl-C" if options.keep else "until the demo ends; --keep leaves it open"
+            say(f"Airflow {airflow.version} is ready: {airflow.url} ({until})\n")
             report = _measure(options, airflow)
             _publish(report, options.output)
             if options.keep:
-                print(f"\nAirflow stays at {airflow.url} until you press Ctrl-C.", flush=True)
-                while True:
-                    time.sleep(3600)
-    print("\nEverything that was started is stopped.")
+                say(f"\nAirflow stays at {airflow.url} until you press Ctrl-C.")
+                with suppress(KeyboardInterrupt):
+                    while True:
+                        time.sleep(3600)
+    say("\nEverything that was started is stopped.")
     return 1 if any(timeline.failures for timeline in report.timelines) else 0
 
 
@@ -108,8 +112,8 @@ def _airbyte(scratch: Path) -> Iterator[tuple[RemoteSimulator, dict[str, str]]]:
     """Start the simulator; gives the way to direct it, and the Airflow connection to it."""
     port, client_id, client_secret = free_port(), str(uuid.uuid4()), secrets.token_hex(16)
     command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--host", LOOPBACK, "--port", str(port)]
-    credentials = ["--client-id", client_id, "--client-secret", client_secret]
-    service = Service("simulator", [*command, *credentials], env=os.environ, log=scratch / "simulator.log")
+    options = ["--client-id", client_id, "--client-secret", client_secret, "--connections", "0"]
+    service = Service("simulator", [*command, *options], env=os.environ, log=scratch / "simulator.log")
     try:
         service.start()
         simulator = RemoteSimulator(f"http://{LOOPBACK}:{port}")
@@ -141,26 +145,26 @@ def _measure(options: argparse.Namespace, airflow: LocalAirflow) -> Report:
 
 
 def _record(options: argparse.Namespace, airflow: LocalAirflow, dag_id: str, title: str) -> Timeline:
-    print(f"{title}: {options.syncs} syncs of {options.seconds:g} s each", flush=True)
+    say(f"{title}: {options.syncs} syncs of {options.seconds:g} s each")
     recorder = Recorder(airflow, dag_id, airflow.trigger(dag_id))
     recorder.watch(Progress(options.slots), timeout=OVERHEAD + options.syncs * (options.seconds + 10))
     timeline = recorder.timeline(title, options.slots)
-    print()
+    say()
     for task in airflow.task_instances(dag_id, recorder.run_id):
         if task["state"] != "success":
             where = (dag_id, recorder.run_id, task["task_id"], task["try_number"], task["map_index"])
-            print(f"{task['task_id']} [{task['map_index']}] is {task['state']}:\n{airflow.log(*where)}\n")
+            say(f"{task['task_id']} [{task['map_index']}] is {task['state']}:\n{airflow.log(*where)}\n")
             break  # one log explains, more hide
     return timeline
 
 
 def _publish(report: Report, output: Path) -> None:
-    print(report.text(), flush=True)
+    say(report.text())
     output.mkdir(parents=True, exist_ok=True)
     drawing, document = output / "timeline.png", output / "timeline.html"
     picture.draw(report, drawing)
     page.write(report, document)
-    print(f"\nTimeline: {document.absolute().as_uri()}\n          {drawing.absolute().as_uri()}", flush=True)
+    say(f"\nTimeline: {document.absolute().as_uri()}\n          {drawing.absolute().as_uri()}")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ class Report:
                 f"       0 s{f'{timeline.makespan:.0f} s':>{CHART_WIDTH - 3}}",
                 f"       on average {timeline.average_slots:.2f} of {timeline.slots} slots;"
                 f" {timeline.slot_seconds:.0f} slot-seconds in all",
+                *([f"       {_count(timeline.failures, 'task')} failed"] if timeline.failures else []),
                 "",
             ]
         lines.append("  Makespan, from triggering the run to the end of its last task:")

@@ -57,8 +57,8 @@ def start_airbyte(log: Path) -> tuple[Airbyte, Service]:
     """Start a simulator and wait until it answers."""
     port, client_id, client_secret = free_port(), str(uuid.uuid4()), uuid.uuid4().hex
     command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--host", LOOPBACK, "--port", str(port)]
-    credentials = ["--client-id", client_id, "--client-secret", client_secret]
-    service = Service("simulator", [*command, *credentials], env=os.environ, log=log)
+    options = ["--client-id", client_id, "--client-secret", client_secret, "--connections", "0"]
+    service = Service("simulator", [*command, *options], env=os.environ, log=log)
     service.start()
     airbyte = Airbyte(f"http://{LOOPBACK}:{port}", client_id, client_secret)
 

@@ -95,6 +95,7 @@ def test_the_text_says_what_is_measured_and_what_is_computed() -> None:
     assert re.search(r"deferrable +10\.0 s +\(measured\)", computed)
     assert re.search(r"synchronous, at least +12\.0 s +\(computed: 2 rounds of 6 s\)", computed)
     assert not re.search(r"synchronous +\d", computed)
+    assert "1 task failed" in computed
     both = Report(2, 6, 1, timeline(), timeline()).text()
     assert re.search(r"synchronous +10\.0 s +\(measured\)", both)
 
