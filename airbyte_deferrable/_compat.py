@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, Context, PokeReturnValue
+    from airflow.sdk import (
+        BaseHook,
+        BaseOperator,
+        BaseOperatorLink,
+        BaseSensorOperator,
+        Context,
+        PokeReturnValue,
+        get_current_context,
+    )
     from airflow.sdk.configuration import conf
-    from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+    from airflow.sdk.exceptions import AirflowException, AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
+    from airflow.sdk.observability import stats as Stats
 else:
     from airflow.configuration import conf
     from airflow.exceptions import AirflowException
 
     try:
-        from airflow.sdk import BaseOperator, BaseOperatorLink, BaseSensorOperator, Context, PokeReturnValue
+        from airflow.sdk import (
+            BaseOperator,
+            BaseOperatorLink,
+            BaseSensorOperator,
+            Context,
+            PokeReturnValue,
+            get_current_context,
+        )
     except ImportError:  # 2.11
         from airflow.models import BaseOperator, BaseOperatorLink
+        from airflow.operators.python import get_current_context
         from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
         from airflow.utils.context import Context
     try:
@@ -23,18 +41,45 @@ else:
     except ImportError:  # 2.11, 3.0
         from airflow.hooks.base import BaseHook
     try:
-        from airflow.sdk.exceptions import AirflowSkipException
+        from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
     except ImportError:  # before 3.2
-        from airflow.exceptions import AirflowSkipException
+        from airflow.exceptions import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
+    try:
+        from airflow.sdk.observability import stats as Stats
+    except ImportError:  # before 3.3
+        from airflow.stats import Stats
+
+#: Whether tasks talk to Airflow through its task SDK.
+AIRFLOW_3 = find_spec("airflow.sdk") is not None
+
+
+class Log(Protocol):
+    """A task's log: the standard library's logger in Airflow 2, structlog's in Airflow 3."""
+
+    def info(self, event: str, *args: Any) -> Any:
+        """Log a change of state."""
+
+    def warning(self, event: str, *args: Any) -> Any:
+        """Log what somebody may want to look into."""
+
+    def error(self, event: str, *args: Any) -> Any:
+        """Log what failed."""
+
 
 __all__ = [
+    "AIRFLOW_3",
     "AirflowException",
+    "AirflowSensorTimeout",
     "AirflowSkipException",
+    "AirflowTaskTimeout",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
     "BaseSensorOperator",
     "Context",
+    "Log",
     "PokeReturnValue",
+    "Stats",
     "conf",
+    "get_current_context",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airbyte_deferrable._compat import AirflowException
+from airbyte_deferrable._compat import AirflowException, AirflowSensorTimeout
 from airbyte_deferrable.api import errors as api
 
 
@@ -69,6 +69,10 @@ class AirbyteJobCancelled(AirbyteException):
 
 class AirbyteTimeout(AirbyteException):
     """The job had not ended when ``timeout`` or ``execution_timeout`` was over."""
+
+
+class AirbyteSensorTimeout(AirbyteTimeout, AirflowSensorTimeout):
+    """The sensor's ``timeout`` was over. As with all of Airflow's sensors, the task is not tried again."""
 
 
 _BY_CAUSE: dict[type[api.ApiError], type[AirbyteException]] = {

@@ -12,6 +12,51 @@ from typing import Any
 from airbyte_deferrable import __version__
 
 OFFICIAL_PROVIDER = "apache-airflow-providers-airbyte"
+INTEGRATION = "Airbyte (deferrable)"
+
+#: How the connection form shows Airflow's own fields.
+FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["port"],
+    "relabeling": {
+        "host": "Server URL",
+        "schema": "Token URL",
+        "login": "Client ID",
+        "password": "Client Secret",
+    },
+    "placeholders": {
+        "host": "https://airbyte.example.com/api/public/v1",
+        "schema": "v1/applications/token",
+        "login": "empty if Airbyte runs without authentication",
+        "extra": '{"timeout": 30}',
+    },
+}
+
+
+def _field(label: str, kind: str, help_text: str, **more: Any) -> dict[str, Any]:
+    return {"label": label, "schema": {"type": [kind, "null"], **more}, "description": help_text}
+
+
+#: What the form asks beside them; each is stored in the connection's Extra.
+FORM_FIELDS: dict[str, Any] = {
+    "auth": _field(
+        "Authentication",
+        "string",
+        "Empty: client credentials if Client ID and Client Secret are filled in, none otherwise. With 'bearer' the "
+        "Client Secret is the token.",
+        enum=["client_credentials", "bearer", "basic", "none", None],
+    ),
+    "timeout": _field("Request timeout", "number", "Seconds for one request. Default: 30."),
+    "create_timeout": _field("Create timeout", "number", "Seconds for the request that starts a job. Default: 300."),
+    "max_requests": _field("Requests at once", "integer", "To this Airbyte, from one process. Default: 4."),
+    "verify": _field("Verify TLS certificate", "boolean", "Default: yes.", default=True),
+    "ca_file": _field("CA file", "string", "A file with the certificates to trust instead of the system's."),
+    "config_url": _field(
+        "Config API URL",
+        "string",
+        "Tells why a job failed. Default: derived from the Server URL. 'false' to do without.",
+    ),
+    "web_url": _field("Web app URL", "string", "For links. Default: derived from the Server URL."),
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -26,7 +71,25 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Airbyte (deferrable)",
         "description": "Airbyte syncs that hold no worker slot.",
         "versions": [__version__],
+        "integrations": [
+            {"integration-name": INTEGRATION, "external-doc-url": "https://airbyte.com/", "tags": ["service"]}
+        ],
+        **{
+            kind: [{"integration-name": INTEGRATION, "python-modules": [f"airbyte_deferrable.{kind}"]}]
+            for kind in ("operators", "sensors", "hooks", "triggers")
+        },
+        "extra-links": ["airbyte_deferrable.links.AirbyteJobLink"],
     }
+    if not _official_provider_installed():
+        info["connection-types"] = [
+            {
+                "connection-type": "airbyte",
+                "hook-name": "Airbyte",
+                "hook-class-name": "airbyte_deferrable.hooks.AirbyteHook",
+                "ui-field-behaviour": FIELD_BEHAVIOUR,
+                "conn-fields": FORM_FIELDS,
+            }
+        ]
     return info
 
 

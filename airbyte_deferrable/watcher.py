@@ -10,8 +10,10 @@ and everything where the list is forbidden or missing.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 NOT_VISIBLE = (Forbidden, NotFound, Conflict)
 #: What a server says that forbids or lacks the list, or one of its parameters.
 LIST_REFUSED = (Forbidden, NotFound, Conflict, Rejected)
+#: Seconds; shorter poll intervals are raised to it.
+SHORTEST_POLL = 0.1
 #: From so many unseen jobs on, reading everything created since the oldest of them is worth a try.
 MANY_UNSEEN = 20
 #: Single requests that fail one after the other until Airbyte counts as being in trouble.
@@ -91,21 +95,20 @@ class JobWatcher:
     """Sees every job end that somebody waits for.
 
     Its loop starts with the first waiter, follows the shortest poll interval among them and ends, a little
-    later, with the last. It belongs to the event loop it is made in.
+    later, with the last. It belongs to the event loop of its waiters.
 
-    :param settings: Which Airbyte, and with which credentials.
+    :param client: Leads to one Airbyte with one set of credentials. The watcher closes it when it ends; it may
+        also be used for calls beside the watching, such as cancelling a job.
     :param pace: How eagerly to ask.
     :param metrics: Where counters go; default: nowhere.
     """
 
-    def __init__(self, settings: Settings, *, pace: Pace | None = None, metrics: Metrics | None = None) -> None:
-        #: For calls beside the watching, such as cancelling a job.
-        self.client = AirbyteClient(settings)
+    def __init__(self, client: AirbyteClient, *, pace: Pace | None = None, metrics: Metrics | None = None) -> None:
+        self.client = client
         #: The trouble that all waiters are to be told of, its end included.
         self.trouble: Trouble | None = None
         self._pace = pace or Pace()
         self._metrics = metrics
-        self._loop = asyncio.get_running_loop()
         self._clock = ServerClock(self.now)
         self._jobs: dict[int, TrackedJob] = {}
         self._polls: Counter[float] = Counter()
@@ -129,11 +132,11 @@ class JobWatcher:
         :param poll_interval: Seconds within which its end should be noticed.
         :param progress_interval: Seconds between two reports of rows and bytes. Default: 0, no reports.
         """
-        return Watch(self, job_id, poll_interval, progress_interval)
+        return Watch(self, job_id, max(poll_interval, SHORTEST_POLL), progress_interval)
 
     def now(self) -> float:
-        """Return the event loop's time, seconds."""
-        return self._loop.time()
+        """Return the time by which everything here is measured, seconds."""
+        return time.monotonic()
 
     def join(self, watch: Watch) -> TrackedJob:
         """Begin to look for a watch's job. Called by the watch.
@@ -145,9 +148,20 @@ class JobWatcher:
         self._polls[watch.poll_interval] += 1
         self._progress[watch.progress_interval] += 1
         self._arrival.set()
-        if self._task is None:
-            self._task = self._loop.create_task(self._run(), name="airbyte-watcher")
+        self._start()
         return tracked
+
+    def borrow_client(self) -> AirbyteClient:
+        """Return the client for a call beside the watching; it is closed some time after its last use."""
+        self._arrival.set()
+        self._start()
+        return self.client
+
+    def _start(self) -> None:
+        if self._task is None:
+            # An empty context: Airflow finds the task's log for a line by what the trigger's context holds, and
+            # the watcher's lines belong to no task.
+            self._task = contextvars.Context().run(asyncio.create_task, self._run())
 
     def leave(self, watch: Watch) -> None:
         """Stop looking for a watch's job if nobody else waits for it. Called by the watch.
@@ -475,5 +489,5 @@ def watcher_for(settings: Settings, *, metrics: Metrics | None = None) -> JobWat
     """
     mine = _watchers.setdefault(asyncio.get_running_loop(), {})
     if settings not in mine:
-        mine[settings] = JobWatcher(settings, metrics=metrics)
+        mine[settings] = JobWatcher(AirbyteClient(settings), metrics=metrics)
     return mine[settings]

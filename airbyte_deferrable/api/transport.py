@@ -8,10 +8,9 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
-
-import aiohttp
 
 from airbyte_deferrable import __version__
 from airbyte_deferrable.api.errors import (
@@ -25,8 +24,13 @@ from airbyte_deferrable.api.errors import (
 )
 from airbyte_deferrable.api.settings import Settings
 
+if TYPE_CHECKING:
+    import aiohttp
+
 #: Statuses that say nothing about the request itself, only that now is a bad moment.
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
+#: Seconds to reach the server, which tells an Airbyte that is gone from one that is slow.
+CONNECT_WITHIN = 15.0
 #: Taking out shorter secrets would garble ordinary words.
 SHORTEST_REDACTED_SECRET = 6
 
@@ -111,7 +115,10 @@ class Transport:
         """
         async with self._in_flight:
             session = await self._open()
+            import aiohttp
+
             self.requests += 1
+            total = timeout or self._settings.timeout
             try:
                 async with session.request(
                     method,
@@ -121,7 +128,7 @@ class Transport:
                     params=params,
                     headers=headers,
                     proxy=self._proxies.get(urlsplit(url).scheme),
-                    timeout=_timeout(timeout or self._settings.timeout),
+                    timeout=aiohttp.ClientTimeout(total=total, sock_connect=min(total, CONNECT_WITHIN)),
                 ) as response:
                     body = await response.read()
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -143,6 +150,8 @@ class Transport:
     async def _open(self) -> aiohttp.ClientSession:
         async with self._opening:
             if self._session is None:
+                # Importing it takes as long as many polls: neither DAG files nor the event loop should pay for that.
+                aiohttp = await asyncio.to_thread(import_module, "aiohttp")
                 connector = aiohttp.TCPConnector(
                     ssl=await self._tls(), limit=self._settings.max_requests, keepalive_timeout=60
                 )
@@ -224,10 +233,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     except (KeyError, ValueError):
         return None
     return max(0.0, (until - asked).total_seconds())
-
-
-def _timeout(total: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=total, sock_connect=min(total, 15.0))
 
 
 def _cause(error: BaseException) -> str:

@@ -1,0 +1,270 @@
+"""An Airflow connection becomes a client, with a face for blocking code."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import cached_property
+from types import TracebackType
+from typing import Any, TypeVar
+
+from airbyte_deferrable._compat import BaseHook
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.errors import ApiError, BadCredentials, Forbidden, NotFound, NoTokenEndpoint, Unreachable
+from airbyte_deferrable.api.models import Connection, Job, JobType
+from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.cancellation import cancel_job
+from airbyte_deferrable.connection import in_thread, load_settings
+from airbyte_deferrable.exceptions import from_api
+from airbyte_deferrable.outcome import Event, conclude, fail
+from airbyte_deferrable.portal import Portal
+from airbyte_deferrable.turns import wait_for_turn
+from airbyte_deferrable.waiting import Deadlines, wait_for_end
+from airbyte_deferrable.watcher import JobWatcher
+
+T = TypeVar("T")
+
+#: Seconds within which a job that is cancelled should have ended.
+CANCEL_WITHIN = 10.0
+#: Seconds that a task waits for what only makes its log nicer.
+DESCRIBE_WITHIN = 5.0
+
+
+class AirbyteHook(BaseHook):
+    """Airbyte's API for tasks.
+
+    The blocking methods are for workers. In coroutines use :meth:`async_client`. As a context manager
+    (``with AirbyteHook() as hook``) the hook keeps one session and one token for all that is done inside;
+    otherwise each call has its own.
+
+    All methods raise subclasses of :class:`~airbyte_deferrable.exceptions.AirbyteException`.
+
+    :param airbyte_conn_id: The Airflow connection. Default: ``airbyte_default``.
+    :param api_version: The version in the API's path, where the connection's Host names no path. Default: ``v1``.
+    :param timeout: Seconds for one request. Default: the connection's extra ``timeout``, else 30.
+    """
+
+    conn_name_attr = "airbyte_conn_id"
+    default_conn_name = "airbyte_default"
+    conn_type = "airbyte"
+    hook_name = "Airbyte"
+
+    def __init__(
+        self,
+        airbyte_conn_id: str = "airbyte_default",
+        api_version: str = "v1",
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.airbyte_conn_id = airbyte_conn_id
+        self.api_version = api_version
+        self.timeout = timeout
+        self._users = 0
+        self._portal = Portal()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The connection, read at first use. Blocks."""
+        return load_settings(self.airbyte_conn_id, api_version=self.api_version, timeout=self.timeout)
+
+    @cached_property
+    def watcher(self) -> JobWatcher:
+        """Who waits for jobs on behalf of the blocking methods."""
+        return JobWatcher(self.client)
+
+    @cached_property
+    def client(self) -> AirbyteClient:
+        """The client behind the blocking methods. Only to be used through :meth:`call`."""
+        return AirbyteClient(self.settings)
+
+    def __enter__(self) -> AirbyteHook:
+        self._users += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if not self._users:
+            self.close()
+
+    def close(self) -> None:
+        """Close the session. The next call opens a new one."""
+        if "client" in self.__dict__:
+            self._portal.call(self.client.close())
+        self._portal.close()
+        for name in ("watcher", "client"):
+            self.__dict__.pop(name, None)
+
+    def call(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]], doing: str, **subject: Any) -> T:
+        """Do something with the client and wait for it.
+
+        :param use: Takes the client and returns the coroutine to wait for.
+        :param doing: What is being done, for messages: ``"looking up job 7"``.
+        :param subject: ``connection_id`` and ``job_id``, as far as they are known, for messages.
+        """
+        with self:
+            try:
+                return self._portal.call(use(self.client))
+            except ApiError as error:
+                raise from_api(error, doing, conn_id=self.airbyte_conn_id, **subject) from None
+
+    @asynccontextmanager
+    async def async_client(self) -> AsyncIterator[AirbyteClient]:
+        """Give coroutines a client of their own: ``async with hook.async_client() as client``.
+
+        The connection is looked up beside the event loop.
+        """
+        settings = await in_thread(lambda: self.settings)
+        async with AirbyteClient(settings) as client:
+            yield client
+
+    def get_job_details(self, job_id: int) -> Job:
+        """Look a job up.
+
+        :param job_id: The job.
+        """
+        return self.call(lambda client: client.get_job(job_id), f"looking up job {job_id}", job_id=job_id)
+
+    def get_job_status(self, job_id: int) -> str:
+        """Return a job's status, lower case: ``running``, ``succeeded``, …
+
+        :param job_id: The job.
+        """
+        return self.get_job_details(job_id).status
+
+    def submit_sync_connection(self, connection_id: str) -> Job:
+        """Start a sync.
+
+        :param connection_id: The Airbyte connection.
+        """
+        return self.submit(connection_id, JobType.SYNC)
+
+    def submit_reset_connection(self, connection_id: str) -> Job:
+        """Start a reset. A sync of the connection that runs is cancelled by Airbyte.
+
+        :param connection_id: The Airbyte connection.
+        """
+        return self.submit(connection_id, JobType.RESET)
+
+    def submit(self, connection_id: str, job_type: JobType) -> Job:
+        """Start a job, asking Airbyte once. The operator does more: it never starts one twice.
+
+        :param connection_id: The Airbyte connection.
+        :param job_type: What to start.
+        """
+        return self.call(
+            lambda client: client.create_job(connection_id, job_type),
+            f"starting a {job_type} of connection {connection_id}",
+            connection_id=connection_id,
+        )
+
+    def cancel_job(self, job_id: int) -> Job:
+        """Cancel a job if it is live, and see it end.
+
+        :param job_id: The job.
+        :return: The job as it was seen last.
+        """
+        return self.call(
+            lambda client: cancel_job(client, job_id, within=CANCEL_WITHIN, log=self.log),
+            f"cancelling job {job_id}",
+            job_id=job_id,
+        )
+
+    def wait_for_job(self, job_id: str | int, wait_seconds: float = 3, timeout: float | None = 3600) -> None:
+        """Wait for a job to succeed. The job is left alone when the wait is over.
+
+        :param job_id: The job.
+        :param wait_seconds: Seconds between two looks. Default: 3.
+        :param timeout: Seconds to wait; None or 0 for ever. Default: 3600.
+        :raises airbyte_deferrable.exceptions.AirbyteJobFailed: If the job failed.
+        :raises airbyte_deferrable.exceptions.AirbyteJobCancelled: If it was cancelled.
+        :raises airbyte_deferrable.exceptions.AirbyteTimeout: If it had not ended in time.
+        """
+        end_time = time.time() + timeout if timeout else None
+        event = self.wait_for_end(int(job_id), Deadlines(end_time, None), poll_interval=wait_seconds)
+        if event.job is None or event.reason is not None:
+            raise fail(event, self.airbyte_conn_id, None, timeout)
+        conclude(event.job, self.log, self.airbyte_conn_id)
+
+    def wait_for_end(
+        self, job_id: int, deadlines: Deadlines, *, poll_interval: float, progress_interval: float = 60.0
+    ) -> Event:
+        """Wait until a job has ended or time is up.
+
+        :param job_id: The job.
+        :param deadlines: When to give up.
+        :param poll_interval: Seconds between two looks.
+        :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
+        """
+        return self.call(
+            lambda _: wait_for_end(
+                self.watcher,
+                job_id,
+                deadlines,
+                poll_interval=poll_interval,
+                progress_interval=progress_interval,
+                log=self.log,
+            ),
+            f"waiting for job {job_id}",
+            job_id=job_id,
+        )
+
+    def wait_for_turn(self, connection_id: str, deadlines: Deadlines, *, poll_interval: float) -> bool:
+        """Wait until a busy connection may run the next job.
+
+        :param connection_id: The Airbyte connection.
+        :param deadlines: When to give up.
+        :param poll_interval: Seconds between two looks.
+        :return: Whether it may; False if time was up.
+        """
+
+        async def wait() -> bool:
+            turn = wait_for_turn(self.watcher, connection_id, time.time(), poll_interval=poll_interval, log=self.log)
+            try:
+                await asyncio.wait_for(turn, deadlines.left())
+            except asyncio.TimeoutError:
+                return False
+            return True
+
+        return self.call(lambda _: wait(), f"waiting for connection {connection_id}", connection_id=connection_id)
+
+    def describe(self, connection_id: str) -> Connection | None:
+        """Look a connection's name and workspace up, if that can be had quickly.
+
+        :param connection_id: The Airbyte connection.
+        """
+
+        async def look_up(client: AirbyteClient) -> Connection | None:
+            try:
+                return await asyncio.wait_for(client.get_connection(connection_id), DESCRIBE_WITHIN)
+            except (ApiError, asyncio.TimeoutError):
+                return None
+
+        return self.call(look_up, f"looking up connection {connection_id}", connection_id=connection_id)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the connection, and tell address, credentials and permission apart."""
+        try:
+            return self.call(_try, "testing the connection")
+        except Exception as error:
+            return False, str(error)
+
+
+async def _try(client: AirbyteClient) -> tuple[bool, str]:
+    try:
+        # Needs no credentials, so that a failure here is the address or the network.
+        await client.health()
+    except ApiError as error:
+        return False, f"The address is wrong, or Airbyte is down. {error}"
+    try:
+        await client.list_jobs(limit=1)
+    except (BadCredentials, NoTokenEndpoint) as error:
+        return False, f"Airbyte is there, but refuses the credentials. {error}"
+    except Forbidden as error:
+        return False, f"The credentials are good, but lack the permission to see jobs. {error}"
+    except (NotFound, Unreachable) as error:
+        return False, f"Something answers, but not as Airbyte's public API does: is the Host complete? {error}"
+    return True, f"Connection successfully tested: {client.settings.base_url} answers and takes the credentials."

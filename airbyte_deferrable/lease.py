@@ -1,0 +1,90 @@
+"""Which try of a task waits for which job, and from that whether a waiting task was killed by a person.
+
+Airflow tells a trigger only that it is cancelled: a person may have killed the task, but the triggerer may also
+stop, or have lost the task to another triggerer, or a new try may wait for the same job already. Only the first
+may cancel the job. The task's state and the *lease*, an XCom that each try writes before it defers, tell which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from airbyte_deferrable._compat import Context, Log
+from airbyte_deferrable.connection import in_thread
+from airbyte_deferrable.taskstate import read_state, read_xcom
+
+LEASE = "airbyte_lease"
+#: Airflow's states of a task that nobody waits for any more.
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+#: Seconds that a cleared task's new try is given to write its lease.
+NEW_TRY_WRITES_WITHIN = 2.0
+#: Seconds that Airflow is given to say how the task stands.
+ANSWERS_WITHIN = 8.0
+
+
+def write_lease(context: Context, job_id: int, *, ours: bool) -> None:
+    """Note that this try waits for the job. Airflow clears the note when the next try begins.
+
+    :param context: The task's context.
+    :param job_id: The job.
+    :param ours: Whether this task started it, so that it may be cancelled on its behalf.
+    """
+    ti = context["ti"]
+    ti.xcom_push(key=LEASE, value={"job_id": job_id, "try": ti.try_number, "ours": ours})
+
+
+def own_job(context: Context) -> int | None:
+    """Return the job that this try started, as its lease says; None if there is none.
+
+    :param context: The task's context.
+    """
+    ti = context["ti"]
+    lease = read_xcom(ti, LEASE)
+    if not isinstance(lease, dict) or lease.get("try") != ti.try_number or not lease.get("ours"):
+        return None
+    return int(lease["job_id"])
+
+
+async def killed_by_person(ti: Any, job_id: int, try_number: int, log: Log) -> bool:
+    """Tell whether a trigger that was cancelled lost its task to a person, so that the job should go too.
+
+    ========================================  =======================================================
+    what is found                             what it means
+    ========================================  =======================================================
+    the task has ended                        marked by a person, or its DAG run timed out: killed
+    a lease of this try                       shutdown, redistribution: another trigger goes on
+    a lease of a later try, the same job      the new try re-attached to it
+    a lease of a later try, another job       cleared, and started afresh: killed
+    no lease, after a little wait             cleared, the new try has not begun: killed
+    no answer                                 not known: left alone
+    ========================================  =======================================================
+
+    :param ti: The trigger's task instance; None in ``dag.test()``.
+    :param job_id: The job that the trigger waited for.
+    :param try_number: The try that started the trigger.
+    :param log: Says why a job is left alone if it could not be told.
+    """
+    if ti is None:
+        return False
+    try:
+        # While a triggerer shuts down, Airflow may not answer at all.
+        return await asyncio.wait_for(_killed(ti, job_id, try_number), ANSWERS_WITHIN)
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        log.warning("Airflow does not tell why the wait was stopped (%s): leaving job %s alone", why, job_id)
+        return False
+
+
+async def _killed(ti: Any, job_id: int, try_number: int) -> bool:
+    if await in_thread(read_state, ti) in ENDED:
+        return True
+    lease = await in_thread(read_xcom, ti, LEASE)
+    if lease is None:
+        await asyncio.sleep(NEW_TRY_WRITES_WITHIN)
+        if await in_thread(read_state, ti) in ENDED:
+            return True
+        lease = await in_thread(read_xcom, ti, LEASE)
+    if lease is None:
+        return True
+    return bool(lease["try"] > try_number and lease["job_id"] != job_id)

@@ -1,0 +1,145 @@
+"""What a task remembers of its job from one try to the next, also when its worker was killed in between.
+
+Airflow 3.3 has a store for that, the task state store. Before, Airflow forgets everything a task wrote when its
+next try begins, XComs included; an Airflow Variable is the only place that stays. It is written only for tasks
+that may be tried again, and deleted when the task is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from airbyte_deferrable._compat import Context
+
+KEY = "airbyte_deferrable"
+
+
+class Record(BaseModel):
+    """What is remembered.
+
+    :param generation: Tells the tries after a person cleared the task from those before: a cleared task starts
+        afresh. It is the task's ``max_tries``, which Airflow raises at each clear and leaves alone at a retry.
+    :param connection_id: The connection that was to run.
+    :param job_type: What was to run.
+    :param after: The connection's newest job before ours was asked for; None if that could not be learned.
+    :param written_at: When, seconds since the epoch.
+    :param job_id: Our job; None until Airbyte has told.
+    """
+
+    generation: int
+    connection_id: str
+    job_type: str
+    after: int | None = None
+    written_at: float
+    job_id: int | None = None
+
+
+class _Store(Protocol):
+    def read(self) -> Any: ...
+
+    def write(self, value: dict[str, Any]) -> None: ...
+
+    def delete(self) -> None: ...
+
+
+class JobMemory:
+    """The memory of one task instance.
+
+    :param context: The task's context.
+    """
+
+    def __init__(self, context: Context) -> None:
+        ti: Any = context["ti"]
+        self.generation = int(ti.max_tries or 0)
+        self._store = _store_for(context, ti)
+
+    def recall(self, connection_id: str, job_type: str) -> Record | None:
+        """Return what an earlier try of the same generation wrote about the same work.
+
+        :param connection_id: The connection that is to run.
+        :param job_type: What is to run.
+        """
+        try:
+            record = Record.model_validate(self._store.read())
+        except ValidationError:
+            return None
+        same = (record.generation, record.connection_id, record.job_type)
+        return record if same == (self.generation, connection_id, job_type) else None
+
+    def remember(self, record: Record) -> None:
+        """Write before, and again after, Airbyte is asked for the job.
+
+        :param record: What to remember.
+        """
+        self._store.write(record.model_dump())
+
+    def forget(self) -> None:
+        """Drop what was remembered: the job has ended, and a later try is to start another."""
+        self._store.delete()
+
+
+class _TaskStateStore:
+    """Airflow 3.3's own place for it. It survives retries, and clears too, hence the generation."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def read(self) -> Any:
+        return self._store.get(KEY)
+
+    def write(self, value: dict[str, Any]) -> None:
+        self._store.set(KEY, value)
+
+    def delete(self) -> None:
+        self._store.delete(KEY)
+
+
+class _VariableStore:
+    """A Variable for each task instance. Its name is a digest, since run ids may be longer than names may."""
+
+    def __init__(self, ti: Any) -> None:
+        names = [ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)]
+        self._about = " ".join(names)
+        self._key = f"{KEY}_{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:32]}"
+
+    def read(self) -> Any:
+        return _variable().get(self._key, None, deserialize_json=True)
+
+    def write(self, value: dict[str, Any]) -> None:
+        description = f"The Airbyte job of {self._about}"
+        _variable().set(self._key, value, description=description, serialize_json=True)
+
+    def delete(self) -> None:
+        _variable().delete(self._key)
+
+
+class _NoStore:
+    """For tasks that will not be tried again."""
+
+    def read(self) -> Any:
+        return None
+
+    def write(self, value: dict[str, Any]) -> None:
+        pass
+
+    def delete(self) -> None:
+        pass
+
+
+def _store_for(context: Context, ti: Any) -> _Store:
+    store = context.get("task_state_store")
+    if store is not None:
+        return _TaskStateStore(store)
+    return _VariableStore(ti) if ti.max_tries else _NoStore()
+
+
+def _variable() -> Any:
+    try:
+        from airflow.sdk import Variable
+    except ImportError:
+        from airflow.models import Variable
+    return Variable

@@ -1,0 +1,231 @@
+"""What waits in the triggerer for one task."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airbyte_deferrable import outcome
+from airbyte_deferrable._compat import AIRFLOW_3, Stats
+from airbyte_deferrable.api.errors import ApiError
+from airbyte_deferrable.cancellation import cancel_job
+from airbyte_deferrable.connection import settings_for_trigger
+from airbyte_deferrable.lease import killed_by_person
+from airbyte_deferrable.outcome import Event
+from airbyte_deferrable.turns import wait_for_turn
+from airbyte_deferrable.waiting import Deadlines, wait_for_end
+from airbyte_deferrable.watcher import watcher_for
+
+#: Seconds for the job to end once its task was killed.
+CANCEL_WITHIN = 10.0
+#: Seconds after deferral before which Airflow 3 may fail a task that is resumed: the executor's late "success" of
+#: the leg that deferred then hits the re-queued task (apache/airflow#66374, #71580). None was seen at 8 s.
+HOLD_EVENTS = 10.0 if AIRFLOW_3 else 0.0
+#: Airflow 3.3 tells a trigger that its task was killed; before, the trigger must find out by itself.
+AIRFLOW_TELLS_OF_KILLS = hasattr(BaseTrigger, "on_kill")
+
+
+class AirbyteSyncTrigger(BaseTrigger):
+    """Waits for an Airbyte job in the triggerer's event loop, together with all others that wait there.
+
+    The arguments are stored in Airflow's database and may be read by a later version of this package: they are
+    plain JSON, hold no secret, and those after the official provider's have defaults.
+
+    :param job_id: The job.
+    :param conn_id: The Airflow connection to Airbyte.
+    :param end_time: When the task's ``timeout`` runs out, seconds since the epoch.
+    :param poll_interval: Seconds between two looks.
+    :param execution_deadline: When its ``execution_timeout`` runs out, seconds since the epoch. Default: never.
+        Kept by the trigger: Airflow 3 does not apply ``execution_timeout`` to a deferred task.
+    :param api_version: The version in the API's path, where the connection's Host names no path. Default: ``v1``.
+    :param cancel_on_kill: Cancel the job when a person kills the task. Only for a job that the task started.
+        Default: False.
+    :param try_number: The try that waits. Default: not known.
+    :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
+    :param not_before: An earlier event is held back until then, seconds since the epoch. Default: 0. Airflow 3
+        can fail a task that is resumed while it still finishes to defer.
+    """
+
+    def __init__(
+        self,
+        job_id: int,
+        conn_id: str,
+        end_time: float,
+        poll_interval: float,
+        execution_deadline: float | None = None,
+        api_version: str = "v1",
+        cancel_on_kill: bool = False,
+        try_number: int | None = None,
+        progress_interval: float = 60.0,
+        not_before: float = 0.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.job_id = int(job_id)
+        self.conn_id = conn_id
+        self.end_time = end_time
+        self.poll_interval = poll_interval
+        self.execution_deadline = execution_deadline
+        self.api_version = api_version
+        self.cancel_on_kill = cancel_on_kill
+        self.try_number = try_number
+        self.progress_interval = progress_interval
+        self.not_before = not_before
+        self._fired = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and the arguments, for Airflow's database."""
+        return (
+            "airbyte_deferrable.triggers.AirbyteSyncTrigger",
+            {
+                "job_id": self.job_id,
+                "conn_id": self.conn_id,
+                "end_time": self.end_time,
+                "poll_interval": self.poll_interval,
+                "execution_deadline": self.execution_deadline,
+                "api_version": self.api_version,
+                "cancel_on_kill": self.cancel_on_kill,
+                "try_number": self.try_number,
+                "progress_interval": self.progress_interval,
+                "not_before": self.not_before,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield one event: see :class:`airbyte_deferrable.outcome.Event`."""
+        try:
+            event = await self._wait()
+            if self.task_instance is not None:
+                await asyncio.sleep(self.not_before - time.time())
+        except asyncio.CancelledError:
+            if not AIRFLOW_TELLS_OF_KILLS:
+                await self._finish(self._clean_up_after_kill())
+            raise
+        # From here on the task has its answer. A trigger that lingers after its event is cancelled like one whose
+        # task was killed.
+        self._fired = True
+        yield TriggerEvent(event.payload())
+
+    async def on_kill(self) -> None:
+        """Cancel the job after a person killed the task. Called by Airflow 3.3 and later.
+
+        Contrary to Airflow's documentation it is also called when a triggerer that paused for long comes back and
+        finds that another has taken its triggers over (apache/airflow#73454).
+        """
+        await self._finish(self._clean_up_after_kill())
+
+    async def _wait(self) -> Event:
+        deadlines = Deadlines(self.end_time, self.execution_deadline)
+        try:
+            look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
+            settings = await asyncio.wait_for(look_up, deadlines.left())
+        except asyncio.TimeoutError:
+            return outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
+        return await wait_for_end(
+            watcher_for(settings, metrics=Stats),
+            self.job_id,
+            deadlines,
+            poll_interval=self.poll_interval,
+            progress_interval=self.progress_interval,
+            log=self.log,
+            try_number=self.try_number,
+        )
+
+    async def _clean_up_after_kill(self) -> None:
+        if self._fired or not self.cancel_on_kill or self.try_number is None:
+            return
+        if not await killed_by_person(self.task_instance, self.job_id, self.try_number, self.log):
+            return
+        self.log.info("The task was killed by a user action")
+        settings = await settings_for_trigger(self.conn_id, self.api_version, self.log)
+        try:
+            client = watcher_for(settings, metrics=Stats).borrow_client()
+            await cancel_job(client, self.job_id, within=CANCEL_WITHIN, log=self.log)
+        except ApiError as error:
+            self.log.error("Airbyte job %s could not be cancelled: %s", self.job_id, error)
+
+    async def _finish(self, work: Any) -> None:
+        """Run to the end: Airflow cancels a trigger again each second until it has ended."""
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                continue
+            except Exception:
+                self.log.exception("Cleaning up after a kill failed")
+
+
+class AirbyteTurnTrigger(BaseTrigger):
+    """Waits until a busy connection may run the task's job.
+
+    :param connection_id: The Airbyte connection.
+    :param conn_id: The Airflow connection to Airbyte.
+    :param queued_at: When the task began to wait, seconds since the epoch: its place in the line.
+    :param poll_interval: Seconds between two looks.
+    :param end_time: When the task's ``timeout`` runs out, seconds since the epoch. Default: never.
+    :param execution_deadline: When its ``execution_timeout`` runs out, likewise. Default: never.
+    :param api_version: The version in the API's path, where the connection's Host names no path. Default: ``v1``.
+    :param try_number: The try that waits. Default: not known.
+    :param not_before: An earlier event is held back until then, seconds since the epoch. Default: 0.
+    """
+
+    def __init__(
+        self,
+        connection_id: str,
+        conn_id: str,
+        queued_at: float,
+        poll_interval: float,
+        end_time: float | None = None,
+        execution_deadline: float | None = None,
+        api_version: str = "v1",
+        try_number: int | None = None,
+        not_before: float = 0.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.connection_id = connection_id
+        self.conn_id = conn_id
+        self.queued_at = queued_at
+        self.poll_interval = poll_interval
+        self.end_time = end_time
+        self.execution_deadline = execution_deadline
+        self.api_version = api_version
+        self.try_number = try_number
+        self.not_before = not_before
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and the arguments, for Airflow's database."""
+        return (
+            "airbyte_deferrable.triggers.AirbyteTurnTrigger",
+            {
+                "connection_id": self.connection_id,
+                "conn_id": self.conn_id,
+                "queued_at": self.queued_at,
+                "poll_interval": self.poll_interval,
+                "end_time": self.end_time,
+                "execution_deadline": self.execution_deadline,
+                "api_version": self.api_version,
+                "try_number": self.try_number,
+                "not_before": self.not_before,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield one event: ``status`` is ``turn``, or ``timeout`` with the clock as ``reason``."""
+        deadlines = Deadlines(self.end_time, self.execution_deadline)
+        event = {"status": "turn", "try_number": self.try_number}
+        try:
+            await asyncio.wait_for(self._wait(), deadlines.left())
+        except asyncio.TimeoutError:
+            event.update(status="timeout", reason=deadlines.clock)
+        if self.task_instance is not None:
+            await asyncio.sleep(self.not_before - time.time())
+        yield TriggerEvent(event)
+
+    async def _wait(self) -> None:
+        settings = await settings_for_trigger(self.conn_id, self.api_version, self.log)
+        watcher = watcher_for(settings, metrics=Stats)
+        await wait_for_turn(watcher, self.connection_id, self.queued_at, poll_interval=self.poll_interval, log=self.log)

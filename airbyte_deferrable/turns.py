@@ -1,0 +1,91 @@
+"""Whose turn it is to start a connection's next job, among the tasks that wait for the connection.
+
+A connection runs one job at a time. If all tasks that wait for it came back when it falls idle, one would start its
+job and the others would have taken a worker slot for nothing, again and again. So they form a line: only its head
+asks Airbyte, and the next one moves up when the head has started its job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from bisect import insort
+from collections import defaultdict
+from weakref import WeakKeyDictionary
+
+from airbyte_deferrable._compat import Log
+from airbyte_deferrable.api.errors import ApiError, Unreachable
+from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.submission import newest_job
+from airbyte_deferrable.waiting import until_terminal
+from airbyte_deferrable.watch import JobNotVisible
+from airbyte_deferrable.watcher import JobWatcher
+
+#: Seconds within which a task whose turn it is should have started its job: it needs a worker slot first.
+STARTS_WITHIN = 120.0
+
+_number = itertools.count()
+
+
+class _Line:
+    """The tasks that wait for one connection, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[float, int]] = []
+        self.moved = asyncio.Condition()
+        #: The newest job when the last turn was given, and until when that task may take to start its own.
+        self.given_after = -1
+        self.given_until = 0.0
+
+
+_lines: WeakKeyDictionary[JobWatcher, defaultdict[str, _Line]] = WeakKeyDictionary()
+
+
+async def wait_for_turn(
+    watcher: JobWatcher, connection_id: str, queued_at: float, *, poll_interval: float, log: Log
+) -> None:
+    """Wait until the connection is idle and nobody who came earlier is to go first.
+
+    :param watcher: Who looks at the jobs that run before.
+    :param connection_id: The connection.
+    :param queued_at: When the task came, seconds since the epoch: its place in the line.
+    :param poll_interval: Seconds between two looks.
+    :param log: The task's log.
+    """
+    line = _lines.setdefault(watcher, defaultdict(_Line))[connection_id]
+    place = (queued_at, next(_number))
+    insort(line.places, place)
+    try:
+        async with line.moved:
+            await line.moved.wait_for(lambda: line.places[0] == place)
+        while not await _idle(watcher, connection_id, line, poll_interval, log):
+            await asyncio.sleep(poll_interval)
+    finally:
+        line.places.remove(place)
+        async with line.moved:
+            line.moved.notify_all()
+
+
+async def _idle(watcher: JobWatcher, connection_id: str, line: _Line, poll_interval: float, log: Log) -> bool:
+    """See the connection's present job end; return whether the next may begin."""
+    try:
+        job = await newest_job(watcher.borrow_client(), connection_id)
+        if job is not None and not job.terminal:
+            job = await _see_end(watcher, job, poll_interval, log)
+    except Unreachable:
+        return False
+    except (ApiError, JobNotVisible):
+        # Airbyte will say what is wrong when it is asked to start the job.
+        job = None
+    newest = job.job_id if job else 0
+    if newest == line.given_after and time.monotonic() < line.given_until:
+        return False
+    line.given_after, line.given_until = newest, time.monotonic() + STARTS_WITHIN
+    return True
+
+
+async def _see_end(watcher: JobWatcher, job: Job, poll_interval: float, log: Log) -> Job:
+    log.info("Connection %s runs job %s: waiting for its end", job.connection_id, job.job_id)
+    with watcher.watch(job.job_id, poll_interval=poll_interval) as watch:
+        return await until_terminal(watch, log)

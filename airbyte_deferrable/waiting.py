@@ -1,0 +1,114 @@
+"""Waiting for a job's end, told in the log of the task: the same in the triggerer and on a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from airbyte_deferrable import outcome
+from airbyte_deferrable._compat import Log
+from airbyte_deferrable.api.errors import ApiError
+from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.outcome import Clock, Event
+from airbyte_deferrable.watch import JobNotVisible, Trouble, Watch
+from airbyte_deferrable.watcher import JobWatcher
+
+#: Seconds for the last look that is given to a job when the wait is over.
+LAST_LOOK = 5.0
+
+
+class Deadlines:
+    """When a wait is over, and which clock says so.
+
+    :param end_time: When the task's ``timeout`` runs out, seconds since the epoch; None for never.
+    :param execution_deadline: When its ``execution_timeout`` runs out, likewise.
+    """
+
+    def __init__(self, end_time: float | None, execution_deadline: float | None) -> None:
+        clocks: list[tuple[float, Clock]] = []
+        if execution_deadline is not None:
+            clocks.append((execution_deadline, "execution_timeout"))
+        if end_time is not None:
+            clocks.append((end_time, "timeout"))
+        self._first = min(clocks, default=None, key=lambda clock: clock[0])
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that runs out first."""
+        return self._first[1] if self._first else "timeout"
+
+    def left(self) -> float | None:
+        """Return the seconds that are left, 0 if it is over; None if it never is."""
+        return max(0.0, self._first[0] - time.time()) if self._first else None
+
+
+async def wait_for_end(
+    watcher: JobWatcher,
+    job_id: int,
+    deadlines: Deadlines,
+    *,
+    poll_interval: float,
+    progress_interval: float,
+    log: Log,
+    try_number: int | None = None,
+) -> Event:
+    """Wait until the job has ended, cannot be seen, or time is up. Nothing else ends the wait.
+
+    :param watcher: Who looks.
+    :param job_id: The job.
+    :param deadlines: When to give up.
+    :param poll_interval: Seconds between two looks.
+    :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none.
+    :param log: The task's log: a line for each change.
+    :param try_number: The try that waits, for the event.
+    :return: What to tell the task.
+    """
+    with watcher.watch(job_id, poll_interval=poll_interval, progress_interval=progress_interval) as watch:
+        try:
+            job = await asyncio.wait_for(until_terminal(watch, log), deadlines.left())
+        except JobNotVisible as error:
+            return outcome.not_visible(job_id, str(error), try_number)
+        except asyncio.TimeoutError:
+            last = await _last_look(watcher, job_id)
+            if last is None or not last.terminal:
+                return outcome.ran_out(deadlines.clock, job_id, last, try_number)
+            job = last
+    return outcome.ended(job, try_number)
+
+
+async def until_terminal(watch: Watch, log: Log) -> Job:
+    """Follow a job to its end, and tell each change.
+
+    :param watch: The watch on the job.
+    :param log: The task's log.
+    :return: The job, ended.
+    :raises JobNotVisible: If Airbyte says that it is not there.
+    """
+    status = None
+    while True:
+        news = await watch.news()
+        if isinstance(news, Trouble):
+            _tell(news, log)
+            continue
+        if news.terminal:
+            return news
+        if news.status != status:
+            status = news.status
+            log.info("Airbyte job %s is %s", news.job_id, status)
+        else:
+            log.info("Airbyte job %s is %s: %s so far", news.job_id, status, outcome.facts(news))
+
+
+def _tell(trouble: Trouble, log: Log) -> None:
+    if trouble.error is None:
+        log.info("Airbyte answers again after %.0f s", trouble.seconds)
+    else:
+        log.warning("Airbyte cannot be asked now. The job may well go on, so this task waits on. %s", trouble.error)
+
+
+async def _last_look(watcher: JobWatcher, job_id: int) -> Job | None:
+    """Give the job one more chance: it may have ended since the last look."""
+    try:
+        return await asyncio.wait_for(watcher.client.get_job(job_id), LAST_LOOK)
+    except (ApiError, asyncio.TimeoutError):
+        return None
