@@ -30,19 +30,17 @@ class ConfigApi:
         """POST /jobs/get_without_logs: the job, its attempts and why they failed."""
         job, now = await self._job(request, "id")
         attempts = [{"attempt": _attempt(job, attempt, now)} for attempt in job.attempts]
-        return web.json_response({"job": _job(job, now), "attempts": attempts})
+        return wire.answer({"job": _job(job, now), "attempts": attempts})
 
     async def get(self, request: web.Request) -> web.Response:
         """POST /jobs/get: the same, with the log of each attempt."""
         job, now = await self._job(request, "id")
-        return web.json_response(
-            {"job": _job(job, now), "attempts": [self._with_log(job, a, now) for a in job.attempts]}
-        )
+        return wire.answer({"job": _job(job, now), "attempts": [self._with_log(job, a, now) for a in job.attempts]})
 
     async def get_light(self, request: web.Request) -> web.Response:
         """POST /jobs/get_light: the job alone."""
         job, now = await self._job(request, "id")
-        return web.json_response({"job": _job(job, now, stats=False)})
+        return wire.answer({"job": _job(job, now, stats=False)})
 
     async def attempt(self, request: web.Request) -> web.Response:
         """POST /attempt/get_for_job: one attempt and its log."""
@@ -52,7 +50,7 @@ class ConfigApi:
             raise wire.error_id(400)
         if not 0 <= number < len(job.attempts):
             raise wire.error_id(404, f"Could not find attempt for job_id: {job.id} and attempt no: {number}")
-        return web.json_response(self._with_log(job, job.attempts[number], now))
+        return wire.answer(self._with_log(job, job.attempts[number], now))
 
     async def list_for_workspaces(self, request: web.Request) -> web.Response:
         """POST /jobs/list_for_workspaces: jobs with their attempts, of several statuses at once."""
@@ -81,7 +79,7 @@ class ConfigApi:
             )
         )
         rows = [{"job": _job(job, now), "attempts": [_attempt(job, a, now) for a in job.attempts]} for job in jobs]
-        return web.json_response({"jobs": rows, "totalJobCount": len(rows)})
+        return wire.answer({"jobs": rows, "totalJobCount": len(rows)})
 
     async def connection(self, request: web.Request) -> web.Response:
         """POST /connections/get."""
@@ -91,11 +89,11 @@ class ConfigApi:
             raise wire.error_id(404, f"Could not find configuration for STANDARD_SYNC: {connection_id}.")
         if connection is None:
             raise wire.micronaut(403, "Forbidden", "Forbidden", request.path)
-        return web.json_response(_connection(connection))
+        return wire.answer(_connection(connection))
 
     async def health(self, request: web.Request) -> web.Response:
         """GET /health."""
-        return web.json_response({"available": True})
+        return wire.answer({"available": True})
 
     async def _job(self, request: web.Request, field: str) -> tuple[Job, int]:
         job_id = (await _body(request)).get(field)

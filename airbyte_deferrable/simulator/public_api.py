@@ -118,7 +118,7 @@ class PublicApi:
             except wire.Refusal as refusal:
                 if refusal.response.status != 404:
                     raise
-                return web.json_response({"previous": "", "next": "", "data": []})
+                return wire.answer({"previous": "", "next": "", "data": []})
         now = self._world.settle()
         jobs = self._world.page(
             Query(
@@ -141,7 +141,7 @@ class PublicApi:
         after, before = _links("jobs", link, limit, offset, bool(jobs))
         rows = ", ".join([wire.job_row(job, now, stats=True) for job in jobs])
         text = f'{{"previous": {json.dumps(before)}, "next": {json.dumps(after)}, "data": [{rows}]}}'
-        return web.Response(text=text, content_type="application/json")
+        return wire.answer(text)
 
     async def until(self, job: Job) -> None:
         """Wait until a job has ended."""
@@ -157,7 +157,7 @@ class PublicApi:
     async def connection(self, request: web.Request) -> web.Response:
         """GET /connections/{id}."""
         connection = self._connection(request.match_info["id"], "WORKSPACE_READER")
-        return web.json_response(wire.connection_row(connection))
+        return wire.answer(wire.connection_row(connection))
 
     async def connections(self, request: web.Request) -> web.Response:
         """GET /connections."""
@@ -177,7 +177,7 @@ class PublicApi:
         rows = [wire.connection_row(connection) for connection in found[offset : offset + limit]]
         link = {"workspaceIds": ",".join(workspaces), "includeDeleted": "false"}
         after, before = _links("connections", link, limit, offset, bool(rows))
-        return web.json_response({"previous": before, "next": after, "data": rows})
+        return wire.answer({"previous": before, "next": after, "data": rows})
 
     async def source(self, request: web.Request) -> web.Response:
         """GET /sources/{id}."""
@@ -185,7 +185,7 @@ class PublicApi:
         connection = self._world.source(actor_id)
         if connection is None:
             raise self._unknown("source", actor_id, "WORKSPACE_READER")
-        return web.json_response(wire.actor_row("source", actor_id, connection.source_name, connection))
+        return wire.answer(wire.actor_row("source", actor_id, connection.source_name, connection))
 
     async def destination(self, request: web.Request) -> web.Response:
         """GET /destinations/{id}."""
@@ -193,21 +193,21 @@ class PublicApi:
         connection = self._world.destination(actor_id)
         if connection is None:
             raise self._unknown("destination", actor_id, "WORKSPACE_READER")
-        return web.json_response(wire.actor_row("destination", actor_id, connection.destination_name, connection))
+        return wire.answer(wire.actor_row("destination", actor_id, connection.destination_name, connection))
 
     async def workspace(self, request: web.Request) -> web.Response:
         """GET /workspaces/{id}."""
         workspace_id = self._uuid(request.match_info["id"], "WORKSPACE_READER")
         if workspace_id not in self._world.workspaces:
             raise self._unknown("workspace", workspace_id, "WORKSPACE_READER")
-        return web.json_response(self._workspace_row(workspace_id))
+        return wire.answer(self._workspace_row(workspace_id))
 
     async def workspaces(self, request: web.Request) -> web.Response:
         """GET /workspaces."""
         limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
         ids = list(self._world.workspaces)[offset : offset + limit]
         after, before = _links("workspaces", {"includeDeleted": "false"}, limit, offset, bool(ids))
-        return web.json_response({"previous": before, "next": after, "data": [self._workspace_row(i) for i in ids]})
+        return wire.answer({"previous": before, "next": after, "data": [self._workspace_row(i) for i in ids]})
 
     async def health(self, request: web.Request) -> web.Response:
         """GET /health."""
@@ -260,7 +260,7 @@ _TIMES = ("createdAtStart", "createdAtEnd", "updatedAtStart", "updatedAtEnd")
 
 
 def _row(job: Job, now: int, stats: bool = False) -> web.Response:
-    return web.Response(text=wire.job_row(job, now, stats), content_type="application/json")
+    return wire.answer(wire.job_row(job, now, stats))
 
 
 async def _json(request: web.Request) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Server:
                 return None
             elif fault.kind == "hang":
                 # Either end may come from outside: the fault is cleared, or the client leaves.
-                while self._faults.is_on(fault_id) and request.transport is not None:  # noqa: ASYNC110
+                while self._faults.is_on(fault_id) and request.transport is not None:
                     await asyncio.sleep(0.02)
                 return None
             elif fault.kind == "lost_answer":
@@ -186,7 +186,7 @@ class Server:
         async def pooled(request: web.Request) -> web.StreamResponse:
             if sheds and self._is_too_much():
                 # Deliberately without Retry-After (``PublicApiLoadShedFilter``).
-                raise wire.Refusal(web.json_response({"message": "You are being rate limited."}, status=429))
+                raise wire.Refusal(wire.answer({"message": "You are being rate limited."}, status=429))
             async with self._threads:
                 if self._settings.handler_seconds:
                     await asyncio.sleep(self._settings.handler_seconds)
@@ -232,12 +232,12 @@ class Server:
             raise wire.micronaut(401, "Unauthorized", "JsonParseException: Unrecognized token", request.path)
         token = await self._token(request)
         seconds = max(1, math.floor(self._settings.token_lifetime))
-        return web.json_response({"access_token": token, "token_type": "Bearer", "expires_in": seconds})
+        return wire.answer({"access_token": token, "token_type": "Bearer", "expires_in": seconds})
 
     async def _config_token(self, request: web.Request) -> web.StreamResponse:
         if request.content_type != "application/json":
             raise wire.micronaut(415, "Unsupported Media Type", "Content Type not allowed", request.path)
-        return web.json_response({"access_token": await self._token(request)})
+        return wire.answer({"access_token": await self._token(request)})
 
     async def _token(self, request: web.Request) -> str:
         if self._settings.auth != "client_credentials":
@@ -309,7 +309,7 @@ def _error(fault: Fault, status: int, path: str) -> web.Response:
     elif status == 409:
         response = wire.state_conflict("Could not fulfill request").response
     elif status == 429:
-        response = web.json_response({"message": "You are being rate limited."}, status=429)
+        response = wire.answer({"message": "You are being rate limited."}, status=429)
     elif status == 500:
         response = wire.error_id(500).response
     elif status in (502, 503, 504):

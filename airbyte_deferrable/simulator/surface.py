@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Generic, TypeVar, cast, overload
 
 from airbyte_deferrable.simulator.faults import Fault
@@ -62,22 +63,22 @@ class Surface:
         """The public API's address: what goes into the Airflow connection's host."""
         return f"{self.host}/api/public/v1"
 
-    @property
+    @cached_property
     def client_id(self) -> str:
         """The application's id; with ``basic`` the user's name."""
         return str(self._do("identity")["client_id"])
 
-    @property
+    @cached_property
     def client_secret(self) -> str:
         """The application's secret; with ``basic`` the password."""
         return str(self._do("identity")["client_secret"])
 
-    @property
+    @cached_property
     def token(self) -> str:
         """The fixed token of ``bearer``."""
         return str(self._do("identity")["token"])
 
-    @property
+    @cached_property
     def workspace_id(self) -> str:
         """The workspace in which connections are when no other is named."""
         return str(self._do("identity")["workspace_id"])

@@ -32,6 +32,17 @@ class Refusal(Exception):
         self.response = response
 
 
+def answer(body: Any, status: int = 200) -> web.Response:
+    """Return a JSON answer.
+
+    :param body: What to write; text is sent as it is.
+    :param status: The HTTP status.
+    """
+    text = body if isinstance(body, str) else json.dumps(body)
+    # As bytes, or aiohttp would name a charset, which Airbyte does not.
+    return web.Response(body=text.encode(), status=status, content_type="application/json")
+
+
 # --- times
 
 
@@ -160,7 +171,7 @@ def problem(status: int, title: str, detail: str, data: dict[str, Any] | None = 
     }
     if data is not None:
         body["data"] = data
-    return Refusal(web.json_response(body, status=status))
+    return Refusal(answer(body, status=status))
 
 
 def forbidden(role: str) -> Refusal:
@@ -189,7 +200,7 @@ def not_found(resource_type: str, resource_id: str) -> Refusal:
 def error_id(status: int, message: str | None = None) -> Refusal:
     """Return the answer of ``UncaughtExceptionHandler`` and ``InvalidInputExceptionHandler``."""
     body = {"errorId": str(uuid.uuid4())} | ({"message": message} if message else {})
-    return Refusal(web.json_response(body, status=status))
+    return Refusal(answer(body, status=status))
 
 
 def micronaut(status: int, reason: str, message: str, path: str) -> Refusal:
@@ -199,7 +210,7 @@ def micronaut(status: int, reason: str, message: str, path: str) -> Refusal:
         "_links": {"self": {"href": path, "templated": False}},
         "_embedded": {"errors": [{"message": message, "_links": {}, "_embedded": {}}]},
     }
-    return Refusal(web.json_response(body, status=status))
+    return Refusal(answer(body, status=status))
 
 
 def nginx(status: int, reason: str, headers: dict[str, str] | None = None) -> web.Response:
