@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airbyte_deferrable._compat import AirflowSkipException, BaseSensorOperator, PokeReturnValue, conf
 from airbyte_deferrable.exceptions import (
@@ -138,7 +138,7 @@ class AirbyteJobSensor(BaseSensorOperator):
             time.sleep(ASK_AGAIN)
             return hook.get_job_details(job_id)
 
-    def _leave(self, context: Context, job_id: int, end_time: float) -> None:
+    def _leave(self, context: Context, job_id: int, end_time: float) -> NoReturn:
         """Hand the job over to the triggerer."""
         now = time.time()
         life = self.execution_timeout

@@ -123,7 +123,7 @@ class JobWatcher:
         self._failures = 0
         self._trouble_since = 0.0
         self._sweeps = 0
-        self._report_at = 0.0
+        self._report_at = self.now() + self._pace.report_every
 
     def watch(self, job_id: int, *, poll_interval: float, progress_interval: float = 0.0) -> Watch:
         """Return a watch on a job; it begins when it is entered as a context manager.
