@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from airbyte_deferrable.api.auth import auth_for
-from airbyte_deferrable.api.errors import ApiError, Unreachable
+from airbyte_deferrable.api.errors import ApiError, NotFound, Unreachable
 from airbyte_deferrable.api.models import Connection, ConnectionPage, Job, JobPage, JobType
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.transport import Answer, Transport, refusal
@@ -155,6 +155,20 @@ class AirbyteClient:
         if answer.status >= 300:
             raise refusal(call, answer)
 
+    async def ask_config_api(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Ask the config API, which knows more than the public one and may not be reachable.
+
+        :param path: What to ask, for example ``jobs/get_without_logs``.
+        :param body: The question.
+        :return: The answer, as JSON data.
+        :raises NotFound: If the settings name no config API.
+        """
+        call = f"POST /{path} (config API)"
+        if self.settings.config_url is None:
+            raise NotFound(call, "The connection's settings name no config API.")
+        answer = await self._call("POST", path, base_url=self.settings.config_url, json_body=dict(body))
+        return answer.json(call)
+
     async def _call(
         self,
         method: str,
@@ -163,6 +177,7 @@ class AirbyteClient:
         params: Mapping[str, str] | None = None,
         json_body: Any = None,
         timeout: float | None = None,
+        base_url: str | None = None,
     ) -> Answer:
         """Send an authorized request, a second time with a new token if the first was refused with 401."""
         call = f"{method} /{path}"
@@ -171,7 +186,7 @@ class AirbyteClient:
             authorization = await self._auth.header()
             answer = await self._transport.send(
                 method,
-                f"{self.settings.base_url}/{path}",
+                f"{base_url or self.settings.base_url}/{path}",
                 call=call,
                 params=params,
                 json_body=json_body,
