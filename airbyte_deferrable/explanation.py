@@ -1,0 +1,141 @@
+"""Why a job failed, as far as Airbyte's config API tells.
+
+The public API only says ``failed``. The config API knows the attempts, their failures and their logs; where it
+cannot be reached, or takes too long, a task fails without the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.errors import ApiError
+from airbyte_deferrable.api.models import Failure
+
+#: Seconds that a failed task waits for the reason.
+EXPLAIN_WITHIN = 5.0
+#: Airbyte's type for what fails again until somebody mends the settings.
+CONFIG_ERROR = "config_error"
+LOG_LINES = 20
+#: A line of a log, and a message, are cut after so many characters.
+LINE = 300
+MESSAGE = 2000
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+class _Summary(_Wire):
+    failures: tuple[Failure, ...] = ()
+
+
+class _Stats(_Wire):
+    records_committed: int | None = None
+    bytes_committed: int | None = None
+
+
+class _Attempt(_Wire):
+    id: int = 0
+    failure_summary: _Summary = Field(default_factory=_Summary)
+    total_stats: _Stats = Field(default_factory=_Stats)
+
+
+class _AttemptInfo(_Wire):
+    attempt: _Attempt
+
+
+class _JobInfo(_Wire):
+    attempts: tuple[_AttemptInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a job failed.
+
+    :param failure: The first failure of the last attempt that names one; None if none does.
+    :param attempts: How many attempts Airbyte made.
+    :param rows_committed: Rows that the last attempt committed before it failed; None if Airbyte did not say.
+    :param bytes_committed: Likewise bytes.
+    :param log_lines: The last lines of the last attempt's log, oldest first.
+    """
+
+    failure: Failure | None
+    attempts: int
+    rows_committed: int | None = None
+    bytes_committed: int | None = None
+    log_lines: tuple[str, ...] = ()
+
+    @property
+    def is_config_error(self) -> bool:
+        """Whether trying again is in vain until somebody mends the settings."""
+        return self.failure is not None and self.failure.failure_type == CONFIG_ERROR
+
+    def __str__(self) -> str:
+        """Say it in a sentence or two."""
+        made = f"after {self.attempts} attempt{'' if self.attempts == 1 else 's'}"
+        if self.failure is None:
+            return f"Airbyte names no reason {made}."
+        origin = self.failure.failure_origin or "an unknown place"
+        kind = f" ({self.failure.failure_type})" if self.failure.failure_type else ""
+        message = self.failure.external_message or self.failure.internal_message or "no message"
+        return f"Failed in {origin}{kind} {made}: {_cut(message, MESSAGE)}"
+
+
+async def explain(client: AirbyteClient, job_id: int) -> Explanation | None:
+    """Ask why a job failed, for a few seconds at most.
+
+    :param client: The Airbyte.
+    :param job_id: The job.
+    :return: What could be learned; None if nothing.
+    """
+    if client.settings.config_url is None:
+        return None
+    found: list[Explanation] = []
+    with suppress(ApiError, ValidationError, asyncio.TimeoutError):
+        await asyncio.wait_for(_ask(client, job_id, found), EXPLAIN_WITHIN)
+    return found[-1] if found else None
+
+
+async def _ask(client: AirbyteClient, job_id: int, found: list[Explanation]) -> None:
+    """Collect what is learned step by step, so that an answer in time is not lost for one that comes late."""
+    info = _JobInfo.model_validate(await client.ask_config_api("jobs/get_without_logs", {"id": job_id}))
+    if not info.attempts:
+        return
+    last = info.attempts[-1].attempt
+    failures = [each.attempt.failure_summary.failures for each in info.attempts]
+    # An attempt's first failure is the cause, those behind it are what it caused.
+    named = next((failed[0] for failed in reversed(failures) if failed), None)
+    told = Explanation(
+        failure=named,
+        attempts=len(info.attempts),
+        rows_committed=last.total_stats.records_committed,
+        bytes_committed=last.total_stats.bytes_committed,
+    )
+    found.append(told)
+    log = await client.ask_config_api("attempt/get_for_job", {"jobId": job_id, "attemptNumber": last.id})
+    found.append(replace(told, log_lines=_last_lines(log)))
+
+
+def _last_lines(answer: Any) -> tuple[str, ...]:
+    """Return the end of an attempt's log, which is structured events or plain lines, by Airbyte's release."""
+    logs = answer.get("logs") if isinstance(answer, dict) else None
+    if not isinstance(logs, dict):
+        return ()
+    events, lines = logs.get("events"), logs.get("logLines")
+    if isinstance(events, list):
+        lines = [f"{event.get('level', '')} {event.get('message', '')}" for event in events if isinstance(event, dict)]
+    if not isinstance(lines, list):
+        return ()
+    return tuple(_cut(str(line), LINE) for line in lines[-LOG_LINES:] if str(line).strip())
+
+
+def _cut(text: str, length: int) -> str:
+    text = text.strip()
+    return text if len(text) <= length else f"{text[:length]} …"

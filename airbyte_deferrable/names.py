@@ -1,0 +1,56 @@
+"""Airbyte connections by name."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
+from airbyte_deferrable.api.models import Connection
+from airbyte_deferrable.exceptions import AirbyteInputError
+
+#: How many pages of connections are read at most.
+MOST_PAGES = 200
+NEAR_MATCHES = 5
+
+
+async def find_connection(client: AirbyteClient, name: str, workspace_id: str | None) -> str:
+    """Return the id of the connection with a name.
+
+    Names are compared to the letter first, then without regard to case and outer blanks.
+
+    :param client: The Airbyte.
+    :param name: The connection's name.
+    :param workspace_id: The workspace to look in; None for all that the credentials may see.
+    :raises AirbyteInputError: If there is none, or more than one.
+    """
+    connections = await _all_connections(client, workspace_id)
+    exact = [each for each in connections if each.name == name]
+    found = exact or [each for each in connections if _plain(each.name) == _plain(name)]
+    if len(found) == 1:
+        return found[0].connection_id
+    where = f"workspace {workspace_id}" if workspace_id else "the workspaces that the credentials may see"
+    if found:
+        which = ", ".join(f"{each.connection_id} (workspace {each.workspace_id})" for each in found)
+        raise AirbyteInputError(
+            f"{len(found)} Airbyte connections in {where} are named {name!r}: {which}. Give connection_id instead. "
+            "Nothing was started."
+        )
+    near = get_close_matches(name, [each.name for each in connections], n=NEAR_MATCHES, cutoff=0.5)
+    hint = "; near matches: " + ", ".join(repr(each) for each in near) if near else ""
+    raise AirbyteInputError(
+        f"None of the {len(connections)} Airbyte connections in {where} is named {name!r}{hint}. Nothing was started."
+    )
+
+
+async def _all_connections(client: AirbyteClient, workspace_id: str | None) -> list[Connection]:
+    found: dict[str, Connection] = {}
+    for page in range(MOST_PAGES):
+        rows = await client.list_connections(workspace_id, offset=page * PAGE_SIZE)
+        found.update((row.connection_id, row) for row in rows if row.status != "deprecated")
+        if len(rows) < PAGE_SIZE:
+            break
+    return list(found.values())
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold()

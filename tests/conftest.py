@@ -1,0 +1,16 @@
+"""What all tests share: an Airflow home of their own, and the simulator."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Airflow reads these when it is imported, which the first test module does.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airbyte-deferrable-tests-")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = os.path.join(os.environ["AIRFLOW_HOME"], "no-dags")
+os.environ.pop("AIRFLOW__CORE__UNIT_TEST_MODE", None)
+
+from airbyte_deferrable.simulator.testing import airbyte_simulator  # noqa: E402
+
+__all__ = ["airbyte_simulator"]

@@ -1,0 +1,114 @@
+"""Why a job failed is told if Airbyte tells it, and costs no outcome and little time if it does not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from airbyte_deferrable import explanation
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.settings import ClientCredentials, Settings
+from airbyte_deferrable.explanation import explain
+from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator
+
+BAD_PASSWORD = {
+    "failureOrigin": "source",
+    "failureType": "config_error",
+    "externalMessage": "password authentication failed for user 'reader'",
+    "internalMessage": "org.postgresql.util.PSQLException",
+    "stacktrace": "at a\n" * 500,
+}
+HICCUP = {"failureOrigin": "destination", "failureType": "transient_error", "externalMessage": "warehouse is away"}
+
+
+@pytest.fixture
+async def client(airbyte_simulator: Simulator) -> AsyncIterator[AirbyteClient]:
+    sim = airbyte_simulator
+    settings = Settings(
+        sim.url, ClientCredentials(sim.client_id, sim.client_secret), config_url=f"{sim.host}/api/v1", timeout=5
+    )
+    async with AirbyteClient(settings) as client:
+        yield client
+
+
+def failed_job(sim: Simulator, **script: Any) -> int:
+    connection = sim.add_connection(name="Orders", script=Script(duration=5, outcome="failed", **script))
+    job_id = int(sim.add_job(connection)["id"])
+    sim.advance(3600)
+    assert sim.job(job_id)["status"] == "failed"
+    return job_id
+
+
+async def test_the_cause_the_attempts_and_the_log_are_told(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+    lines = [f"line {number}" for number in range(50)]
+    job_id = failed_job(airbyte_simulator, rows=1000, failure=BAD_PASSWORD, log_lines=tuple(lines))
+    why = await explain(client, job_id)
+    assert why is not None
+    assert str(why) == (
+        "Failed in source (config_error) after 1 attempt: password authentication failed for user 'reader'"
+    )
+    assert why.is_config_error
+    assert why.rows_committed == 1000
+    assert why.bytes_committed == 100_000
+    assert len(why.log_lines) == explanation.LOG_LINES
+    assert "line 49" in "\n".join(why.log_lines)
+
+
+async def test_the_last_attempt_that_names_a_failure_counts(
+    airbyte_simulator: Simulator, client: AirbyteClient
+) -> None:
+    attempts = (Attempt(duration=1, outcome="failed", failure=BAD_PASSWORD), Attempt(1, "failed", failure=HICCUP))
+    why = await explain(client, failed_job(airbyte_simulator, attempts=attempts))
+    assert why is not None
+    assert why.attempts == 2
+    assert why.failure is not None
+    assert why.failure.failure_origin == "destination"
+    assert not why.is_config_error
+
+
+async def test_a_stack_trace_is_in_neither_the_words_nor_the_repr(
+    airbyte_simulator: Simulator, client: AirbyteClient
+) -> None:
+    why = await explain(client, failed_job(airbyte_simulator, failure=BAD_PASSWORD))
+    assert "at a" not in str(why) + repr(why)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(call="config", kind="status", status=403),
+        Fault(call="config", kind="status", status=503),
+        Fault(call="config", kind="garbage"),
+        Fault(call="config", kind="html", status=404),
+        Fault(call="config", kind="drop"),
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}",
+)
+async def test_a_config_api_that_cannot_be_asked_explains_nothing(
+    airbyte_simulator: Simulator, client: AirbyteClient, fault: Fault
+) -> None:
+    job_id = failed_job(airbyte_simulator, failure=BAD_PASSWORD)
+    airbyte_simulator.add_fault(fault)
+    assert await explain(client, job_id) is None
+
+
+async def test_what_came_in_time_is_told_when_the_log_hangs(
+    airbyte_simulator: Simulator, client: AirbyteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explanation, "EXPLAIN_WITHIN", 1.0)
+    job_id = failed_job(airbyte_simulator, failure=BAD_PASSWORD)
+    airbyte_simulator.add_fault(Fault(call="config:attempt/get_for_job", kind="hang"))
+    why = await explain(client, job_id)
+    assert why is not None
+    assert why.is_config_error
+    assert why.log_lines == ()
+
+
+async def test_nothing_is_asked_where_the_config_api_is_switched_off(airbyte_simulator: Simulator) -> None:
+    sim = airbyte_simulator
+    settings = Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), config_url=None)
+    async with AirbyteClient(settings) as client:
+        assert await explain(client, 1) is None
+    assert sim.count("config") == 0
