@@ -55,7 +55,7 @@ rect:hover { opacity: .75; }
 $runs
 <footer><h2>How to read this</h2>
 <p>A task is <em>on a worker</em> while Airflow calls it running, and it is then that it takes one of the worker slots;
-<em>deferred</em> tasks wait in the triggerer and take none; <em>waiting for a slot</em> is everything else before its
+<em>deferred</em> tasks wait in the triggerer and take none; <em>waiting to run</em> is everything else before its
 end: created, scheduled, queued.</p>
 <p>When a task went to a worker, was deferred and ended is taken from Airflow's event log. When it came to wait for a
 slot again was found by asking Airflow's REST API twice a second. Stretches too short to see are drawn $visible units

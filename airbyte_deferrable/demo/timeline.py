@@ -1,4 +1,4 @@
-"""What became of a DAG run's tasks over time: when each was on a worker, deferred, or waiting for a slot."""
+"""What became of a DAG run's tasks over time: when each was on a worker, deferred, or waiting to run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airbyte_deferrable.demo.rest import FINISHED_RUN, AirflowApi
 class Phase(Enum):
     """What a task is doing, in a reader's words; the value is the label in every picture."""
 
-    WAITING = "waiting for a slot"
+    WAITING = "waiting to run"
     WORKING = "on a worker"
     DEFERRED = "deferred"
     DONE = "done"

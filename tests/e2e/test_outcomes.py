@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 
 from airbyte_deferrable.demo.airflow import LocalAirflow
@@ -12,63 +15,93 @@ from .support import QUICK, Airbyte, eventually
 pytestmark = pytest.mark.e2e
 
 WAYS = ("e2e_synchronous", "e2e_deferrable", "e2e_sensor")
+REASON = {"failureOrigin": "source", "failureType": "config_error", "externalMessage": "The password has expired."}
+SCRIPTS = {
+    "succeeded": QUICK,
+    "failed": Script(duration=2, outcome="failed", failure=REASON),
+    "cancelled": Script(outcome=None),
+}
 
 
-def trigger(airflow: LocalAirflow, airbyte: Airbyte, dag_id: str, script: Script) -> tuple[str, str]:
-    """Start a run on a connection of its own; gives the ids of the run and of the connection."""
-    connection_id = airbyte.add_connection(name=f"{dag_id} {script.outcome}", script=script)
-    return airflow.trigger(dag_id, conf={"connection_id": connection_id}), connection_id
+@dataclass(frozen=True)
+class Run:
+    """A run of one of the DAGs, on a connection of its own, and how to look into it."""
+
+    airflow: LocalAirflow
+    airbyte: Airbyte
+    dag_id: str
+    run_id: str
+    connection_id: str
+
+    def state(self) -> str:
+        return self.airflow.wait(self.dag_id, self.run_id)
+
+    def xcom(self, key: str) -> object:
+        return self.airflow.xcom(self.dag_id, self.run_id, "sync", key)
+
+    def log(self) -> str:
+        return self.airflow.log(self.dag_id, self.run_id, "sync")
+
+    def task(self) -> dict[str, Any]:
+        return self.airflow.task_instance(self.dag_id, self.run_id, "sync")
+
+    def is_in_airbyte(self, status: str) -> bool:
+        return [job["status"] for job in self.airbyte.jobs_of(self.connection_id)] == [status]
+
+    def job(self) -> dict[str, Any]:
+        """Its one job."""
+        (job,) = self.airbyte.jobs_of(self.connection_id)
+        return job
 
 
-def only_job(airbyte: Airbyte, connection_id: str) -> int:
-    """The id of the connection's one job, as soon as it runs."""
-    eventually(lambda: [job for job in airbyte.jobs_of(connection_id) if job["status"] == "running"])
-    (job,) = airbyte.jobs_of(connection_id)
-    return int(job["id"])
+@pytest.fixture(scope="module")
+def runs(airflow: LocalAirflow, airbyte: Airbyte) -> dict[str, list[Run]]:
+    """Every way of waiting with every outcome, all started at once: they share two slots well."""
+    started: dict[str, list[Run]] = {outcome: [] for outcome in SCRIPTS}
+    for outcome, script in SCRIPTS.items():
+        for dag_id in WAYS:
+            connection_id = airbyte.add_connection(name=f"{dag_id} {outcome}", script=script)
+            run_id = airflow.trigger(dag_id, conf={"connection_id": connection_id})
+            started[outcome].append(Run(airflow, airbyte, dag_id, run_id, connection_id))
+    for run in started["cancelled"]:
+        waiting = "running" if run.dag_id == "e2e_synchronous" else "deferred"
+        eventually(lambda run=run, waiting=waiting: run.task()["state"] == waiting and run.is_in_airbyte("running"))
+        airbyte.cancel(run.job()["id"])
+    return started
 
 
-def test_a_sync_that_succeeds(airflow: LocalAirflow, airbyte: Airbyte) -> None:
-    runs = {dag_id: trigger(airflow, airbyte, dag_id, QUICK) for dag_id in WAYS}
-    for dag_id, (run_id, connection_id) in runs.items():
-        assert airflow.wait(dag_id, run_id) == "success"
-        (job,) = airbyte.jobs_of(connection_id)
-
-        def xcom(key: str, where: tuple[str, str] = (dag_id, run_id)) -> object:
-            return airflow.xcom(*where, "sync", key)
-
-        assert xcom("return_value") == job["id"]
-        assert xcom("final_status") == "succeeded"
-        assert xcom("rows_synced") == QUICK.rows
-        assert xcom("bytes_synced") == QUICK.bytes
-        assert isinstance(xcom("duration_seconds"), (int, float))
-        assert isinstance(xcom("airbyte_job"), dict)
-        log = airflow.log(dag_id, run_id, "sync")
-        assert str(job["id"]) in log
-        assert "succeeded" in log
-        assert airbyte.client_secret not in log
+@pytest.mark.parametrize("way", range(len(WAYS)), ids=WAYS)
+def test_a_sync_that_succeeds(runs: dict[str, list[Run]], way: int) -> None:
+    run = runs["succeeded"][way]
+    assert run.state() == "success"
+    job = run.job()
+    assert run.xcom("return_value") == job["id"]
+    assert run.xcom("final_status") == "succeeded"
+    assert run.xcom("rows_synced") == QUICK.rows
+    assert run.xcom("bytes_synced") == QUICK.bytes
+    airbyte_job = run.xcom("airbyte_job")
+    assert airbyte_job["jobId"] == job["id"]
+    assert f"PT{run.xcom('duration_seconds'):.0f}S" == airbyte_job["duration"]
+    log = run.log()
+    assert f"Job {job['id']} succeeded: 1,000 rows, 100 kB" in log
+    assert run.airbyte.client_secret not in log
 
 
-def test_a_sync_that_fails(airflow: LocalAirflow, airbyte: Airbyte) -> None:
-    reason = {"failureOrigin": "source", "failureType": "config_error", "externalMessage": "The password has expired."}
-    script = Script(duration=2, outcome="failed", failure=reason)
-    runs = {dag_id: trigger(airflow, airbyte, dag_id, script) for dag_id in WAYS}
-    for dag_id, (run_id, connection_id) in runs.items():
-        assert airflow.wait(dag_id, run_id) == "failed"
-        (job,) = airbyte.jobs_of(connection_id)
-        assert airflow.task_instance(dag_id, run_id, "sync")["state"] == "failed"
-        log = airflow.log(dag_id, run_id, "sync")
-        assert str(job["id"]) in log
-        assert "AirbyteJobFailed" in log
+@pytest.mark.parametrize("way", range(len(WAYS)), ids=WAYS)
+def test_a_sync_that_fails(runs: dict[str, list[Run]], way: int) -> None:
+    run = runs["failed"][way]
+    assert run.state() == "failed"
+    job = run.job()
+    assert job["status"] == "failed"
+    assert run.xcom("final_status") == "failed"
+    assert f"AirbyteJobFailed: Airbyte job {job['id']} of connection {run.connection_id} failed" in run.log()
 
 
-def test_a_sync_that_somebody_cancels_in_airbyte(airflow: LocalAirflow, airbyte: Airbyte) -> None:
-    runs = {dag_id: trigger(airflow, airbyte, dag_id, Script(outcome=None)) for dag_id in WAYS}
-    for _, connection_id in runs.values():
-        airbyte.cancel(only_job(airbyte, connection_id))
-    for dag_id, (run_id, connection_id) in runs.items():
-        assert airflow.wait(dag_id, run_id) == "failed"
-        (job,) = airbyte.jobs_of(connection_id)
-        assert job["status"] == "cancelled"
-        log = airflow.log(dag_id, run_id, "sync")
-        assert str(job["id"]) in log
-        assert "AirbyteJobCancelled" in log
+@pytest.mark.parametrize("way", range(len(WAYS)), ids=WAYS)
+def test_a_sync_that_somebody_cancels_in_airbyte(runs: dict[str, list[Run]], way: int) -> None:
+    run = runs["cancelled"][way]
+    assert run.state() == "failed"
+    job = run.job()
+    assert job["status"] == "cancelled"
+    assert run.xcom("final_status") == "cancelled"
+    assert f"AirbyteJobCancelled: Airbyte job {job['id']} of connection {run.connection_id} was cancelled" in run.log()

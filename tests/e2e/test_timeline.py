@@ -134,7 +134,7 @@ def test_progress_writes_a_plain_line_only_when_something_changed() -> None:
         progress(moment, [Phase.WORKING, Phase.DEFERRED])
     progress(3.0, [Phase.DEFERRED, Phase.FAILED])
     first, second = stream.getvalue().splitlines()
-    assert first.split(" | ") == ["   1.0 s", "0 waiting for a slot", "1/2 slots in use", "1 deferred", "0 done"]
+    assert first.split(" | ") == ["   1.0 s", "0 waiting to run", "1/2 slots in use", "1 deferred", "0 done"]
     assert second.endswith("| 0/2 slots in use | 1 deferred | 0 done | 1 failed")
 
 
