@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from json import dumps
 from pathlib import Path
@@ -53,6 +53,8 @@ class LocalAirflow(AirflowApi):
     :param executor: Airflow's executor.
     :param database: SQLAlchemy URL of an existing, possibly empty database; a SQLite file in ``home`` by default.
     :param triggerers: How many triggerer processes.
+    :param more: Other components by name, each the arguments of Airflow's command line: for example
+        ``{"worker": ["celery", "worker", "--skip-serve-logs"]}`` beside the executor that gives it work.
     :param connections: Airflow connections by id, each a URI or a dictionary (``conn_type``, ``host``, ...).
     :param config: More environment variables of all components, for example
         ``{"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True"}``.
@@ -70,6 +72,7 @@ class LocalAirflow(AirflowApi):
         executor: str = "LocalExecutor",
         database: str | None = None,
         triggerers: int = 1,
+        more: Mapping[str, Sequence[str]] | None = None,
         connections: Mapping[str, Mapping[str, Any] | str] | None = None,
         config: Mapping[str, str] | None = None,
         python: str = sys.executable,
@@ -89,7 +92,8 @@ class LocalAirflow(AirflowApi):
         self._sqlite = None if database else self.home / "airflow.db"
         self._start_timeout = start_timeout
         self._env = self._environment(parallelism, executor, database, connections or {}, config or {})
-        self._services = {name: self._service(name, *args) for name, args in self._commands(triggerers).items()}
+        commands = {**self._commands(triggerers), **(more or {})}
+        self._services = {name: self._service(name, *args) for name, args in commands.items()}
         self._cleanup = ExitStack()
 
     @property
@@ -148,6 +152,13 @@ class LocalAirflow(AirflowApi):
         service = self._services[component]
         stop_all([service])
         service.start()
+
+    def returncode(self, component: str) -> int | None:
+        """How a component ended, negative for the signal that killed it; None while it runs.
+
+        :param component: One of :attr:`components`.
+        """
+        return self._services[component].returncode
 
     def pids(self, component: str | None = None) -> list[int]:
         """Process ids of everything that runs.
