@@ -1,0 +1,43 @@
+"""Who is killed, and when: all of it from one seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+#: What a kill can hit; for the first two it is one of two processes.
+KINDS = ("triggerer", "worker", "scheduler", "api-server", "redis", "postgresql", "simulator")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One ``kill -9``.
+
+    :param at: Seconds after the first job was started.
+    :param kind: What to kill, one of :data:`KINDS`.
+    :param victim: The process.
+    :param down: Seconds until it is started again.
+    """
+
+    at: float
+    kind: str
+    victim: str
+    down: float
+
+
+def plan(seed: int, rounds: int, pause: tuple[float, float], down: tuple[float, float]) -> list[Kill]:
+    """Make a plan in which everything is killed once in each round, in a new order.
+
+    :param seed: What chance depends on.
+    :param rounds: How often everything is killed.
+    :param pause: The least and the most seconds between two kills.
+    :param down: The least and the most seconds until the victim is started again.
+    """
+    chance = random.Random(seed)
+    kills, at = [], chance.uniform(1, pause[0])
+    for _ in range(rounds):
+        for kind in chance.sample(KINDS, len(KINDS)):
+            victim = {"triggerer": ("triggerer", "triggerer-2"), "worker": ("worker-1", "worker-2")}.get(kind, (kind,))
+            kills.append(Kill(round(at, 1), kind, chance.choice(victim), round(chance.uniform(*down), 1)))
+            at += chance.uniform(*pause)
+    return kills
