@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
+import math
+import re
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
@@ -28,7 +30,11 @@ from airbyte_deferrable.api.settings import (
     NoCredentials,
     Settings,
 )
+from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.exceptions import AirbyteSettingsError
+
+#: A token as HTTP defines it (RFC 9110, 5.6.2).
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 CLOUD_API_HOST = "api.airbyte.com"
 CLOUD_WEB_URL = "https://cloud.airbyte.com"
@@ -47,7 +53,7 @@ class Extra(BaseModel):
         Default: client credentials if Login and Password are filled in, none otherwise.
     :param verify: Whether the server's certificate is checked. Default: yes.
     :param ca_file: A file with the certificates to trust instead of the system's.
-    :param headers: Headers that are added to every request.
+    :param headers: Headers that are added to every request. Their values count as secrets.
     :param config_url: The config API's address; ``false`` to do without. Default: derived from the Host.
     :param web_url: The web app's address, for links. Default: derived from the Host.
     """
@@ -55,8 +61,8 @@ class Extra(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     proxies: str | dict[str, str] | None = None
-    timeout: float | None = Field(default=None, gt=0)
-    create_timeout: float = Field(default=DEFAULT_CREATE_TIMEOUT, gt=0)
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    create_timeout: float = Field(default=DEFAULT_CREATE_TIMEOUT, gt=0, allow_inf_nan=False)
     max_requests: int = Field(default=DEFAULT_MAX_REQUESTS, ge=1)
     auth: Literal["client_credentials", "bearer", "basic", "none"] | None = None
     verify: bool = True
@@ -121,12 +127,23 @@ _known: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], _Know
 
 
 class _Known:
-    """What is known of one connection in one event loop; the lock lets one caller look it up for all."""
+    """What is known of one connection in one event loop; looked up once for all who ask.
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.settings: Settings | None = None
-        self.until = 0.0
+    :param conn_id: The Airflow connection.
+    :param api_version: The version in the public API's path.
+    """
+
+    def __init__(self, conn_id: str, api_version: str) -> None:
+        self._look_up = Shared(lambda: in_thread(load_settings, conn_id, api_version=api_version))
+        self._settings: Settings | None = None
+        self._until = 0.0
+
+    async def settings(self) -> Settings:
+        """Return the settings, looked up if they are not known or too old."""
+        if self._settings is None or time.monotonic() >= self._until:
+            self._settings = await self._look_up()
+            self._until = time.monotonic() + REMEMBER
+        return self._settings
 
 
 async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Settings:
@@ -140,24 +157,21 @@ async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Sett
     :param api_version: The version in the public API's path, where the Host names no path of its own.
     :param log: The task's log; gets a line when the connection cannot be read, and one when it can again.
     """
-    known = _known.setdefault(asyncio.get_running_loop(), {}).setdefault((conn_id, api_version), _Known())
+    in_this_loop = _known.setdefault(asyncio.get_running_loop(), {})
+    known = in_this_loop.setdefault((conn_id, api_version), _Known(conn_id, api_version))
     failed = False
     while True:
-        async with known.lock:
-            if known.settings is not None and time.monotonic() < known.until:
-                break
-            try:
-                known.settings = await in_thread(load_settings, conn_id, api_version=api_version)
-                known.until = time.monotonic() + REMEMBER
-                break
-            except Exception as error:
-                if not failed:
-                    log.warning("Cannot read Airflow connection %r now, this task keeps trying: %s", conn_id, error)
-                failed = True
-        await asyncio.sleep(TRY_AGAIN)
-    if failed:
-        log.info("Airflow connection %r can be read again", conn_id)
-    return known.settings
+        try:
+            settings = await known.settings()
+        except Exception as error:
+            if not failed:
+                log.warning("Cannot read Airflow connection %r now, this task keeps trying: %s", conn_id, error)
+            failed = True
+            await asyncio.sleep(TRY_AGAIN)
+        else:
+            if failed:
+                log.info("Airflow connection %r can be read again", conn_id)
+            return settings
 
 
 def read_connection(
@@ -167,7 +181,7 @@ def read_connection(
 
     ``host`` is the public API's address, as the official provider has it. Where it names no path, the API's
     own is added. Connections of provider versions before 4.0 (host, port, ``schema`` of ``http`` or ``https``)
-    work too.
+    work too. The port counts only where the host names no path: the official provider ignores it.
 
     :param connection: The Airflow connection.
     :param conn_id: Its name, for messages.
@@ -177,8 +191,7 @@ def read_connection(
     """
     extra = _extra(connection.extra, conn_id)
     base_url, old_style = _base_url(connection, conn_id, api_version)
-    if timeout is not None and not timeout > 0:
-        raise AirbyteSettingsError(f"The request timeout must be positive, not {timeout!r}.", conn_id=conn_id)
+    timeout = _timeout(timeout, conn_id)
     return Settings(
         base_url=base_url,
         credentials=_credentials(connection, extra, conn_id, old_style),
@@ -189,8 +202,8 @@ def read_connection(
         max_requests=extra.max_requests,
         verify=extra.verify,
         ca_file=_ca_file(extra, conn_id),
-        proxies=_proxies(extra, base_url),
-        headers=tuple(sorted(extra.headers.items())),
+        proxies=_proxies(extra, base_url, conn_id),
+        headers=_headers(extra, conn_id),
     )
 
 
@@ -212,13 +225,30 @@ def _extra(text: str | None, conn_id: str) -> Extra:
     try:
         return Extra.model_validate(fields)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+        # Of where it is wrong only the field: deeper down are keys that somebody may have mixed up with values.
+        faults = {
+            str(fault["loc"][0]): fault["msg"]
             for fault in error.errors(include_input=False, include_context=False, include_url=False)
-        )
+        }
+        told = "; ".join(f"{name}: {message}" for name, message in faults.items())
         raise AirbyteSettingsError(
-            f"The Extra of Airflow connection {conn_id!r} is not usable: {faults}.", conn_id=conn_id
+            f"The Extra of Airflow connection {conn_id!r} is not usable: {told}.", conn_id=conn_id
         ) from None
+
+
+def _timeout(timeout: Any, conn_id: str) -> float | None:
+    if timeout is None:
+        return None
+    try:
+        seconds = float(timeout)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise AirbyteSettingsError(
+            f"The request timeout for Airflow connection {conn_id!r} must be a positive number of seconds.",
+            conn_id=conn_id,
+        )
+    return seconds
 
 
 def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, bool]:
@@ -239,24 +269,22 @@ def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, boo
                 conn_id=conn_id,
             )
         host = f"{scheme if old_style else 'http'}://{host}"
-    try:
-        parts = urlsplit(host)
-        has_port = parts.port is not None
-    except ValueError:
-        parts, has_port = urlsplit(""), False
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_http_url(host):
         raise AirbyteSettingsError(
             f"The Host of Airflow connection {conn_id!r} is not an http or https URL.", conn_id=conn_id
         )
+    parts = urlsplit(host)
     if parts.username or parts.password:
         raise AirbyteSettingsError(
             f"The Host of Airflow connection {conn_id!r} holds a login: put it in Login and Password, "
             "and choose basic authentication in the Extra.",
             conn_id=conn_id,
         )
-    address = parts.netloc if has_port or connection.port is None else f"{parts.netloc}:{connection.port}"
+    address = parts.netloc
     path = parts.path.rstrip("/")
     if not path:
+        if connection.port is not None and parts.port is None:
+            address = f"{address}:{connection.port}"
         path = f"/{api_version}" if parts.hostname == CLOUD_API_HOST else f"/api/public/{api_version}"
     return f"{parts.scheme}://{address}{path}", old_style
 
@@ -275,11 +303,16 @@ def _credentials(connection: Any, extra: Extra, conn_id: str, old_style: bool) -
             f"Airflow connection {conn_id!r} asks for {auth} authentication but {wanted} is missing.", conn_id=conn_id
         )
     if auth == "bearer":
-        return BearerToken(password)
+        token = password.strip().removeprefix("Bearer ")
+        if not token.isprintable() or not token.isascii():
+            raise AirbyteSettingsError(
+                f"The Password of Airflow connection {conn_id!r} is not fit for a token.", conn_id=conn_id
+            )
+        return BearerToken(token)
     if auth == "basic":
         return BasicAuth(login, password)
-    token_url = DEFAULT_TOKEN_URL if old_style else (connection.schema or DEFAULT_TOKEN_URL)
-    return ClientCredentials(login, password, token_url)
+    token_url = "" if old_style else (connection.schema or "").strip()
+    return ClientCredentials(login, password, token_url or DEFAULT_TOKEN_URL)
 
 
 def _config_url(base_url: str, extra: Extra) -> str | None:
@@ -301,20 +334,53 @@ def _web_url(base_url: str) -> str | None:
 
 
 def _ca_file(extra: Extra, conn_id: str) -> str | None:
-    if extra.ca_file is not None and not os.path.isfile(extra.ca_file):
+    if extra.ca_file is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=extra.ca_file)
+    except OSError:
         raise AirbyteSettingsError(
-            f"The ca_file of Airflow connection {conn_id!r} is not a file on this machine.", conn_id=conn_id
-        )
+            f"The ca_file of Airflow connection {conn_id!r} is not a file with certificates on this machine.",
+            conn_id=conn_id,
+        ) from None
     return extra.ca_file
 
 
-def _proxies(extra: Extra, base_url: str) -> tuple[tuple[str, str], ...]:
+def _proxies(extra: Extra, base_url: str, conn_id: str) -> tuple[tuple[str, str], ...]:
     """Return the proxy for each scheme: the connection's, else the environment's as HTTP clients use it."""
     if isinstance(extra.proxies, str):
-        return (("http", extra.proxies), ("https", extra.proxies))
-    if extra.proxies:
-        return tuple(sorted((scheme.removesuffix("://"), url) for scheme, url in extra.proxies.items()))
-    found = getproxies()
-    if not found or proxy_bypass(urlsplit(base_url).netloc):
+        found, whose = {"all": extra.proxies}, "proxies"
+    elif extra.proxies:
+        found, whose = {scheme.removesuffix("://"): url for scheme, url in extra.proxies.items()}, "proxies"
+    elif proxy_bypass(urlsplit(base_url).netloc):
         return ()
-    return tuple((scheme, found[scheme]) for scheme in ("http", "https") if scheme in found)
+    else:
+        found, whose = getproxies(), "environment's proxy"
+    used = {scheme: found.get(scheme) or found.get("all") for scheme in ("http", "https")}
+    proxies = tuple((scheme, url) for scheme, url in used.items() if url)
+    for _, url in proxies:
+        if not _is_http_url(url):
+            raise AirbyteSettingsError(
+                f"The {whose} of Airflow connection {conn_id!r} must be a URL such as http://proxy:3128.",
+                conn_id=conn_id,
+            )
+    return proxies
+
+
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Reading the port is what checks it.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _headers(extra: Extra, conn_id: str) -> tuple[tuple[str, str], ...]:
+    for name, value in extra.headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
+            raise AirbyteSettingsError(
+                f"The headers in the Extra of Airflow connection {conn_id!r} hold characters that HTTP forbids.",
+                conn_id=conn_id,
+            )
+    return tuple(sorted(extra.headers.items()))

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import cached_property
+from importlib import import_module
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from airbyte_deferrable.connection import in_thread, load_settings
 from airbyte_deferrable.exceptions import from_api
 from airbyte_deferrable.outcome import Event, conclude, fail
 from airbyte_deferrable.portal import Portal
+from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS
 from airbyte_deferrable.turns import wait_for_turn
 from airbyte_deferrable.waiting import Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher
@@ -92,11 +94,13 @@ class AirbyteHook(BaseHook):
 
     def close(self) -> None:
         """Close the session. The next call opens a new one."""
-        if "client" in self.__dict__:
-            self._portal.call(self.client.close())
-        self._portal.close()
-        for name in ("watcher", "client"):
-            self.__dict__.pop(name, None)
+        client = self.__dict__.pop("client", None)
+        self.__dict__.pop("watcher", None)
+        try:
+            if client is not None:
+                self._portal.call(client.close())
+        finally:
+            self._portal.close()
 
     def call(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]], doing: str, **subject: Any) -> T:
         """Do something with the client and wait for it.
@@ -120,6 +124,28 @@ class AirbyteHook(BaseHook):
         settings = await in_thread(lambda: self.settings)
         async with AirbyteClient(settings) as client:
             yield client
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Say how the connection form shows Airflow's own fields, for Airflow before 3.3."""
+        return {key.replace("-", "_"): value for key, value in FIELD_BEHAVIOUR.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the connection form's further fields, for Airflow before 3.3.
+
+        All of them are text: a checkbox, or a number that is not filled in, would store something else than "not
+        given" into connections that never had the field.
+        """
+        # Only Airflow's web server has these.
+        widgets, fields = import_module("flask_appbuilder.fieldwidgets"), import_module("wtforms")
+
+        return {
+            name: fields.StringField(
+                field["label"], description=field["description"], widget=widgets.BS3TextFieldWidget()
+            )
+            for name, field in FORM_FIELDS.items()
+        }
 
     def get_job_details(self, job_id: int) -> Job:
         """Look a job up.
@@ -257,6 +283,8 @@ async def _try(client: AirbyteClient) -> tuple[bool, str]:
     try:
         # Needs no credentials, so that a failure here is the address or the network.
         await client.health()
+    except (BadCredentials, Forbidden):
+        pass  # a gateway that wants credentials even for this; the next request brings them
     except ApiError as error:
         return False, f"The address is wrong, or Airbyte is down. {error}"
     try:

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+#: Seconds that closing waits for what still runs to take note of its cancellation.
+STOPS_WITHIN = 5.0
+
 
 class Portal:
     """An event loop in a thread of its own, started by the first call.
@@ -20,8 +23,9 @@ class Portal:
     """
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._starting = threading.Lock()
+        self._serving: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
+        # Re-entrant: a signal handler may call while the thread that it interrupts is in here.
+        self._starting = threading.RLock()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end and return its result.
@@ -36,19 +40,29 @@ class Portal:
             raise
 
     def close(self) -> None:
-        """Stop the loop and its thread. A later call starts a new one."""
+        """Stop the loop and its thread, and cancel what still runs in it. A later call starts a new one."""
         with self._starting:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            serving, self._serving = self._serving, None
+        if serving is not None:
+            _stop(*serving)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._starting:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+            if self._serving is None:
+                loop = asyncio.new_event_loop()
                 # A daemon: a task that Airflow kills must not hang on a thread that still waits for Airbyte.
-                threading.Thread(target=_serve, args=(self._loop,), name="airbyte", daemon=True).start()
-            return self._loop
+                thread = threading.Thread(target=_serve, args=(loop,), name="airbyte", daemon=True)
+                thread.start()
+                if self._serving is None:
+                    self._serving = loop, thread
+                else:  # a signal handler was faster
+                    _stop(loop, thread)
+            return self._serving[0]
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(STOPS_WITHIN)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

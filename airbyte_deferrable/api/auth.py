@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import time
 from typing import Protocol
 from urllib.parse import urljoin
@@ -14,12 +12,16 @@ from airbyte_deferrable.api.settings import (
     BearerToken,
     ClientCredentials,
     Settings,
+    basic,
 )
+from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.api.transport import Answer, Transport, problem, refusal
 
 #: A token is renewed this many seconds before it ends, or after four fifths of a shorter life.
 RENEW_BEFORE = 60.0
-#: What servers answer that want a form, or credentials that are wrong (Airbyte Core says 400, Keycloak 401).
+#: What servers say that have no token endpoint there, or a page in its place.
+_NO_SUCH_ENDPOINT = frozenset({404, 405})
+#: What servers say that want a form instead of JSON, or other credentials.
 _WANTS_ANOTHER_BODY = frozenset({400, 401, 403, 415, 422, 500})
 
 
@@ -34,6 +36,9 @@ class Auth(Protocol):
 
         :param refused: The value that Airbyte refused.
         """
+
+    async def stop(self) -> None:
+        """Stop what is under way, before the transport is closed."""
 
 
 class FixedAuth:
@@ -53,6 +58,9 @@ class FixedAuth:
         """Return False: there is no other."""
         return False
 
+    async def stop(self) -> None:
+        """Do nothing: there is nothing under way."""
+
 
 class TokenAuth:
     """Tokens of an Airbyte application, fetched once for all who ask at the same time.
@@ -66,8 +74,8 @@ class TokenAuth:
         self._transport = transport
         self._token_url = token_url
         self._credentials = credentials
-        self._fetching = asyncio.Lock()
-        self._token = ""
+        self._fetch = Shared(self._fetch_token)
+        self._token = self._former = ""
         self._header: str | None = None
         self._renew_at = 0.0
 
@@ -78,10 +86,9 @@ class TokenAuth:
         :raises NoTokenEndpoint: If there is none at the address.
         :raises Unreachable: If the token endpoint gave no answer that counts.
         """
-        async with self._fetching:
-            if self._header is None or time.monotonic() >= self._renew_at:
-                await self._fetch()
+        if self._header is not None and time.monotonic() < self._renew_at:
             return self._header
+        return await self._fetch()
 
     def renew(self, refused: str | None) -> bool:
         """Drop the token if it is the refused one; a newer one may be there already."""
@@ -89,24 +96,30 @@ class TokenAuth:
             self._header = None
         return True
 
-    async def _fetch(self) -> None:
+    async def stop(self) -> None:
+        """Stop fetching a token."""
+        await self._fetch.stop()
+
+    async def _fetch_token(self) -> str:
         call = "POST the token endpoint"
         asked_at = time.monotonic()
         answer = await self._ask(call)
-        if answer.status == 404:
-            raise NoTokenEndpoint(call, problem(answer.text)[1], 404)
-        if answer.status == 400:
-            # Airbyte Core's way to say it: 400 "Invalid client id or token".
-            raise BadCredentials(call, problem(answer.text)[1], 400)
+        if answer.status in _NO_SUCH_ENDPOINT:
+            raise NoTokenEndpoint(call, problem(answer.text).detail, answer.status)
         if answer.status >= 300:
-            raise refusal(call, answer)
+            error = refusal(call, answer)
+            # Whatever else it is called here (Airbyte Core says 400, Keycloak 401, gateways 403), it is about the
+            # credentials, and not about the job that the token was to be used for.
+            raise error if error.transient else BadCredentials(call, error.detail, answer.status)
         body = answer.json(call)
         token = body.get("access_token") if isinstance(body, dict) else None
         if not isinstance(token, str) or not token:
             raise Unreachable(call, "The answer has no access_token.", answer.status)
-        self._transport.keep_secret(token, replaces=self._token)
-        self._token, self._header = token, f"Bearer {token}"
+        # Answers to requests that carried the last token may still be under way, those of the one before are not.
+        self._transport.keep_secret(token, replaces=self._former)
+        self._former, self._token, self._header = self._token, token, f"Bearer {token}"
         self._renew_at = _renew_at(asked_at, body.get("expires_in"))
+        return self._header
 
     async def _ask(self, call: str) -> Answer:
         """Ask with a JSON body, which every release takes, then with a form, which some gateways want."""
@@ -135,10 +148,7 @@ def auth_for(settings: Settings, transport: Transport) -> Auth:
     if isinstance(credentials, BearerToken):
         return FixedAuth(f"Bearer {credentials.token}")
     if isinstance(credentials, BasicAuth):
-        pair = f"{credentials.login}:{credentials.password}".encode()
-        encoded = base64.b64encode(pair).decode()
-        transport.keep_secret(encoded)
-        return FixedAuth(f"Basic {encoded}")
+        return FixedAuth(f"Basic {basic(credentials.login, credentials.password)}")
     return FixedAuth(None)
 
 

@@ -50,7 +50,8 @@ class AirbyteClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the session."""
+        """Close the session. The client opens another if it is used again."""
+        await self._auth.stop()
         await self._transport.close()
 
     @property

@@ -133,9 +133,11 @@ class JobPage(_Wire):
     """One page of ``GET /jobs``.
 
     ``next`` is not kept: it forgets the filters, and names ``localhost`` on Community installations.
+
+    ``data`` is required: an answer without it is no list, and must not pass for "there is no such job".
     """
 
-    data: tuple[Job, ...] = ()
+    data: tuple[Job, ...]
 
 
 class Connection(_Wire):
@@ -152,7 +154,7 @@ class Connection(_Wire):
 class ConnectionPage(_Wire):
     """One page of ``GET /connections``."""
 
-    data: tuple[Connection, ...] = ()
+    data: tuple[Connection, ...]
 
 
 class Failure(_Wire):

@@ -6,8 +6,9 @@ find the watcher that they can share.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 DEFAULT_TOKEN_URL = "v1/applications/token"
 #: Below Airbyte's five handler threads a server pod, so that a burst of ours never takes them all.
@@ -58,6 +59,15 @@ class BasicAuth:
 Credentials = NoCredentials | ClientCredentials | BearerToken | BasicAuth
 
 
+def basic(login: str, password: str) -> str:
+    """Return login and password as HTTP's basic authentication sends them.
+
+    :param login: The login.
+    :param password: The password.
+    """
+    return b64encode(f"{login}:{password}".encode()).decode()
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything a client needs to talk to one Airbyte.
@@ -73,7 +83,7 @@ class Settings:
     :param verify: Whether the server's certificate is checked.
     :param ca_file: A file with the certificates to trust instead of the system's.
     :param proxies: A proxy's URL for each scheme (``http``, ``https``).
-    :param headers: Headers that are added to every request.
+    :param headers: Headers that are added to every request. Their values count as secrets.
     """
 
     base_url: str
@@ -92,6 +102,12 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Every secret in the settings, for taking them out of what a server says."""
         found = [getattr(self.credentials, name, "") for name in ("client_secret", "token", "password")]
-        found += [urlsplit(proxy).password or "" for _, proxy in self.proxies]
+        if isinstance(self.credentials, BasicAuth):
+            found.append(basic(self.credentials.login, self.credentials.password))
+        for _, proxy in self.proxies:
+            parts = urlsplit(proxy)
+            if parts.password:
+                password = unquote(parts.password)
+                found += [parts.password, password, basic(unquote(parts.username or ""), password)]
         found += [value for _, value in self.headers]
         return tuple(secret for secret in found if secret)

@@ -8,9 +8,10 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from html import escape
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 from airbyte_deferrable import __version__
 from airbyte_deferrable.api.errors import (
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
 #: Seconds to reach the server, which tells an Airbyte that is gone from one that is slow.
 CONNECT_WITHIN = 15.0
+#: Enough for a gateway that leads from http to https and then to another path.
+MAX_REDIRECTS = 3
 #: Taking out shorter secrets would garble ordinary words.
 SHORTEST_REDACTED_SECRET = 6
 
@@ -77,14 +80,23 @@ class Transport:
         self.requests = 0
 
     def keep_secret(self, secret: str, replaces: str = "") -> None:
-        """Take this text, and its JSON and URL forms, out of every later answer.
+        """Take this text, and the forms it has in JSON, URLs and HTML, out of every later answer.
 
         :param secret: The secret.
         :param replaces: An older secret that need not be looked for any more.
         """
         self._secrets.pop(replaces, None)
         if len(secret) >= SHORTEST_REDACTED_SECRET:
-            self._secrets[secret] = {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
+            in_json = json.dumps(secret)[1:-1]
+            self._secrets[secret] = {
+                secret,
+                in_json,
+                in_json.replace("/", "\\/"),
+                json.dumps(secret, ensure_ascii=False)[1:-1],
+                quote(secret, safe=""),
+                quote_plus(secret),
+                escape(secret),
+            }
 
     async def send(
         self,
@@ -101,6 +113,9 @@ class Transport:
     ) -> Answer:
         """Send one request and return the answer, whatever its status.
 
+        A redirect is followed, with the same method and body, as long as it stays on the same host: ingresses lead
+        from http to https so. Others, to a login page for example, would hand the credentials to somebody else.
+
         :param method: The HTTP method.
         :param url: The absolute address.
         :param call: The request in words that are fit for a log.
@@ -114,13 +129,9 @@ class Transport:
         :raises Unreachable: If no answer came.
         """
         async with self._in_flight:
-            session = await self._open()
-            import aiohttp
-
-            self.requests += 1
-            total = timeout or self._settings.timeout
-            try:
-                async with session.request(
+            for _ in range(MAX_REDIRECTS + 1):
+                status, received, text = await self._exchange(
+                    call,
                     method,
                     url,
                     json=json_body,
@@ -128,18 +139,37 @@ class Transport:
                     params=params,
                     headers=headers,
                     proxy=self._proxies.get(urlsplit(url).scheme),
-                    timeout=aiohttp.ClientTimeout(total=total, sock_connect=min(total, CONNECT_WITHIN)),
-                ) as response:
-                    body = await response.read()
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-                raise Unreachable(call, _cause(error), may_have_arrived=False) from None
-            except aiohttp.InvalidURL:
-                raise Unreachable(call, "The address is not a URL.", may_have_arrived=False) from None
-            except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-                raise Unreachable(call, _cause(error)) from None
-        text = body.decode("utf-8", errors="replace")
-        wanted = secret_answer and response.status < 300
-        return Answer(response.status, response.headers, text if wanted else self._redact(text))
+                    timeout=timeout or self._settings.timeout,
+                )
+                elsewhere = _same_host(url, received.get("Location")) if 300 <= status < 400 else None
+                if elsewhere is None:
+                    break
+                # The new address brings its query.
+                url, params = elsewhere, None
+        wanted = secret_answer and status < 300
+        return Answer(status, received, text if wanted else self._redact(text))
+
+    async def _exchange(
+        self, call: str, method: str, url: str, *, timeout: float, **request: Any
+    ) -> tuple[int, Mapping[str, str], str]:
+        session = await self._open()
+        import aiohttp
+
+        self.requests += 1
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_WITHIN))
+        try:
+            async with session.request(method, url, timeout=limits, allow_redirects=False, **request) as response:
+                body = await response.read()
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.ClientHttpProxyError,
+            aiohttp.InvalidURL,
+        ) as error:
+            raise Unreachable(call, _cause(error), may_have_arrived=False) from None
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            raise Unreachable(call, _cause(error)) from None
+        return response.status, response.headers, body.decode("utf-8", errors="replace")
 
     async def close(self) -> None:
         """Close the connections. The transport opens new ones if it is used again."""
@@ -189,11 +219,18 @@ def refusal(call: str, answer: Answer) -> ApiError:
     :param answer: The answer.
     """
     status = answer.status
-    kind, detail = problem(answer.text)
+    kind, detail, from_airbyte = problem(answer.text)
+    if status < 400:
+        # Not carried out, and most likely a login page, or an address that has moved.
+        detail = "It leads elsewhere (a redirect), which is only followed on the same host."
+        return Unreachable(call, detail, status, may_have_arrived=False)
     if status >= 500 or status in TRANSIENT_STATUSES:
         return Unreachable(call, detail, status, retry_after=_retry_after(answer.headers))
     if status == 401:
         return BadCredentials(call, detail, status)
+    if not from_airbyte:
+        # A gateway's page, as while Airbyte is being deployed: it says nothing about the job or the request.
+        return Unreachable(call, detail, status)
     if status == 403:
         return Forbidden(call, detail, status)
     if status == 404:
@@ -203,39 +240,62 @@ def refusal(call: str, answer: Answer) -> ApiError:
     return Rejected(call, detail, status)
 
 
-def problem(text: str) -> tuple[str, str]:
+class Problem(NamedTuple):
+    """What a refusal's body says.
+
+    :param kind: Airbyte's name for the problem; empty if it has none.
+    :param detail: The most telling text.
+    :param from_airbyte: Whether the body is JSON, as all of Airbyte's are, and not a gateway's page.
+    """
+
+    kind: str
+    detail: str
+    from_airbyte: bool
+
+
+def problem(text: str) -> Problem:
     """Read a refusal's body.
 
-    :param text: The body: a problem as in RFC 9457, or whatever a proxy says instead.
-    :return: Airbyte's name for the problem, empty if it has none, and the most telling text.
+    :param text: The body: a problem as in RFC 9457, or whatever a gateway says instead.
     """
     try:
         body = json.loads(text)
     except ValueError:
-        return "", text
+        return Problem("", text, from_airbyte=False)
     if not isinstance(body, dict):
-        return "", text
+        return Problem("", text, from_airbyte=False)
     data = body.get("data")
     message = data.get("message") if isinstance(data, dict) else None
     detail = message or body.get("detail") or body.get("message") or text
-    return str(body.get("title") or ""), str(detail)
+    return Problem(str(body.get("title") or ""), str(detail), from_airbyte=True)
+
+
+def _same_host(url: str, location: str | None) -> str | None:
+    """Return where a redirect leads, if that is the same host and does not leave TLS."""
+    try:
+        here, there = urlsplit(url), urlsplit(urljoin(url, location or ""))
+        stays = here.hostname == there.hostname and there.scheme in (here.scheme, "https")
+    except ValueError:
+        return None
+    return there.geturl() if location and stays else None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After")
-    if value is None:
-        return None
-    if value.strip().isdigit():
+    value = headers.get("Retry-After", "").strip()
+    if value.isdecimal():
         return float(value)
     try:
         until = parsedate_to_datetime(value)
         asked = parsedate_to_datetime(headers["Date"])
-    except (KeyError, ValueError):
+        return max(0.0, (until - asked).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        # TypeError: one of the two names no time zone.
         return None
-    return max(0.0, (until - asked).total_seconds())
 
 
 def _cause(error: BaseException) -> str:
     """Describe a network error without its own message, which may hold a proxy's URL and password."""
-    reason = error.strerror if isinstance(error, OSError) else None
+    certificate = getattr(error, "certificate_error", None)
+    reason = getattr(certificate, "verify_message", None) or getattr(error, "strerror", None)
+    reason = reason or getattr(error, "status", None)
     return f"{type(error).__name__}: {reason}." if reason else f"{type(error).__name__}."
