@@ -11,7 +11,7 @@ from airbyte_deferrable.demo.airflow import LocalAirflow
 
 from .support import EXAMPLES, MANY, QUICK, Airbyte
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("shared-airflow")]
 
 # The Airbyte connections that the examples name, found in their source as a reader would find them.
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -12,7 +12,7 @@ from airbyte_deferrable.simulator import Script
 
 from .support import QUICK, Airbyte, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("shared-airflow")]
 
 WAYS = ("e2e_synchronous", "e2e_deferrable", "e2e_sensor")
 REASON = {"failureOrigin": "source", "failureType": "config_error", "externalMessage": "The password has expired."}

@@ -9,9 +9,10 @@ from airbyte_deferrable.simulator import Script
 
 from .support import MANY, Airbyte, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("shared-airflow")]
 
 
+@pytest.mark.timeout(600)
 def test_fifty_mapped_syncs_leave_both_slots_to_others(airflow: LocalAirflow, airbyte: Airbyte) -> None:
     for connection_id in MANY:
         airbyte.add_connection(
@@ -28,7 +29,7 @@ def test_fifty_mapped_syncs_leave_both_slots_to_others(airflow: LocalAirflow, ai
         most_running = max(most_running, airflow.slots_used())
         return states() == ["deferred"] * len(MANY)
 
-    eventually(all_are_deferred, timeout=150)
+    eventually(all_are_deferred, timeout=240)
     assert 0 < most_running <= 2
     assert airflow.slots_used() == 0
 
@@ -42,7 +43,7 @@ def test_fifty_mapped_syncs_leave_both_slots_to_others(airflow: LocalAirflow, ai
     assert [len(of_one) for of_one in jobs.values()] == [1] * len(MANY)
     for (job,) in jobs.values():
         airbyte.finish(job["id"], "succeeded")
-    assert airflow.wait("example_mapped", run_id, timeout=150) == "success"
+    assert airflow.wait("example_mapped", run_id, timeout=240) == "success"
     for index, connection_id in enumerate(MANY):
         (job,) = jobs[connection_id]
         assert airflow.xcom("example_mapped", run_id, "sync", map_index=index) == job["id"]

@@ -1,0 +1,49 @@
+"""DAGs to be killed: each takes the Airbyte connection from the run's configuration."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # Airflow 2
+    from airflow import DAG
+
+FROM_CONF = {"connection_id": "{{ dag_run.conf['connection_id'] }}"}
+WAYS: dict[str, dict[str, Any]] = {
+    "on_worker": {"deferrable": False, "wait_seconds": 1},
+    "deferred": {"deferrable": True, "wait_seconds": 2},
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "kept": {"cancel_on_kill": False},
+    "adopted": {"if_running": "attach"},
+    "timed_out": {"timeout": 20},
+    "overdue": {"execution_timeout": timedelta(seconds=20)},
+    "retried": {"retries": 2, "retry_delay": timedelta(seconds=1)},
+}
+NEVER = 24 * 3600.0
+
+
+class Lingering(AirbyteTriggerSyncOperator):
+    """Has its result, but does not end: a callback that takes long, or a worker that is about to die."""
+
+    def post_execute(self, context: Any, result: Any = None) -> None:
+        """Linger in the first try."""
+        if context["ti"].try_number == 1:
+            Path(context["dag_run"].conf["mark"]).touch()
+            time.sleep(NEVER)
+
+
+for way, how in WAYS.items():
+    for kind, what in KINDS.items():
+        with DAG(f"kill_{kind}_{way}", schedule=None, default_args=FROM_CONF):
+            AirbyteTriggerSyncOperator(task_id="sync", **how, **what)
+
+with DAG("kill_lingering_deferred", schedule=None, default_args=FROM_CONF):
+    Lingering(task_id="sync", **WAYS["deferred"], **KINDS["retried"])
