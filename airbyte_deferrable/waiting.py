@@ -64,8 +64,11 @@ async def wait_for_end(
     :return: What to tell the task.
     """
     with watcher.watch(job_id, poll_interval=poll_interval, progress_interval=progress_interval) as watch:
+        left = deadlines.left()
+        # No wait_for: before Python 3.12 it takes a task of its own for each of the thousands that wait.
+        alarm = None if left is None else asyncio.get_running_loop().call_later(left, watch.expire)
         try:
-            job = await asyncio.wait_for(until_terminal(watch, log), deadlines.left())
+            job = await until_terminal(watch, log)
         except JobNotVisible as error:
             return outcome.not_visible(job_id, str(error), try_number)
         except asyncio.TimeoutError:
@@ -73,6 +76,9 @@ async def wait_for_end(
             if last is None or not last.terminal:
                 return outcome.ran_out(deadlines.clock, job_id, last, try_number)
             job = last
+        finally:
+            if alarm is not None:
+                alarm.cancel()
     return outcome.ended(job, try_number)
 
 
@@ -83,6 +89,7 @@ async def until_terminal(watch: Watch, log: Log) -> Job:
     :param log: The task's log.
     :return: The job, ended.
     :raises JobNotVisible: If Airbyte says that it is not there.
+    :raises asyncio.TimeoutError: If the watch expires before.
     """
     status = None
     while True:

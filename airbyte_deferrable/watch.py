@@ -12,6 +12,12 @@ from typing import Protocol
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
 
+#: Looks at one job that fail, one after the other, until those who wait for it are told.
+FAILED_LOOKS = 3
+#: A report of progress may come early by this share of its interval: the lists that bring it are read a little
+#: sooner one time and a little later the next, and a report must not wait for the list after.
+EARLY = 0.1
+
 
 class JobNotVisible(Exception):
     """Airbyte said twice in a row that the job is not there to be seen.
@@ -24,7 +30,7 @@ class JobNotVisible(Exception):
         super().__init__(str(error))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trouble:
     """Airbyte could not be asked, or it can again.
 
@@ -42,22 +48,42 @@ class TrackedJob:
     :param job_id: The job.
     """
 
-    __slots__ = ("asked_at", "gone", "job", "job_id", "listed", "refused", "seen_at", "walks_missed", "watches")
+    __slots__ = (
+        "asked_at",
+        "failed",
+        "gone",
+        "job",
+        "job_id",
+        "listed",
+        "overdue",
+        "refused",
+        "seen_at",
+        "trouble",
+        "trouble_since",
+        "walks_missed",
+        "watches",
+    )
 
     def __init__(self, job_id: int) -> None:
         self.job_id = job_id
         self.watches: list[Watch] = []
         self.job: Job | None = None
-        #: When an answer named the job last, by the loop's clock; None if a look is due at once.
+        #: When an answer named the job last, by the loop's clock; None before the first.
         self.seen_at: float | None = None
-        #: When the job was last asked for by itself.
-        self.asked_at = 0.0
+        #: Whether a look is due at once.
+        self.overdue = True
+        #: When the job was last asked for by itself; None before the first time.
+        self.asked_at: float | None = None
         #: Whether the list has named it: then sweeps tell of its changes.
         self.listed = False
         #: In how many lists it should have been and was not.
         self.walks_missed = 0
         self.refused = False
         self.gone: JobNotVisible | None = None
+        self.failed = 0
+        #: The trouble that this job alone has.
+        self.trouble: Trouble | None = None
+        self.trouble_since = 0.0
 
     @property
     def over(self) -> bool:
@@ -76,16 +102,44 @@ class TrackedJob:
         :param now: The loop's time.
         """
         changed = self.job is None or self.job.status != job.status
-        self.job, self.seen_at, self.refused = job, now, False
+        self.job, self.seen_at, self.overdue, self.refused = job, now, False, False
+        self._answered(now)
         for watch in self.watches:
             watch.told(changed, now)
 
-    def refuse(self, error: ApiError) -> None:
-        """Take Airbyte's word that there is no such job; it is believed the second time in a row."""
+    def refuse(self, error: ApiError, now: float) -> None:
+        """Take Airbyte's word that there is no such job; it is believed the second time in a row.
+
+        :param error: What Airbyte said.
+        :param now: The loop's time.
+        """
+        self._answered(now)
         if not self.refused:
             self.refused = True
             return
         self.gone = JobNotVisible(error)
+        self._nudge()
+
+    def fail(self, error: ApiError, now: float) -> None:
+        """Take note that the job could not be asked for, while others could.
+
+        :param error: What went wrong.
+        :param now: The loop's time.
+        """
+        if not self.failed:
+            self.trouble_since = now
+        self.failed += 1
+        if self.failed == FAILED_LOOKS:
+            self.trouble = Trouble(error)
+            self._nudge()
+
+    def _answered(self, now: float) -> None:
+        self.failed = 0
+        if self.trouble is not None and self.trouble.error is not None:
+            self.trouble = Trouble(None, now - self.trouble_since)
+            self._nudge()
+
+    def _nudge(self) -> None:
         for watch in self.watches:
             watch.nudge()
 
@@ -108,6 +162,8 @@ class Watcher(Protocol):
 class Watch:
     """One task's interest in one job, for ``with watcher.watch(job_id, …) as watch``.
 
+    There may be tens of thousands: it holds no more than it needs.
+
     :param watcher: Who looks.
     :param job_id: The job.
     :param poll_interval: Seconds between two looks.
@@ -115,7 +171,9 @@ class Watch:
     """
 
     __slots__ = (
+        "_expired",
         "_job",
+        "_job_trouble",
         "_news",
         "_progress_at",
         "_trouble",
@@ -132,16 +190,20 @@ class Watch:
         self.progress_interval = progress_interval
         self._watcher = watcher
         self._job: TrackedJob | None = None
-        self._wake = asyncio.Event()
+        self._wake: asyncio.Future[None] | None = None
         self._news = False
-        self._progress_at = watcher.now() + progress_interval
-        # Trouble that is over before this task came is none of its business.
-        over = watcher.trouble is not None and watcher.trouble.error is None
-        self._trouble = watcher.trouble if over else None
+        self._expired = False
+        self._progress_at = 0.0
+        self._trouble: Trouble | None = None
+        self._job_trouble: Trouble | None = None
 
     def __enter__(self) -> Watch:
         self._job = self._watcher.join(self)
         self._news = self._job.job is not None
+        self._progress_at = self._watcher.now() + self.progress_interval
+        # Trouble that is over before this task came is none of its business.
+        self._trouble = _if_over(self._watcher.trouble)
+        self._job_trouble = _if_over(self._job.trouble)
         return self
 
     def __exit__(
@@ -150,11 +212,12 @@ class Watch:
         self._watcher.leave(self)
 
     async def news(self) -> Job | Trouble:
-        """Wait until there is something to tell.
+        """Wait until there is something to tell. To be called by one task at a time.
 
         :return: The job, when it is seen first, its status has changed, a report of its progress is due, or it
             has ended (then at once, however often asked); or the trouble that began or ended.
         :raises JobNotVisible: If Airbyte says twice that there is no such job.
+        :raises asyncio.TimeoutError: If the watch has expired.
         """
         assert self._job is not None, "a watch is a context manager"
         while True:
@@ -168,8 +231,14 @@ class Watch:
             if trouble is not None and trouble is not self._trouble:
                 self._trouble = trouble
                 return trouble
-            self._wake.clear()
-            await self._wake.wait()
+            trouble = self._job.trouble
+            if trouble is not None and trouble is not self._job_trouble:
+                self._job_trouble = trouble
+                return trouble
+            if self._expired:
+                raise asyncio.TimeoutError
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
 
     def told(self, changed: bool, now: float) -> None:
         """Take note that an answer named the job.
@@ -177,15 +246,25 @@ class Watch:
         :param changed: Whether its status is another.
         :param now: The loop's time.
         """
-        progress = self.progress_interval > 0 and now >= self._progress_at
-        if changed or progress:
+        early = self.progress_interval * EARLY
+        if changed or (self.progress_interval > 0 and now >= self._progress_at - early):
             self._progress_at = now + self.progress_interval
             self._news = True
-            self._wake.set()
+            self.nudge()
+
+    def expire(self) -> None:
+        """Let the wait end with a timeout, unless there are news."""
+        self._expired = True
+        self.nudge()
 
     def nudge(self) -> None:
         """Let the waiting task look for itself."""
-        self._wake.set()
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+def _if_over(trouble: Trouble | None) -> Trouble | None:
+    return trouble if trouble is not None and trouble.error is None else None
 
 
 class ServerClock:
@@ -195,26 +274,46 @@ class ServerClock:
     last change cannot lie in the future of the clock that stamped it, so the latest stamp seen, moved on by the
     time since, never runs ahead of that clock.
 
+    Airbyte's server pods have a clock each. The bound is that of the one that is furthest ahead; by how much the
+    others are behind shows when a job that was seen running ends with a stamp from before.
+
     :param now: Returns the event loop's time.
     """
+
+    #: The most that one pod's clock is believed to be behind another's.
+    MOST = timedelta(hours=1)
+    #: Stamps are rounded down to whole seconds.
+    ROUNDED = timedelta(seconds=1)
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._anchor: tuple[datetime, float] | None = None
+        #: How far the pods' clocks are known to be apart.
+        self.spread = timedelta()
 
-    def saw(self, job: Job) -> None:
+    def saw(self, job: Job, before: TrackedJob | None = None) -> None:
         """Learn from a job that was just read.
 
         :param job: The job.
+        :param before: What was known of it until now, if it is waited for.
         """
         stamp = job.updated_at
+        if stamp is None:
+            return
         bound = self.read()
-        if stamp is not None and (bound is None or stamp > bound):
+        if bound is None or stamp > bound:
             self._anchor = (stamp, self._now())
+        if before is not None and before.seen_at is not None and job.terminal and not before.over:
+            seen_running = self.read(before.seen_at)
+            if seen_running is not None and stamp + self.ROUNDED < seen_running:
+                self.spread = max(self.spread, min(seen_running - stamp, self.MOST))
 
-    def read(self) -> datetime | None:
-        """Return a moment that Airbyte's clock has passed; None before any job was seen."""
+    def read(self, at: float | None = None) -> datetime | None:
+        """Return a moment that Airbyte's clock had passed; None before any job was seen.
+
+        :param at: When, by the event loop's time. Default: now.
+        """
         if self._anchor is None:
             return None
         stamp, seen_at = self._anchor
-        return stamp + timedelta(seconds=self._now() - seen_at)
+        return stamp + timedelta(seconds=(self._now() if at is None else at) - seen_at)
