@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.client import AirbyteClient
@@ -29,37 +28,51 @@ async def cancel_job(client: AirbyteClient, job_id: int, *, within: float, log: 
     :return: The job as it was seen last: terminal, unless time was up.
     :raises airbyte_deferrable.api.errors.ApiError: If Airbyte refused, or gave no answer in that time.
     """
-    give_up_at = time.monotonic() + within
-    asked = False
-    while True:
-        try:
-            job = await client.get_job(job_id)
-            if job.terminal:
-                if asked:
-                    log.info("Airbyte job %s is %s", job_id, job.status)
-                else:
-                    log.info("Airbyte job %s has ended already (%s): nothing to cancel", job_id, job.status)
-                return job
-            if not asked:
-                log.info("Cancelling Airbyte job %s of connection %s", job_id, job.connection_id)
-            job = await _ask_to_cancel(client, job)
-            asked = True
-        except ApiError as error:
-            if not error.transient or time.monotonic() >= give_up_at:
-                raise
-        else:
-            if not job.terminal and time.monotonic() >= give_up_at:
-                log.warning("Airbyte job %s is still %s after %.0f s of cancelling", job_id, job.status, within)
-                return job
-        await asyncio.sleep(LOOK_AGAIN)
-
-
-async def _ask_to_cancel(client: AirbyteClient, job: Job) -> Job:
+    cancellation = _Cancellation(client, job_id, log)
     try:
-        return await client.cancel_job(job.job_id)
-    except Conflict:
-        # "Job is not currently running": it has ended meanwhile, or its attempt has not begun. The next look tells.
-        return job
-    except Unreachable:
-        # The request may have arrived. The next look tells.
-        return job
+        # Around all of it: a single request may hang for longer than there is time.
+        return await asyncio.wait_for(cancellation.run(), within)
+    except asyncio.TimeoutError:
+        if cancellation.seen is None:
+            raise cancellation.trouble or Unreachable(f"GET /jobs/{job_id}", "No answer in time.") from None
+        log.warning("Airbyte job %s is still %s after %.0f s of cancelling", job_id, cancellation.seen.status, within)
+        return cancellation.seen
+
+
+class _Cancellation:
+    def __init__(self, client: AirbyteClient, job_id: int, log: Log) -> None:
+        self.seen: Job | None = None
+        self.trouble: ApiError | None = None
+        self._client = client
+        self._job_id = job_id
+        self._log = log
+
+    async def run(self) -> Job:
+        asked = False
+        while True:
+            try:
+                job = self.seen = await self._client.get_job(self._job_id)
+                if job.terminal and not asked:
+                    self._log.info("Airbyte job %s has ended already (%s): nothing to cancel", job.job_id, job.status)
+                    return job
+                if not job.terminal:
+                    if not asked:
+                        self._log.info("Cancelling Airbyte job %s of connection %s", job.job_id, job.connection_id)
+                    asked = True
+                    job = self.seen = await self._ask(job)
+                if job.terminal:
+                    self._log.info("Airbyte job %s is %s", job.job_id, job.status)
+                    return job
+            except ApiError as error:
+                if not error.transient:
+                    raise
+                self.trouble = error
+            await asyncio.sleep(LOOK_AGAIN)
+
+    async def _ask(self, job: Job) -> Job:
+        try:
+            return await self._client.cancel_job(job.job_id)
+        except Conflict:
+            # "Job is not currently running": it has ended meanwhile, or its attempt has not begun. The next look
+            # tells.
+            return job

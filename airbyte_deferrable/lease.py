@@ -2,7 +2,8 @@
 
 Airflow tells a trigger only that it is cancelled: a person may have killed the task, but the triggerer may also
 stop, or have lost the task to another triggerer, or a new try may wait for the same job already. Only the first
-may cancel the job. The task's state and the *lease*, an XCom that each try writes before it defers, tell which.
+may cancel the job. The task's state and the *lease*, an XCom that each try writes before it defers and that Airflow
+clears when the next try begins, tell which.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 
 from airbyte_deferrable._compat import Context, Log
 from airbyte_deferrable.connection import in_thread
-from airbyte_deferrable.taskstate import read_state, read_xcom
+from airbyte_deferrable.taskstate import NO_STATUS, read_state, read_xcom
 
 LEASE = "airbyte_lease"
 #: Airflow's states of a task that nobody waits for any more.
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+#: And those of one that waits to be started.
+CLEARED = frozenset({NO_STATUS, "scheduled", "queued"})
 #: Seconds that a cleared task's new try is given to write its lease.
 NEW_TRY_WRITES_WITHIN = 2.0
 #: Seconds that Airflow is given to say how the task stands.
@@ -24,7 +27,7 @@ ANSWERS_WITHIN = 8.0
 
 
 def write_lease(context: Context, job_id: int, *, ours: bool) -> None:
-    """Note that this try waits for the job. Airflow clears the note when the next try begins.
+    """Note that this try waits for the job.
 
     :param context: The task's context.
     :param job_id: The job.
@@ -49,16 +52,18 @@ def own_job(context: Context) -> int | None:
 async def killed_by_person(ti: Any, job_id: int, try_number: int, log: Log) -> bool:
     """Tell whether a trigger that was cancelled lost its task to a person, so that the job should go too.
 
-    ========================================  =======================================================
-    what is found                             what it means
-    ========================================  =======================================================
-    the task has ended                        marked by a person, or its DAG run timed out: killed
-    a lease of this try                       shutdown, redistribution: another trigger goes on
-    a lease of a later try, the same job      the new try re-attached to it
-    a lease of a later try, another job       cleared, and started afresh: killed
-    no lease, after a little wait             cleared, the new try has not begun: killed
-    no answer                                 not known: left alone
-    ========================================  =======================================================
+    ====================================================  =====================================================
+    what is found                                         what it means
+    ====================================================  =====================================================
+    the task has ended                                    marked by a person, or its DAG run timed out: killed
+    the task waits to be started                          cleared: killed
+    it is deferred, with a lease of this try              shutdown, redistribution: another trigger goes on
+    a lease of a later try, the same job                  the new try re-attached to it
+    a lease of a later try, another job                   cleared, and started afresh: killed
+    no lease, and none for a while                        cleared, the new try has no job yet; or deleted: killed
+    else a lease of this try, for a while                 another triggerer had the event, and it is resumed
+    no answer                                             not known: left alone
+    ====================================================  =====================================================
 
     :param ti: The trigger's task instance; None in ``dag.test()``.
     :param job_id: The job that the trigger waited for.
@@ -77,14 +82,15 @@ async def killed_by_person(ti: Any, job_id: int, try_number: int, log: Log) -> b
 
 
 async def _killed(ti: Any, job_id: int, try_number: int) -> bool:
-    if await in_thread(read_state, ti) in ENDED:
-        return True
-    lease = await in_thread(read_xcom, ti, LEASE)
-    if lease is None:
-        await asyncio.sleep(NEW_TRY_WRITES_WITHIN)
-        if await in_thread(read_state, ti) in ENDED:
+    lease = None
+    for pause in (0.0, NEW_TRY_WRITES_WITHIN):
+        await asyncio.sleep(pause)
+        state = await in_thread(read_state, ti)
+        if state in ENDED or state in CLEARED:
             return True
         lease = await in_thread(read_xcom, ti, LEASE)
-    if lease is None:
-        return True
-    return bool(lease["try"] > try_number and lease["job_id"] != job_id)
+        if lease is not None and lease["try"] > try_number:
+            return bool(lease["job_id"] != job_id)
+        if lease is not None and state == "deferred":
+            return False
+    return lease is None

@@ -27,7 +27,8 @@ class Record(BaseModel):
     :param job_type: What was to run.
     :param after: The connection's newest job before ours was asked for; None if that could not be learned.
     :param written_at: When, seconds since the epoch.
-    :param job_id: Our job; None until Airbyte has told.
+    :param job_id: The job; None until Airbyte has told.
+    :param ours: Whether the task started it, or waits for somebody else's.
     """
 
     generation: int
@@ -36,6 +37,7 @@ class Record(BaseModel):
     after: int | None = None
     written_at: float
     job_id: int | None = None
+    ours: bool = True
 
 
 class _Store(Protocol):

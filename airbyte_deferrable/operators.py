@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn
 from uuid import UUID
 
-from airbyte_deferrable import submission
 from airbyte_deferrable._compat import (
-    AIRFLOW_3,
     AirflowSkipException,
     AirflowTaskTimeout,
     BaseOperator,
@@ -18,34 +16,33 @@ from airbyte_deferrable._compat import (
     get_current_context,
 )
 from airbyte_deferrable.api.models import Job, JobType
-from airbyte_deferrable.exceptions import (
-    AirbyteConflictError,
-    AirbyteInputError,
-    AirbyteNotVisibleError,
-    AirbyteRequestError,
-    AirbyteTimeout,
-)
+from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.lease import own_job, write_lease
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
-from airbyte_deferrable.memory import JobMemory, Record
-from airbyte_deferrable.outcome import Event, conclude, ended, fail, push, read_event
-from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger
+from airbyte_deferrable.memory import JobMemory
+from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, read_event
+from airbyte_deferrable.submission import Busy, Patience, Submission
+from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
 from airbyte_deferrable.waiting import Deadlines
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
-    from airbyte_deferrable.api.client import AirbyteClient
-
-T = TypeVar("T")
 
 POLL_ON_WORKER = 3.0
 POLL_DEFERRED = 10.0
 IF_RUNNING = ("wait", "attach", "skip", "fail")
 #: Airflow's name for the method of a task that it has given up.
 GIVEN_UP = "__fail__"
-#: Seconds that a task killed while it starts its job waits for the job's id.
+#: Seconds that a task killed while it starts its job waits for the job's id. Airflow 3 ends the process after 5.
 STARTS_WITHIN = 3.0
+
+
+class Clocks(NamedTuple):
+    """When the task's two clocks run out, seconds since the epoch; None for never."""
+
+    end_time: float | None = None
+    execution_deadline: float | None = None
 
 
 class AirbyteTriggerSyncOperator(BaseOperator):
@@ -76,6 +73,9 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     :param kwargs: Airflow's own. With ``execution_timeout`` the job is cancelled and the task fails when it is
         over; Airflow 3 does not apply it to a deferred task, the trigger does.
     """
+
+    #: How long a submission goes on while Airbyte gives no answer that counts.
+    patience: ClassVar[Patience] = Patience()
 
     template_fields: Sequence[str] = ("connection_id", "airbyte_conn_id", "job_type")
     ui_color = "#6C51FD"
@@ -110,9 +110,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self.cancel_on_kill = cancel_on_kill
         self.progress_seconds = progress_seconds
         self._hook: AirbyteHook | None = None
-        # What on_kill must know: Airflow calls it in the middle of whatever the task does.
-        self._our_job: int | None = None
-        self._starting = False
+        self._submission: Submission | None = None
+        self._killed = False
 
     def execute(self, context: Context) -> int:
         """Find or start the job, then wait for its end in the way that was chosen.
@@ -122,24 +121,23 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         self._check_input()
         now = time.time()
-        return self._run(context, now + self.timeout, self._execution_deadline(now))
+        return self._run(context, Clocks(now + self.timeout, execution_deadline(now, self.execution_timeout)), now)
 
-    def execute_turn(
-        self, context: Context, event: Any, end_time: float | None = None, execution_deadline: float | None = None
-    ) -> int:
+    def execute_turn(self, context: Context, event: Any, queued_at: float, **clocks: float | None) -> int:
         """Resume when the connection, busy before, may run this task's job.
 
         :param context: The task's context.
         :param event: What :class:`~airbyte_deferrable.triggers.AirbyteTurnTrigger` tells.
-        :param end_time: When ``timeout`` is over.
-        :param execution_deadline: When ``execution_timeout`` is over.
+        :param queued_at: When the task began to wait for its turn: it keeps its place if the connection is busy again.
+        :param clocks: When the task's clocks run out.
         :return: The job's id.
         """
-        if self._is_of_another_try(event, context):
+        if is_of_another_try(event, context, self.log):
             return self.execute(context)
-        if event["status"] != "turn":
+        if isinstance(event, dict) and event.get("status") == "timeout":
             raise self._never_our_turn(event["reason"])
-        return self._run(context, end_time, execution_deadline)
+        self._check_input()
+        return self._run(context, Clocks(**clocks), queued_at)
 
     def execute_complete(self, context: Context, event: Any = None) -> int:
         """Resume with what the trigger tells.
@@ -148,10 +146,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param event: See :class:`~airbyte_deferrable.outcome.Event`.
         :return: The job's id.
         """
-        if self._is_of_another_try(event, context):
+        if is_of_another_try(event, context, self.log):
             return self.execute(context)
+        self._resume_submission(context)
         with self._connect() as hook:
-            self._our_job = own_job(context)
             return self._finish(hook, context, read_event(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -164,26 +162,31 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param context: The task's context.
         """
         if next_method == GIVEN_UP and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
-            self._our_job = own_job(context)
+            self._resume_submission(context)
             self._cancel_our_job()
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
-        """Cancel the job that this task started, when Airflow stops the task on its worker."""
+        """Cancel the job that this task started, when Airflow stops the task on its worker.
+
+        Airflow calls this in the middle of whatever the task does, and lets a task of Airflow 3 go on with it.
+        """
         if not self.cancel_on_kill:
             return
-        if self._our_job is None and not self._starting:
+        self._killed = True
+        if self._submission is None:
             # A task that is stopped as soon as it is resumed has not read yet what it waited for.
             with suppress(Exception):
-                self._our_job = own_job(get_current_context())
+                self._resume_submission(get_current_context())
         self._cancel_our_job()
 
     # Its steps
 
-    def _run(self, context: Context, end_time: float | None, execution_deadline: float | None) -> int:
-        try:
-            with self._connect() as hook:
-                job = self._obtain(hook, context, end_time, execution_deadline)
+    def _run(self, context: Context, clocks: Clocks, queued_at: float) -> int:
+        self._submission = self._new_submission(context)
+        with self._connect() as hook:
+            try:
+                job = self._obtain(hook, context, clocks, queued_at)
                 self._tell(hook, context, job)
                 if self.asynchronous:
                     JobMemory(context).forget()
@@ -191,94 +194,42 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 if self.deferrable and not job.terminal:
                     # A job that is over by now is not worth leaving for; and an event that comes too soon after
                     # the task has left can fail it (see HOLD_EVENTS).
-                    job = hook.get_job_details(job.job_id)
+                    with suppress(AirbyteException):
+                        job = hook.get_job_details(job.job_id)
                 if job.terminal:
                     return self._finish(hook, context, ended(job))
                 if self.deferrable:
-                    self._leave(context, job, end_time, execution_deadline)
-                event = hook.wait_for_end(
-                    job.job_id,
-                    Deadlines(end_time, None),
-                    poll_interval=self._poll(POLL_ON_WORKER),
-                    progress_interval=self.progress_seconds,
-                )
-                return self._finish(hook, context, event)
-        except AirflowTaskTimeout:
-            self._cancel_our_job()
-            raise self._out_of_time() from None
+                    self._leave(context, job, clocks)
+                return self._finish(hook, context, self._wait(hook, job.job_id, clocks.end_time))
+            except AirflowTaskTimeout:
+                self._cancel_our_job()
+                raise self._out_of_time() from None
 
-    def _obtain(
-        self, hook: AirbyteHook, context: Context, end_time: float | None, execution_deadline: float | None
-    ) -> Job:
+    def _obtain(self, hook: AirbyteHook, context: Context, clocks: Clocks, queued_at: float) -> Job:
         """Find the job of an earlier try, or start one, or come to terms with one that runs."""
-        memory = JobMemory(context)
-        record = memory.recall(self.connection_id, self.job_type)
-        if record is not None:
-            job = self._call(hook, lambda client: submission.find_again(client, record, self.log), "looking for")
-            if job is not None:
-                self._our_job = job.job_id
-                memory.remember(record.model_copy(update={"job_id": job.job_id}))
-                return job
+        submission = self._the_submission
         while True:
             try:
-                return self._start(hook, memory)
-            except submission.Busy as busy:
-                job = self._meet(hook, context, busy, end_time, execution_deadline)
-                if job is not None:
-                    return job
-
-    def _start(self, hook: AirbyteHook, memory: JobMemory) -> Job:
-        """Start a job, remembering before and after, so that a killed worker loses nothing."""
-        after = self._newest_job_id(hook)
-        record = Record(
-            generation=memory.generation,
-            connection_id=self.connection_id,
-            job_type=self.job_type,
-            after=after,
-            written_at=time.time(),
-        )
-        memory.remember(record)
-
-        async def start(client: AirbyteClient) -> Job:
-            job = await submission.start_job(client, self.connection_id, self.job_type, after, log=self.log)
-            # Here, not after the call: the main thread may be in on_kill, which waits for this.
-            self._our_job = job.job_id
+                job = hook.call(
+                    submission.obtain,
+                    f"starting a {self.job_type} of connection {self.connection_id}",
+                    connection_id=self.connection_id,
+                )
+            except Busy as busy:
+                found = self._meet(hook, context, busy.job, clocks, queued_at)
+                if found is None:
+                    continue
+                job = submission.attach(found)
+            if self._killed:
+                self._cancel_our_job()
+                raise AirbyteException(f"The task was killed while it started job {job.job_id}.", job_id=job.job_id)
             return job
 
-        self._starting = True
-        try:
-            job = self._call(hook, start, "starting")
-        finally:
-            self._starting = False
-        memory.remember(record.model_copy(update={"job_id": job.job_id}))
-        return job
-
-    def _newest_job_id(self, hook: AirbyteHook) -> int | None:
-        """Return the connection's newest job, 0 if it never ran, None if its jobs cannot be listed."""
-        try:
-            newest = hook.call(
-                lambda client: submission.newest_job(client, self.connection_id),
-                f"listing the jobs of connection {self.connection_id}",
-                connection_id=self.connection_id,
-            )
-        except (AirbyteNotVisibleError, AirbyteRequestError):
-            # If it is the connection that cannot be seen, the request to start the job will say so.
-            return None
-        if newest is not None and not newest.terminal:
-            # Airbyte would refuse a sync with 409, but for a reset cancel the job that runs.
-            raise submission.Busy(newest)
-        return newest.job_id if newest else 0
-
     def _meet(
-        self,
-        hook: AirbyteHook,
-        context: Context,
-        busy: submission.Busy,
-        end_time: float | None,
-        execution_deadline: float | None,
+        self, hook: AirbyteHook, context: Context, other: Job | None, clocks: Clocks, queued_at: float
     ) -> Job | None:
         """Do what ``if_running`` says; return the job to wait for, or None to try again."""
-        runs = f"Connection {self.connection_id} runs job {busy.job.job_id if busy.job else '(ended since)'} already"
+        runs = f"Connection {self.connection_id} runs job {other.job_id if other else '(ended since)'} already"
         if self.if_running == "skip":
             raise AirflowSkipException(f"{runs}, and if_running is 'skip'.")
         if self.if_running == "fail":
@@ -286,48 +237,41 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 f"{runs}, and if_running is 'fail'. Choose 'wait' or 'attach', or run the task later.",
                 conn_id=self.airbyte_conn_id,
                 connection_id=self.connection_id,
-                job_id=busy.job.job_id if busy.job else None,
+                job_id=other.job_id if other else None,
             )
-        if self.if_running == "attach" and busy.job is not None:
+        if self.if_running == "attach" and other is not None:
             self.log.info("%s: its outcome is ours", runs)
-            return busy.job
+            return other
         self.log.info("%s: waiting for its end to start ours", runs)
         if self.deferrable:
-            now = time.time()
-            self.defer(
-                trigger=AirbyteTurnTrigger(
-                    connection_id=self.connection_id,
-                    conn_id=self.airbyte_conn_id,
-                    queued_at=now,
-                    poll_interval=self._poll(POLL_DEFERRED),
-                    end_time=end_time,
-                    execution_deadline=execution_deadline,
-                    api_version=self.api_version,
-                    try_number=context["ti"].try_number,
-                    not_before=now + HOLD_EVENTS,
-                ),
-                method_name=self.execute_turn.__name__,
-                kwargs={"end_time": end_time, "execution_deadline": execution_deadline},
-            )
-        if not hook.wait_for_turn(
-            self.connection_id, Deadlines(end_time, None), poll_interval=self._poll(POLL_ON_WORKER)
-        ):
+            self._leave_for_turn(context, clocks, queued_at)
+        deadlines = Deadlines(clocks.end_time, None)
+        if not hook.wait_for_turn(self.connection_id, deadlines, poll_interval=self._poll(POLL_ON_WORKER)):
             raise self._never_our_turn("timeout")
         return None
 
-    def _leave(self, context: Context, job: Job, end_time: float | None, execution_deadline: float | None) -> NoReturn:
+    def _wait(self, hook: AirbyteHook, job_id: int, end_time: float | None) -> Event:
+        """Wait on the worker. Airflow itself keeps ``execution_timeout`` there."""
+        return hook.wait_for_end(
+            job_id,
+            Deadlines(end_time, None),
+            poll_interval=self._poll(POLL_ON_WORKER),
+            progress_interval=self.progress_seconds,
+        )
+
+    def _leave(self, context: Context, job: Job, clocks: Clocks) -> NoReturn:
         """Hand the job over to the triggerer."""
-        ours = self._our_job == job.job_id
+        ours = self._is_ours(job)
         write_lease(context, job.job_id, ours=ours)
-        now = time.time()
         self.log.info("Leaving the worker; the triggerer waits for job %s", job.job_id)
+        now = time.time()
         self.defer(
             trigger=AirbyteSyncTrigger(
                 job_id=job.job_id,
                 conn_id=self.airbyte_conn_id,
-                end_time=end_time or now,
+                end_time=clocks.end_time or now,
                 poll_interval=self._poll(POLL_DEFERRED),
-                execution_deadline=execution_deadline,
+                execution_deadline=clocks.execution_deadline,
                 api_version=self.api_version,
                 cancel_on_kill=ours and self.cancel_on_kill,
                 try_number=context["ti"].try_number,
@@ -337,49 +281,84 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             method_name=self.execute_complete.__name__,
         )
 
+    def _leave_for_turn(self, context: Context, clocks: Clocks, queued_at: float) -> NoReturn:
+        """Wait for the connection in the triggerer."""
+        self.defer(
+            trigger=AirbyteTurnTrigger(
+                connection_id=self.connection_id,
+                conn_id=self.airbyte_conn_id,
+                queued_at=queued_at,
+                poll_interval=self._poll(POLL_DEFERRED),
+                **clocks._asdict(),
+                api_version=self.api_version,
+                try_number=context["ti"].try_number,
+                not_before=time.time() + HOLD_EVENTS,
+            ),
+            method_name=self.execute_turn.__name__,
+            kwargs={"queued_at": queued_at, **clocks._asdict()},
+        )
+
     def _finish(self, hook: AirbyteHook, context: Context, event: Event) -> int:
         """Turn what is known of the end into the task's end."""
-        if event.reason is not None:
-            if event.status == "timeout":
+        if event.reason is None and event.job is None:
+            # A trigger of the official provider tells no more than the status; and that of a wait that took too
+            # long is the same as a failed job's.
+            event = self._wait(hook, event.job_id, time.time())
+        if event.reason is not None or event.job is None:
+            late = event.status == "timeout"
+            if late:
                 self._cancel_our_job()
-            patience = self._life() if event.status == "timeout" else self.timeout
-            raise fail(event, self.airbyte_conn_id, self.connection_id, patience)
-        # A trigger of the official provider tells no more than the status.
-        job = event.job or hook.get_job_details(event.job_id)
+            raise fail(event, self.airbyte_conn_id, self.connection_id, self._life() if late else self.timeout)
+        push(event.job, context)
+        # Not before: a task that is killed until here finds its job again.
         JobMemory(context).forget()
-        push(job, context)
-        return conclude(job, self.log, self.airbyte_conn_id)
+        return conclude(event.job, self.log, self.airbyte_conn_id)
 
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
         """Name the job and lead to it, in the log and from the task's page."""
         name, url = lead_to_job(hook, context, job)
-        whose = "Submitted" if self._our_job == job.job_id else "Waiting for"
+        whose = "Submitted" if self._is_ours(job) else "Waiting for"
         self.log.info("%s job %s (%s) of connection %s", whose, job.job_id, job.job_type, name or self.connection_id)
         if url:
             self.log.info("See it in Airbyte: %s", url)
 
+    # Its job
+
+    def _new_submission(self, context: Context) -> Submission:
+        return Submission(JobMemory(context), self.connection_id, self.job_type, log=self.log, patience=self.patience)
+
+    def _resume_submission(self, context: Context) -> None:
+        """Learn again which job is ours, after the task was away."""
+        self._submission = self._new_submission(context)
+        self._submission.our_job = own_job(context)
+
+    @property
+    def _the_submission(self) -> Submission:
+        assert self._submission is not None, "made by every way into the task"
+        return self._submission
+
+    def _is_ours(self, job: Job) -> bool:
+        return self._the_submission.our_job == job.job_id
+
     def _cancel_our_job(self) -> None:
         """Cancel the job that this task started, if there is one; never another."""
+        submission = self._submission
         wait_until = time.monotonic() + STARTS_WITHIN
-        while self._starting and self._our_job is None and time.monotonic() < wait_until:
+        while submission is not None and submission.starting and time.monotonic() < wait_until:
             time.sleep(0.05)
-        if self._our_job is None:
+        if submission is None or submission.our_job is None:
             return
         try:
             with self._connect() as hook:
-                hook.cancel_job(self._our_job)
+                hook.cancel_job(submission.our_job)
         except Exception as error:
-            self.log.error("Airbyte job %s could not be cancelled: %s", self._our_job, error)
+            self.log.error("Airbyte job %s could not be cancelled: %s", submission.our_job, error)
 
     def _connect(self) -> AirbyteHook:
         """Return the task's one hook, for one session and one token."""
         if self._hook is None:
             self._hook = AirbyteHook(self.airbyte_conn_id, self.api_version)
         return self._hook
-
-    def _call(self, hook: AirbyteHook, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]], doing: str) -> T:
-        what = f"{doing} a {self.job_type} of connection {self.connection_id}"
-        return hook.call(use, what, connection_id=self.connection_id)
 
     # Its clocks and its input
 
@@ -389,29 +368,15 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _life(self) -> float | None:
         return self.execution_timeout.total_seconds() if self.execution_timeout else None
 
-    def _execution_deadline(self, now: float) -> float | None:
-        life = self._life()
-        if life is None:
-            return None
-        # Airflow 2 ends a deferred task itself when its time is up: the trigger is to tell before that.
-        return now + life - (0.0 if AIRFLOW_3 else min(30.0, life / 10))
-
-    def _is_of_another_try(self, event: Any, context: Context) -> bool:
-        """Airflow 3.0 hands a new try the event of the old one instead of starting it over."""
-        told = event.get("try_number") if isinstance(event, dict) else None
-        if told is None or told == context["ti"].try_number:
-            return False
-        self.log.info("This event is of try %s: starting try %s", told, context["ti"].try_number)
-        return True
-
     def _out_of_time(self) -> AirbyteTimeout:
-        job = f"Airbyte job {self._our_job}" if self._our_job else "The task"
+        job_id = self._the_submission.our_job
         return AirbyteTimeout(
-            f"{job} of connection {self.connection_id} has not ended before the task's execution_timeout "
-            f"({self._life():g} s) was over. The job is cancelled if this task started it.",
+            f"{f'Airbyte job {job_id}' if job_id else 'The task'} of connection {self.connection_id} has not ended "
+            f"before the task's execution_timeout ({self._life():g} s) was over. "
+            "The job is cancelled if this task started it.",
             conn_id=self.airbyte_conn_id,
             connection_id=self.connection_id,
-            job_id=self._our_job,
+            job_id=job_id,
         )
 
     def _never_our_turn(self, clock: str) -> AirbyteTimeout:

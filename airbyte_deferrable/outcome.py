@@ -28,8 +28,8 @@ class Event(BaseModel):
         out or the job is not to be seen; ``timeout`` when ``execution_timeout`` ran out.
     :param message: The same in words.
     :param job_id: The job.
-    :param reason: What an ``error`` is about if not the job's own failure: ``timeout``, ``not_visible`` or
-        ``settings``.
+    :param reason: What an ``error`` is about if not the job's own failure: ``timeout`` or
+        ``not_visible``.
     :param job: The job's facts, keys as on Airbyte's wire; absent in events of other versions.
     :param try_number: The try that waited; absent where the trigger did not know it.
     """
@@ -39,7 +39,7 @@ class Event(BaseModel):
     status: Literal["success", "error", "cancelled", "timeout"]
     message: str = ""
     job_id: int
-    reason: Literal["timeout", "not_visible", "settings"] | None = None
+    reason: Literal["timeout", "not_visible"] | None = None
     job: Job | None = None
     try_number: int | None = None
 
@@ -115,6 +115,20 @@ def read_event(payload: Any) -> Event:
             f"The task was resumed without a readable event ({known}), so the job's outcome is not known. "
             "Look the job up in Airbyte, and run the task again."
         ) from None
+
+
+def is_of_another_try(payload: Any, context: Context, log: Log) -> bool:
+    """Tell whether an event is not for this try: Airflow 3.0 hands a new try the old one's, without starting it over.
+
+    :param payload: What Airflow handed over.
+    :param context: The task's context.
+    :param log: The task's log.
+    """
+    told = payload.get("try_number") if isinstance(payload, Mapping) else None
+    if told is None or told == context["ti"].try_number:
+        return False
+    log.info("This event is of try %s: starting try %s", told, context["ti"].try_number)
+    return True
 
 
 def push(job: Job, context: Context) -> None:

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airbyte_deferrable._compat import AirflowSkipException, BaseSensorOperator, PokeReturnValue, conf
+from airbyte_deferrable._compat import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
+    AirbyteCredentialsError,
     AirbyteException,
     AirbyteInputError,
+    AirbyteJobCancelled,
+    AirbyteJobFailed,
     AirbyteNotVisibleError,
     AirbyteSensorTimeout,
+    AirbyteTimeout,
     AirbyteUnreachableError,
 )
 from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.lease import write_lease
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
-from airbyte_deferrable.outcome import Event, conclude, ended, fail, push, read_event
-from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger
+from airbyte_deferrable.outcome import (
+    Event,
+    conclude,
+    fail,
+    is_of_another_try,
+    not_visible,
+    push,
+    ran_out,
+    read_event,
+)
+from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, execution_deadline
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
@@ -27,6 +47,8 @@ if TYPE_CHECKING:
 
 DEFERRED_POKE_INTERVAL = 5.0
 DEFERRED_TIMEOUT = 7 * 24 * 3600.0
+#: What ``soft_fail`` is about: not what somebody has to mend first.
+SOFT = (AirbyteJobFailed, AirbyteJobCancelled, AirbyteTimeout, AirbyteNotVisibleError)
 #: Seconds after which Airbyte is asked again whether there really is no such job.
 ASK_AGAIN = 1.0
 
@@ -77,6 +99,9 @@ class AirbyteJobSensor(BaseSensorOperator):
         self.progress_seconds = progress_seconds
         self._hook: AirbyteHook | None = None
         self._status = ""
+        self._troubled = False
+        self._led = False
+        self._first_look: datetime | None = None
 
     def execute(self, context: Context) -> Any:
         """Wait in the way that was chosen.
@@ -84,16 +109,22 @@ class AirbyteJobSensor(BaseSensorOperator):
         :param context: The task's context.
         :return: The job's id.
         """
-        job_id = self._job_id()
+        job_id, began = self._job_id(), time.time()
         # One session and one token for all the looks of this leg.
         with self._connect() as hook:
-            if not self.deferrable:
-                return super().execute(context)
-            end_time = time.time() + self.timeout
-            job = self._look(hook, context, job_id)
-            if job is None or not job.terminal:
-                self._leave(context, job_id, end_time)
-            return self._finish(hook, context, ended(job))
+            try:
+                if not self.deferrable:
+                    return super().execute(context)
+                job = self._look(hook, context, job_id)
+                if job is None or not job.terminal:
+                    self._leave(context, job_id, began)
+                return self._finish(context, job)
+            except AirbyteException as error:
+                self._end_with(error)
+            except AirflowTaskTimeout:
+                self._end_with(self._no_end(ran_out("execution_timeout", job_id, None)))
+            except AirflowSensorTimeout:
+                self._end_with(self._no_end(ran_out("timeout", job_id, None)))
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look once.
@@ -102,9 +133,11 @@ class AirbyteJobSensor(BaseSensorOperator):
         """
         with self._connect() as hook:
             job = self._look(hook, context, self._job_id())
-            if job is None or not job.terminal:
-                return False
-            return PokeReturnValue(is_done=True, xcom_value=self._finish(hook, context, ended(job)))
+        if job is not None and job.terminal:
+            return PokeReturnValue(is_done=True, xcom_value=self._finish(context, job))
+        if self._outlived(context):
+            raise AirflowTaskTimeout
+        return False
 
     def execute_complete(self, context: Context, event: Any = None) -> int:
         """Resume with what the trigger tells.
@@ -113,21 +146,61 @@ class AirbyteJobSensor(BaseSensorOperator):
         :param event: See :class:`~airbyte_deferrable.outcome.Event`.
         :return: The job's id.
         """
-        with self._connect() as hook:
-            return self._finish(hook, context, read_event(event))
+        told = read_event(event)
+        # A trigger of the official provider tells no more than the status: a look tells the rest.
+        if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
+            job_id: int = self.execute(context)
+            return job_id
+        try:
+            if told.job is None or told.reason is not None:
+                raise self._no_end(told)
+            return self._finish(context, told.job)
+        except AirbyteException as error:
+            self._end_with(error)
+
+    def _leave(self, context: Context, job_id: int, began: float) -> NoReturn:
+        """Hand the job over to the triggerer."""
+        self.log.info("Leaving the worker; the triggerer waits for job %s", job_id)
+        self.defer(
+            trigger=AirbyteSyncTrigger(
+                job_id=job_id,
+                conn_id=self.airbyte_conn_id,
+                end_time=began + self.timeout,
+                poll_interval=self.poke_interval,
+                execution_deadline=execution_deadline(began, self.execution_timeout),
+                api_version=self.api_version,
+                try_number=context["ti"].try_number,
+                progress_interval=self.progress_seconds,
+                not_before=time.time() + HOLD_EVENTS,
+            ),
+            method_name=self.execute_complete.__name__,
+        )
 
     def _look(self, hook: AirbyteHook, context: Context, job_id: int) -> Job | None:
         """Return the job; None if Airbyte cannot tell now, which is no reason to give up."""
         try:
             job = self._see(hook, job_id)
-        except AirbyteUnreachableError as error:
-            self.log.warning("Airbyte cannot be asked now. The job may well go on, so this task waits on. %s", error)
+        except (AirbyteUnreachableError, AirbyteCredentialsError) as error:
+            if isinstance(error, AirbyteCredentialsError) and self._began(context) is None:
+                # Wrong from the start; later, that is what an Airbyte says whose login service restarts.
+                raise
+            if not self._troubled:
+                self.log.warning(
+                    "Airbyte cannot be asked now. The job may well go on, so this task waits on. %s", error
+                )
+            self._troubled = True
             return None
-        if not self._status and not self.reschedule:
+        if self._troubled:
+            self.log.info("Airbyte answers again")
+            self._troubled = False
+        # Airflow clears XComs before each leg of a rescheduled task: one link, at its end, is enough there.
+        if (job.terminal or not self.reschedule) and not self._led:
             lead_to_job(hook, context, job)
+            self._led = True
         if job.status != self._status and not job.terminal:
             self.log.info("Airbyte job %s is %s", job_id, job.status)
         self._status = job.status
+        self._first_look = self._first_look or datetime.now(timezone.utc)
         return job
 
     def _see(self, hook: AirbyteHook, job_id: int) -> Job:
@@ -136,41 +209,35 @@ class AirbyteJobSensor(BaseSensorOperator):
             return hook.get_job_details(job_id)
         except (AirbyteNotVisibleError, AirbyteConflictError):
             time.sleep(ASK_AGAIN)
-            return hook.get_job_details(job_id)
-
-    def _leave(self, context: Context, job_id: int, end_time: float) -> NoReturn:
-        """Hand the job over to the triggerer."""
-        now = time.time()
-        life = self.execution_timeout
-        write_lease(context, job_id, ours=False)
-        self.log.info("Leaving the worker; the triggerer waits for job %s", job_id)
-        self.defer(
-            trigger=AirbyteSyncTrigger(
-                job_id=job_id,
-                conn_id=self.airbyte_conn_id,
-                end_time=end_time,
-                poll_interval=self.poke_interval,
-                execution_deadline=now + life.total_seconds() if life else None,
-                api_version=self.api_version,
-                try_number=context["ti"].try_number,
-                progress_interval=self.progress_seconds,
-                not_before=now + HOLD_EVENTS,
-            ),
-            method_name=self.execute_complete.__name__,
-        )
-
-    def _finish(self, hook: AirbyteHook, context: Context, event: Event) -> int:
-        """Turn what is known of the end into the task's end."""
         try:
-            if event.reason is not None:
-                raise self._no_end(event)
-            job = event.job or hook.get_job_details(event.job_id)
-            push(job, context)
-            return conclude(job, self.log, self.airbyte_conn_id)
-        except AirbyteException as error:
-            if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
-            raise
+            return hook.get_job_details(job_id)
+        except (AirbyteNotVisibleError, AirbyteConflictError) as error:
+            raise fail(not_visible(job_id, str(error)), self.airbyte_conn_id, None, None) from None
+
+    def _began(self, context: Context) -> datetime | None:
+        """When the first look was, if that was before this one."""
+        if self.reschedule:
+            first: datetime | None = context["ti"].get_first_reschedule_date(context)
+            return first
+        return self._first_look
+
+    def _outlived(self, context: Context) -> bool:
+        """Whether ``execution_timeout`` is over, which Airflow measures anew for each leg of a rescheduled task."""
+        if self.execution_timeout is None or not self.reschedule:
+            return False
+        began = self._began(context)
+        return began is not None and datetime.now(timezone.utc) >= began + self.execution_timeout
+
+    def _finish(self, context: Context, job: Job) -> int:
+        """Turn the job's end into the task's end."""
+        push(job, context)
+        return conclude(job, self.log, self.airbyte_conn_id)
+
+    def _end_with(self, error: AirbyteException) -> NoReturn:
+        """Fail, or skip the task if that was asked for."""
+        if self.never_fail or (self.soft_fail and isinstance(error, SOFT)):
+            raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
+        raise error
 
     def _no_end(self, event: Event) -> AirbyteException:
         life = self.execution_timeout.total_seconds() if self.execution_timeout else None

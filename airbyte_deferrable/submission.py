@@ -1,8 +1,11 @@
-"""At most one job for one task.
+"""At most one job for one task: the job of an earlier try, one whose answer was lost, or a new one.
 
 Airbyte's create has no idempotency key, and its answer can get lost while the job runs. What makes it safe is
-that Airbyte numbers jobs in the order of their creation and lists a connection's newest first: whatever is newer
-than the newest job before the request is what the request made.
+that Airbyte numbers jobs in the order of their creation and lists a connection's newest first: what is newer than
+the newest job before the request is what the request made.
+
+What this cannot tell: whether somebody else started that job in the very same moments. It is taken for the task's
+own then, so that nothing runs twice.
 """
 
 from __future__ import annotations
@@ -10,18 +13,30 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.client import NEWEST_FIRST, AirbyteClient
-from airbyte_deferrable.api.errors import ApiError, Conflict, Forbidden, NotFound, Unreachable
-from airbyte_deferrable.api.models import Job, JobStatus
-from airbyte_deferrable.memory import Record
+from airbyte_deferrable.api.errors import ApiError, Conflict, Forbidden, NotFound, Rejected, Unreachable
+from airbyte_deferrable.api.models import Job, JobStatus, JobType
+from airbyte_deferrable.memory import JobMemory, Record
+
+T = TypeVar("T")
 
 #: Airbyte's name for a 409 that says: the connection runs a job already.
 BUSY = "try-again-later"
 #: How far back a connection's newest jobs are looked through.
 LOOK_BACK = 20
+#: Airbyte's word that there is no such thing, or none that the credentials may see.
+NOT_VISIBLE = (Forbidden, NotFound, Conflict)
+#: What Airbyte may make of a request. A sync can come back as anything: Airbyte does what is pending first.
+MAY_BECOME = {
+    JobType.RESET: {JobType.RESET, JobType.CLEAR},
+    JobType.CLEAR: {JobType.RESET, JobType.CLEAR},
+    JobType.REFRESH: {JobType.REFRESH},
+}
 
 
 @dataclass(frozen=True)
@@ -38,18 +53,262 @@ class Patience:
     unreachable: float = 300.0
     pause: float = 10.0
 
+    def pauses(self) -> Iterator[float]:
+        """Yield pauses that grow, with jitter, so that many tasks do not come back at once."""
+        longest = min(1.0, self.pause)
+        while True:
+            yield longest * random.uniform(0.5, 1.0)
+            longest = min(longest * 2, self.pause)
+
 
 class Busy(Exception):
     """The connection runs another job.
 
     :param job: That job; None if it ended before it could be found.
-    :param error: Airbyte's own words, if it was asked.
     """
 
-    def __init__(self, job: Job | None, error: Conflict | None = None) -> None:
+    def __init__(self, job: Job | None) -> None:
         self.job = job
-        self.error = error
-        super().__init__(job, error)
+        super().__init__(job)
+
+
+class Submission:
+    """Gets one task its one job. It can be asked again after the connection was :class:`Busy`.
+
+    :param memory: What the task remembers of its earlier tries.
+    :param connection_id: The connection to run.
+    :param job_type: What to run.
+    :param log: The task's log.
+    :param patience: How long to go on.
+    """
+
+    def __init__(
+        self, memory: JobMemory, connection_id: str, job_type: str, *, log: Log, patience: Patience | None = None
+    ) -> None:
+        #: The job, if this task has started it. Set as soon as it is known: whoever kills the task may ask any time.
+        self.our_job: int | None = None
+        self._memory = memory
+        self._connection_id = connection_id
+        self._job_type = job_type
+        self._log = log
+        self._patience = patience or Patience()
+        self._give_up_at = 0.0
+        self._request: asyncio.Task[Job] | None = None
+        #: The connection's newest job before the first request whose answer was lost.
+        self._lost_after: int | None = None
+
+    @property
+    def starting(self) -> bool:
+        """Whether Airbyte is being asked for the job at this moment."""
+        return self._request is not None and not self._request.done()
+
+    async def obtain(self, client: AirbyteClient) -> Job:
+        """Find the job of an earlier try, or start one.
+
+        :param client: The Airbyte.
+        :return: The job, which may have succeeded already.
+        :raises Busy: If the connection runs another job.
+        :raises airbyte_deferrable.api.errors.ApiError: If Airbyte refuses, or cannot be reached for long.
+        """
+        self._give_up_at = time.monotonic() + self._patience.unreachable
+        job = await self._find_again(client)
+        if job is not None:
+            return job
+        try:
+            job = await self._start(client)
+        except Busy:
+            await self._forget()
+            raise
+        except ApiError:
+            if self._lost_after is None:
+                # Nothing was made, and what somebody else starts later must not be taken for it.
+                await self._forget()
+            raise
+        self.our_job = job.job_id
+        await self._remember(None, job)
+        return job
+
+    def attach(self, job: Job) -> Job:
+        """Take somebody else's job for the task's, but not to cancel it.
+
+        :param job: The job.
+        """
+        self._memory.remember(self._record(None, job, ours=False))
+        return job
+
+    # The job of an earlier try
+
+    async def _find_again(self, client: AirbyteClient) -> Job | None:
+        record = await asyncio.to_thread(self._memory.recall, self._connection_id, self._job_type)
+        if record is None:
+            return None
+        # Before it is looked for: a task that is killed meanwhile cancels it.
+        self.our_job = record.job_id if record.ours else None
+        job = await (
+            self._find_unnamed(client, record) if record.job_id is None else self._look_up(client, record.job_id)
+        )
+        if job is not None and (job.status == JobStatus.SUCCEEDED or not job.terminal):
+            self._log.info("Found Airbyte job %s of an earlier try, which is %s", job.job_id, job.status)
+            self.our_job = job.job_id if record.ours else None
+            await asyncio.to_thread(self._memory.remember, record.model_copy(update={"job_id": job.job_id}))
+            return job
+        if job is not None:
+            self._log.info("Airbyte job %s of an earlier try is %s: starting another", job.job_id, job.status)
+        self.our_job = None
+        await self._forget()
+        return None
+
+    async def _find_unnamed(self, client: AirbyteClient, record: Record) -> Job | None:
+        """Find the job of a try that ended before Airbyte had named it, if it was made at all."""
+        if record.after is None:
+            return None
+        left = record.written_at + self._patience.settle - time.time()
+        self._lost_after = record.after
+        return await self._look_for_made(client, min(max(0.0, left), self._patience.settle))
+
+    async def _look_up(self, client: AirbyteClient, job_id: int) -> Job | None:
+        """Return the job; None if Airbyte says twice that there is none."""
+        for pause in (min(1.0, self._patience.pause), 0.0):
+            try:
+                return await self._patiently(lambda: client.get_job(job_id))
+            except NOT_VISIBLE:
+                await asyncio.sleep(pause)
+        self._log.info("Airbyte job %s of an earlier try is gone: starting another", job_id)
+        return None
+
+    # A new job
+
+    async def _start(self, client: AirbyteClient) -> Job:
+        pauses = self._patience.pauses()
+        while True:
+            jobs = await self._newest_jobs(client)
+            made = self._made(jobs)
+            if made is not None:
+                return self._found(made)
+            newest = _newest(jobs or ())
+            if newest is not None and not newest.terminal:
+                # Airbyte would refuse a sync, but for a reset cancel the job that runs.
+                raise Busy(newest)
+            after = None if jobs is None else newest.job_id if newest else 0
+            await self._remember(after if self._lost_after is None else self._lost_after)
+            try:
+                return await self._ask(client)
+            except Conflict as error:
+                if error.kind == BUSY:
+                    # What runs may be what an earlier request of ours has started late.
+                    made = self._made(await self._newest_jobs(client)) if self._lost_after is not None else None
+                    if made is not None:
+                        return self._found(made)
+                    raise await _busy(client, self._connection_id, error) from None
+                await _refuse_inactive(client, self._connection_id, error)
+                trouble: ApiError = error
+                arrived, asked_to_wait = True, 0.0
+            except Unreachable as error:
+                # Airbyte sheds load (429) before it looks at a request.
+                arrived, asked_to_wait = error.may_have_arrived and error.status != 429, error.retry_after or 0.0
+                trouble = error
+            if not arrived:
+                self._log.warning("Airbyte cannot be reached to start the job, trying again: %s", trouble)
+            elif after is None:
+                # Without the list there is no telling whether the job was made.
+                raise trouble
+            else:
+                self._log.warning(
+                    "Airbyte's answer is lost, the job may have been started. Looking for it: %s", trouble
+                )
+                self._lost_after = after if self._lost_after is None else self._lost_after
+                made = await self._look_for_made(client, self._patience.settle)
+                if made is not None:
+                    return self._found(made)
+                self._log.info("No job of connection %s was started: asking Airbyte again", self._connection_id)
+            if time.monotonic() + asked_to_wait >= self._give_up_at:
+                raise trouble
+            await asyncio.sleep(max(asked_to_wait, next(pauses)))
+
+    async def _ask(self, client: AirbyteClient) -> Job:
+        """Ask Airbyte for the job. An interrupted task leaves the request alone: only its answer names the job."""
+
+        async def create() -> Job:
+            job = await client.create_job(self._connection_id, self._job_type)
+            self.our_job = job.job_id
+            return job
+
+        self._request = asyncio.ensure_future(create())
+        # Nobody may be left to take the answer.
+        self._request.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        return await asyncio.shield(self._request)
+
+    # What was made without an answer
+
+    async def _look_for_made(self, client: AirbyteClient, settle: float) -> Job | None:
+        """Look until it is certain that there is no such job. An Airbyte that cannot be asked makes nothing certain."""
+        settled_at = time.monotonic() + settle
+        pauses = self._patience.pauses()
+        while True:
+            job = self._made(await self._newest_jobs(client))
+            left = settled_at - time.monotonic()
+            if job is not None or left <= 0:
+                return job
+            await asyncio.sleep(min(next(pauses), left))
+
+    def _made(self, jobs: tuple[Job, ...] | None) -> Job | None:
+        """Return the first job that a lost request may have made: newer than it, and of a type that ours may have."""
+        if self._lost_after is None:
+            return None
+        types = MAY_BECOME.get(JobType(self._job_type))
+        newer = [job for job in jobs or () if job.job_id > self._lost_after and (not types or job.job_type in types)]
+        return min(newer, default=None, key=lambda job: job.job_id)
+
+    async def _newest_jobs(self, client: AirbyteClient) -> tuple[Job, ...] | None:
+        """Return the connection's newest jobs; None if they cannot be listed."""
+        try:
+            return await self._patiently(lambda: _newest_jobs(client, self._connection_id))
+        except (*NOT_VISIBLE, Rejected):
+            # If it is the connection that cannot be seen, the request to start the job will say so.
+            return None
+
+    def _found(self, job: Job) -> Job:
+        self._log.info("Found Airbyte job %s, which is %s", job.job_id, job.status)
+        return job
+
+    # Its memory, which blocks, and its patience
+
+    def _record(self, after: int | None, job: Job | None, *, ours: bool = True) -> Record:
+        return Record(
+            generation=self._memory.generation,
+            connection_id=self._connection_id,
+            job_type=self._job_type,
+            after=after,
+            written_at=time.time(),
+            job_id=job.job_id if job else None,
+            ours=ours,
+        )
+
+    async def _remember(self, after: int | None, job: Job | None = None) -> None:
+        await asyncio.to_thread(self._memory.remember, self._record(after, job))
+
+    async def _forget(self) -> None:
+        await asyncio.to_thread(self._memory.forget)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until Airbyte answers, or for so long that the task had better fail."""
+        pauses = self._patience.pauses()
+        troubled = False
+        while True:
+            try:
+                answer = await ask()
+            except Unreachable as error:
+                wait = max(error.retry_after or 0.0, next(pauses))
+                if time.monotonic() + wait >= self._give_up_at:
+                    raise
+                if not troubled:
+                    self._log.warning("Airbyte cannot be asked now, trying again: %s", error)
+                troubled = True
+                await asyncio.sleep(wait)
+            else:
+                if troubled:
+                    self._log.info("Airbyte answers again")
+                return answer
 
 
 async def newest_job(client: AirbyteClient, connection_id: str) -> Job | None:
@@ -58,134 +317,15 @@ async def newest_job(client: AirbyteClient, connection_id: str) -> Job | None:
     :param client: The Airbyte.
     :param connection_id: The connection.
     """
-    jobs = await client.list_jobs(connection_id=connection_id, order_by=NEWEST_FIRST, limit=LOOK_BACK)
+    return _newest(await _newest_jobs(client, connection_id))
+
+
+def _newest(jobs: tuple[Job, ...]) -> Job | None:
     return max(jobs, default=None, key=lambda job: job.job_id)
 
 
-async def find_again(client: AirbyteClient, record: Record, log: Log) -> Job | None:
-    """Find the job of an earlier try.
-
-    :param client: The Airbyte.
-    :param record: What that try remembered.
-    :param log: The task's log.
-    :return: The job if it is live or succeeded; None if it failed, was cancelled, has vanished or never was.
-    """
-    if record.job_id is None:
-        job = await _made_since(client, record.connection_id, record.after)
-        if job is None:
-            return None
-    else:
-        try:
-            job = await client.get_job(record.job_id)
-        except (Forbidden, NotFound, Conflict):
-            log.info("Airbyte job %s of the last try is gone: starting another", record.job_id)
-            return None
-    if job.terminal and job.status != JobStatus.SUCCEEDED:
-        log.info("Airbyte job %s of the last try is %s: starting another", job.job_id, job.status)
-        return None
-    log.info("Found Airbyte job %s of the last try, which is %s", job.job_id, job.status)
-    return job
-
-
-async def start_job(
-    client: AirbyteClient,
-    connection_id: str,
-    job_type: str,
-    after: int | None,
-    *,
-    log: Log,
-    patience: Patience | None = None,
-) -> Job:
-    """Start a job, and if the answer is lost, find it.
-
-    :param client: The Airbyte.
-    :param connection_id: The connection to run.
-    :param job_type: What to run.
-    :param after: The connection's newest job before this; 0 if it had none, None if that could not be learned.
-    :param log: The task's log.
-    :param patience: How long to go on.
-    :return: The job.
-    :raises Busy: If the connection runs another job.
-    :raises airbyte_deferrable.api.errors.ApiError: If Airbyte refuses, or cannot be reached for long.
-    """
-    patience = patience or Patience()
-    give_up_at = time.monotonic() + patience.unreachable
-    pauses = _Pauses(patience.pause)
-    lost: ApiError | None = None
-    while True:
-        try:
-            return await client.create_job(connection_id, job_type)
-        except Conflict as error:
-            if error.kind == BUSY:
-                # What runs may be what an earlier request of ours has started late.
-                made = await _made_since(client, connection_id, after) if lost else None
-                if made is not None:
-                    return _recovered(made, log)
-                raise await _busy(client, connection_id, error) from None
-            await _refuse_inactive(client, connection_id, error)
-            lost = error
-        except Unreachable as error:
-            if not error.may_have_arrived:
-                if time.monotonic() >= give_up_at:
-                    raise
-                log.warning("Airbyte cannot be reached to start the job, trying again: %s", error)
-                await pauses.take()
-                continue
-            lost = error
-        if after is None:
-            raise lost
-        log.warning("Airbyte's answer is lost, the job may have been started. Looking for it: %s", lost)
-        made = await _look_for(client, connection_id, after, patience)
-        if made is not None:
-            return _recovered(made, log)
-        if time.monotonic() >= give_up_at:
-            raise lost
-        log.info("No job of connection %s was started: asking Airbyte again", connection_id)
-        await pauses.take()
-
-
-class _Pauses:
-    """Pauses that grow, with jitter, so that many tasks do not come back at once."""
-
-    def __init__(self, longest: float) -> None:
-        self._longest = longest
-        self.used = 0
-
-    async def take(self) -> None:
-        self.used += 1
-        await asyncio.sleep(min(0.5 * 2.0 ** min(self.used, 10), self._longest) * random.uniform(0.5, 1.0))
-
-
-def _recovered(job: Job, log: Log) -> Job:
-    log.info("Found Airbyte job %s, which is %s", job.job_id, job.status)
-    return job
-
-
-async def _look_for(client: AirbyteClient, connection_id: str, after: int, patience: Patience) -> Job | None:
-    """Look for a job until it is certain that there is none. An Airbyte that cannot be asked makes nothing certain."""
-    settled_at = time.monotonic() + patience.settle
-    give_up_at = time.monotonic() + max(patience.unreachable, patience.settle)
-    pauses = _Pauses(patience.pause)
-    while True:
-        try:
-            job = await _made_since(client, connection_id, after)
-            if job is not None:
-                return job
-            if time.monotonic() >= settled_at:
-                return None
-        except Unreachable:
-            if time.monotonic() >= give_up_at:
-                raise
-        await pauses.take()
-
-
-async def _made_since(client: AirbyteClient, connection_id: str, after: int | None) -> Job | None:
-    """Return the first job of the connection after the one given."""
-    if after is None:
-        return None
-    jobs = await client.list_jobs(connection_id=connection_id, order_by=NEWEST_FIRST, limit=LOOK_BACK)
-    newer = [job for job in jobs if job.job_id > after]
-    return min(newer, default=None, key=lambda job: job.job_id)
+async def _newest_jobs(client: AirbyteClient, connection_id: str) -> tuple[Job, ...]:
+    return await client.list_jobs(connection_id=connection_id, order_by=NEWEST_FIRST, limit=LOOK_BACK)
 
 
 async def _busy(client: AirbyteClient, connection_id: str, error: Conflict) -> Exception:
@@ -196,7 +336,7 @@ async def _busy(client: AirbyteClient, connection_id: str, error: Conflict) -> E
         job = await newest_job(client, connection_id)
     except ApiError:
         job = None
-    return Busy(job if job is not None and not job.terminal else None, error)
+    return Busy(job if job is not None and not job.terminal else None)
 
 
 async def _refuse_inactive(client: AirbyteClient, connection_id: str, error: Conflict) -> None:

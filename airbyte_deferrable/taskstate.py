@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+#: The state of a task that was cleared and is not scheduled yet: Airflow itself has no word for it.
+NO_STATUS = "no_status"
+
 
 def read_state(ti: Any) -> str | None:
-    """Return the present state of a task instance; None if Airflow does not know it.
+    """Return the present state of a task instance; None if Airflow does not know the task instance.
 
     :param ti: Names the task instance: ``dag_id``, ``task_id``, ``run_id``, ``map_index``.
     """
@@ -22,8 +25,7 @@ def read_state(ti: Any) -> str | None:
         dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index
     )
     key = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
-    state = states.get(ti.run_id, {}).get(key)
-    return None if state is None else str(getattr(state, "value", state))
+    return _name(states.get(ti.run_id, {}), key)
 
 
 def read_xcom(ti: Any, key: str) -> Any:
@@ -51,9 +53,16 @@ def _read_state_from_database(ti: Any, map_index: int) -> str | None:
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        state = (
+        row = (
             session.query(TaskInstance.state)
             .filter_by(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=map_index)
-            .scalar()
+            .first()
         )
-    return None if state is None else str(getattr(state, "value", state))
+    return _name({} if row is None else {"state": row[0]}, "state")
+
+
+def _name(states: dict[str, Any], key: str) -> str | None:
+    if key not in states:
+        return None
+    state = states[key]
+    return NO_STATUS if state is None else str(getattr(state, "value", state))

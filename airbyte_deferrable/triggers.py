@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from datetime import timedelta
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -17,7 +18,7 @@ from airbyte_deferrable.connection import settings_for_trigger
 from airbyte_deferrable.lease import killed_by_person
 from airbyte_deferrable.outcome import Event
 from airbyte_deferrable.turns import wait_for_turn
-from airbyte_deferrable.waiting import Deadlines, wait_for_end
+from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import watcher_for
 
 #: Seconds for the job to end once its task was killed.
@@ -25,8 +26,24 @@ CANCEL_WITHIN = 10.0
 #: Seconds after deferral before which Airflow 3 may fail a task that is resumed: the executor's late "success" of
 #: the leg that deferred then hits the re-queued task (apache/airflow#66374, #71580). None was seen at 8 s.
 HOLD_EVENTS = 10.0 if AIRFLOW_3 else 0.0
+#: Seconds, at most, that Airflow 2 leaves a task to be resumed before its ``execution_timeout`` is over.
+RESUMES_WITHIN = 30.0
 #: Airflow 3.3 tells a trigger that its task was killed; before, the trigger must find out by itself.
 AIRFLOW_TELLS_OF_KILLS = hasattr(BaseTrigger, "on_kill")
+
+
+def execution_deadline(now: float, life: timedelta | None) -> float | None:
+    """Return when the trigger is to say that a task's ``execution_timeout`` is over, seconds since the epoch.
+
+    Airflow 3 does not apply it to a deferred task. Airflow 2 does, so the trigger is to tell before that.
+
+    :param now: When the task began.
+    :param life: Its ``execution_timeout``.
+    """
+    if life is None:
+        return None
+    seconds = life.total_seconds()
+    return now + seconds - (0.0 if AIRFLOW_3 else min(RESUMES_WITHIN, seconds / 10))
 
 
 class AirbyteSyncTrigger(BaseTrigger):
@@ -119,9 +136,11 @@ class AirbyteSyncTrigger(BaseTrigger):
 
     async def _wait(self) -> Event:
         deadlines = Deadlines(self.end_time, self.execution_deadline)
+        left = deadlines.left() or 0.0
         try:
+            # A trigger that comes back after its deadline still has a last look at the job to take.
             look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
-            settings = await asyncio.wait_for(look_up, deadlines.left())
+            settings = await asyncio.wait_for(look_up, max(left, LAST_LOOK))
         except asyncio.TimeoutError:
             return outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
         return await wait_for_end(
@@ -137,17 +156,22 @@ class AirbyteSyncTrigger(BaseTrigger):
     async def _clean_up_after_kill(self) -> None:
         if self._fired or not self.cancel_on_kill or self.try_number is None:
             return
+        if time.time() >= self.end_time:
+            # Another triggerer may have said so already, and the job is to go on then.
+            return
         if not await killed_by_person(self.task_instance, self.job_id, self.try_number, self.log):
             return
         self.log.info("The task was killed by a user action")
-        settings = await settings_for_trigger(self.conn_id, self.api_version, self.log)
         try:
+            look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
+            settings = await asyncio.wait_for(look_up, CANCEL_WITHIN)
             client = watcher_for(settings, metrics=Stats).borrow_client()
             await cancel_job(client, self.job_id, within=CANCEL_WITHIN, log=self.log)
-        except ApiError as error:
-            self.log.error("Airbyte job %s could not be cancelled: %s", self.job_id, error)
+        except (ApiError, asyncio.TimeoutError) as error:
+            why = str(error) or "the connection cannot be read"
+            self.log.error("Airbyte job %s could not be cancelled: %s", self.job_id, why)
 
-    async def _finish(self, work: Any) -> None:
+    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
         """Run to the end: Airflow cancels a trigger again each second until it has ended."""
         task = asyncio.ensure_future(work)
         while not task.done():

@@ -59,7 +59,17 @@ async def wait_for_turn(
     try:
         async with line.moved:
             await line.moved.wait_for(lambda: line.places[0] == place)
-        while not await _idle(watcher, connection_id, line, poll_interval, log):
+        troubled = False
+        while True:
+            try:
+                if await _idle(watcher, connection_id, line, poll_interval, log):
+                    return
+            except Unreachable as error:
+                if not troubled:
+                    log.warning("Airbyte cannot be asked now whether the connection is idle, waiting on: %s", error)
+                troubled = True
+            else:
+                troubled = False
             await asyncio.sleep(poll_interval)
     finally:
         line.places.remove(place)
@@ -74,12 +84,13 @@ async def _idle(watcher: JobWatcher, connection_id: str, line: _Line, poll_inter
         if job is not None and not job.terminal:
             job = await _see_end(watcher, job, poll_interval, log)
     except Unreachable:
-        return False
+        raise
     except (ApiError, JobNotVisible):
         # Airbyte will say what is wrong when it is asked to start the job.
         job = None
     newest = job.job_id if job else 0
     if newest == line.given_after and time.monotonic() < line.given_until:
+        # The one whose turn it was has not started its job yet.
         return False
     line.given_after, line.given_until = newest, time.monotonic() + STARTS_WITHIN
     return True
