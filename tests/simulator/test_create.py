@@ -72,8 +72,8 @@ def test_a_switch_lets_a_pending_job_be_joined(sim: Simulator, http: httpx.Clien
 def test_a_switch_lets_a_second_request_hang_for_a_minute_while_the_job_is_pending(
     sim: Simulator, http: httpx.Client
 ) -> None:
-    sim.configure(while_pending="hang")
-    connection_id = sim.add_connection(script=Script(pending=300))
+    sim.configure(while_pending="hang", token_lifetime=1e9)
+    connection_id = sim.add_connection(script=Script(pending=1e9))
     create(http, connection_id)
     answers: list[httpx.Response] = []
     thread = threading.Thread(target=lambda: answers.append(create(http, connection_id)))

@@ -20,7 +20,7 @@ def get(http: httpx.Client, job_id: int) -> dict:
 
 
 def stamp(text: str) -> float:
-    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])

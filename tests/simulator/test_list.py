@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airbyte_deferrable.simulator import Script, Simulator
@@ -222,6 +222,7 @@ def test_rows_of_one_stamp_come_in_any_order_each_time_anew(sim: Simulator, http
     assert set(pages) <= set(range(1, 11))
 
 
+@settings(deadline=None)
 @given(
     stamps=st.lists(st.integers(0, 8), max_size=30).map(sorted),
     offset=st.integers(0, 12),

@@ -17,6 +17,8 @@ import pytest
 
 from airbyte_deferrable.simulator import Attempt, Fault, RemoteSimulator, Script, Simulator
 
+from .waiting import until
+
 Connect = Callable[[Simulator], httpx.Client]
 
 
@@ -83,8 +85,7 @@ def test_it_stops_cleanly_with_requests_open(run: Callable[..., Process], number
     address = httpx.URL(process.host)
     with socket.create_connection((address.host, address.port)) as client:
         client.sendall(b"GET /api/public/v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
-        while not RemoteSimulator(process.host).peak_in_flight:
-            pass
+        until(lambda: RemoteSimulator(process.host).peak_in_flight)
         assert process.end(number) == 0
 
 
