@@ -118,7 +118,7 @@ def _run(everything: Cluster, airbyte: Airbyte, connection_ids: list[str], kills
         flight = diary.in_flight.get(kill)
         print(f"  {kill.at:7.1f}  {kill.victim:<12}{kill.down:>5.1f}  {'not reached' if flight is None else flight}")
     for name, times in Counter(everything.collapses).items():
-        print(f"  ended by itself, started again: {name[0]} (status {name[1]}) x {times}")
+        print(f"  ended by itself, started again: {name[0]} (status {name[1]}), {times} times")
     print(f"\nat most {diary.peak} syncs in flight; tries that tasks needed: {dict(sorted(tries.items()))}")
     print("\n".join(balance.lines()))
     missed = set(KINDS) - {kill.kind for kill, flight in diary.in_flight.items() if flight}

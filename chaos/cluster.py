@@ -38,10 +38,12 @@ QUICK_RECOVERY = {
     # Redis hands a message of a worker that died to another after so many seconds (default: a day). A task here is on
     # a worker for seconds only, so that no message is handed out twice while its task still runs.
     "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "60",
+    # How long a slot can stay taken after its task has left (default: 5).
+    "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     # A worker whose task process loses the API server goes on trying for a minute.
     "WORKERS__EXECUTION_API_RETRIES": "10",
     "WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "8",
-    "WORKERS__MAX_FAILED_HEARTBEATS": "10",
+    "WORKERS__MAX_FAILED_HEARTBEATS": "30",
     # A connection from before the database's crash is found dead before it is used.
     "DATABASE__SQL_ALCHEMY_POOL_PRE_PING": "True",
 }

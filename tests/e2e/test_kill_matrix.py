@@ -1,0 +1,354 @@
+"""Who may stop a job: a person and a deadline. Nothing that crashes, restarts or pauses does.
+
+Every cell has a run, a connection and a job of its own; the job never ends by itself. All runs are started together,
+acted upon one after the other, and judged by what the simulated Airbyte says: which jobs there are, whether somebody
+asked to cancel one, and when it was cancelled.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from airbyte_deferrable.demo.airflow import LocalAirflow
+from airbyte_deferrable.demo.processes import stop_all
+from airbyte_deferrable.simulator import Fault, Script
+
+from .support import DAGS, Airbyte, eventually, start_airbyte
+
+pytestmark = pytest.mark.e2e
+thorough = pytest.mark.killmatrix
+
+FOREVER = Script(duration=10, outcome=None)
+TERMINAL = ("succeeded", "failed", "cancelled")
+#: Seconds that a triggerer may be silent before the others take its triggers.
+TRIGGERER_HEALTH = 8
+WAYS = ("on_worker", "deferred")
+PERSON: dict[str, Callable[[Run], None]] = {
+    "mark failed": lambda run: run.airflow.set_state(run.dag_id, run.run_id, "failed", "sync"),
+    "mark success": lambda run: run.airflow.set_state(run.dag_id, run.run_id, "success", "sync"),
+    "clear": lambda run: run.airflow.clear(run.dag_id, run.run_id, "sync"),
+    "run failed": lambda run: run.airflow.set_state(run.dag_id, run.run_id, "failed"),
+}
+
+
+@dataclass
+class Run:
+    """A run of one of the DAGs, on a connection of its own."""
+
+    airflow: LocalAirflow
+    airbyte: Airbyte
+    kind: str
+    way: str
+    connection_id: str
+    run_id: str = ""
+    acted_at: float = 0.0
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dag_id(self) -> str:
+        return f"kill_{self.kind}_{self.way}"
+
+    def start(self) -> None:
+        self.run_id = self.airflow.trigger(self.dag_id, conf={"connection_id": self.connection_id, **self.more})
+
+    def task(self) -> dict[str, Any]:
+        return self.airflow.task_instance(self.dag_id, self.run_id, "sync")
+
+    def jobs(self) -> list[dict[str, Any]]:
+        return self.airbyte.jobs_of(self.connection_id)
+
+    def process(self) -> psutil.Process:
+        """The process on the worker that runs it."""
+        return psutil.Process(self.task()["pid"])
+
+    def waits(self) -> bool:
+        """Whether its job runs, and it waits where it should."""
+        if not [job for job in self.jobs() if job["status"] == "running"]:
+            return False
+        task = self.task()
+        if self.way == "on_worker":
+            return task["state"] == "running" and bool(task["pid"])
+        return task["state"] == "deferred" and task["triggerer_job"] is not None
+
+    def act(self, action: str) -> None:
+        self.acted_at = time.time()
+        PERSON[action](self)
+
+    def cancelled_after(self) -> float:
+        """Wait until its first job is cancelled; return how long that took after the action, in seconds."""
+        eventually(lambda: self.jobs()[0]["status"] in TERMINAL, timeout=60)
+        job = self.jobs()[0]
+        assert job["status"] == "cancelled", job
+        assert job["cancel_requested_by"] == job["id"], job
+        return job["updatedAt"] - self.acted_at
+
+    def triggerer_seen_at(self) -> float:
+        """When the triggerer that has it was alive, seconds since the epoch; 0 if none has it."""
+        triggerer = self.task()["triggerer_job"]
+        return datetime.fromisoformat(triggerer["latest_heartbeat"]).timestamp() if triggerer else 0.0
+
+    def log(self) -> str:
+        return self.airflow.log(self.dag_id, self.run_id, "sync")
+
+    def untouched(self) -> bool:
+        """Whether it has one job, which runs, and nobody asked to cancel it."""
+        return [(job["status"], job["cancel_requested_by"]) for job in self.jobs()] == [("running", None)]
+
+
+class Matrix:
+    """The Airflow and the Airbyte of the matrix."""
+
+    def __init__(self, airflow: LocalAirflow, airbyte: Airbyte) -> None:
+        self.airflow = airflow
+        self.airbyte = airbyte
+        self.table: list[tuple[str, str, str, str]] = []
+        #: Runs whose jobs nobody may stop, however long one waits.
+        self.left_alone: list[Run] = []
+
+    def run(self, kind: str, way: str, script: Script = FOREVER, **more: Any) -> Run:
+        """Start a run of a DAG on a connection of its own."""
+        connection_id = self.airbyte.add_connection(name=f"{kind} {way}", script=script)
+        run = Run(self.airflow, self.airbyte, kind, way, connection_id, more=more)
+        if kind == "adopted":
+            self.airbyte.add_job(connection_id)
+        run.start()
+        return run
+
+    def waiting(self, kind: str, way: str, **more: Any) -> Run:
+        """Start a run and see it wait for its job."""
+        run = self.run(kind, way, **more)
+        eventually(run.waits, timeout=120)
+        return run
+
+    def note(self, cell: str, way: str, jobs: str, seconds: float | None) -> None:
+        """Put down a line of the table."""
+        self.table.append((cell, way, jobs, "" if seconds is None else f"{seconds:.1f} s"))
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+    """Start an Airflow with two triggerers; another Airflow than this environment's with ``KILL_MATRIX_PYTHON``."""
+    home = tmp_path_factory.mktemp("kill-matrix")
+    (home / "dags").mkdir()
+    shutil.copy(DAGS / "kill_dags.py", home / "dags")
+    airbyte, service = start_airbyte(home / "airbyte.log")
+    try:
+        with LocalAirflow(
+            home,
+            dags=home / "dags",
+            parallelism=16,
+            triggerers=2,
+            python=os.environ.get("KILL_MATRIX_PYTHON", sys.executable),
+            database=os.environ.get("KILL_MATRIX_DATABASE"),
+            connections={"airbyte_default": airbyte.airflow_connection},
+            config={
+                "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+                "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(TRIGGERER_HEALTH),
+                "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "1",
+                "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "2",
+                "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+            },
+        ) as airflow:
+            found = Matrix(airflow, airbyte)
+            yield found
+            widths = [max(len(line[column]) for line in found.table) for column in range(4)] if found.table else []
+            print(f"\nThe kill matrix, Airflow {airflow.version}")
+            for line in sorted(found.table):
+                print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+    finally:
+        stop_all([service])
+
+
+# What a person does
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "action", ["mark failed", "clear", *[pytest.param(a, marks=thorough) for a in ("mark success", "run failed")]]
+)
+def test_a_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action: str, way: str) -> None:
+    run = matrix.waiting("plain", way)
+    run.act(action)
+    seconds = run.cancelled_after()
+    if action == "clear":
+        # The job is gone, and the new try has one of its own.
+        eventually(lambda: [job["status"] for job in run.jobs()] == ["cancelled", "running"])
+        run.airbyte.finish(run.jobs()[1]["id"], "succeeded")
+        assert run.airflow.wait(run.dag_id, run.run_id) == "success"
+    assert [job["status"] for job in run.jobs()] == ["cancelled", "succeeded"][: 1 + (action == "clear")]
+    matrix.note(action, way, "cancelled" + (", 1 new one" if action == "clear" else ""), seconds)
+    if way == "deferred":
+        assert seconds < 10
+
+
+@thorough
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["kept", "adopted"])
+def test_a_job_that_is_not_to_be_cancelled_survives_what_a_person_does(matrix: Matrix, kind: str, way: str) -> None:
+    runs = {action: matrix.run(kind, way) for action in PERSON}
+    others = matrix.run("plain", way)
+    for run in (*runs.values(), others):
+        eventually(run.waits, timeout=120)
+    for action, run in runs.items():
+        run.act(action)
+    others.act("mark failed")
+    others.cancelled_after()
+    for action, run in runs.items():
+        assert run.untouched(), action
+        matrix.note(f"{action}, {kind}", way, "left alone", None)
+    matrix.left_alone += runs.values()
+
+
+# What the clock does
+
+
+@thorough
+def test_execution_timeout_cancels_the_job_and_timeout_does_not(matrix: Matrix) -> None:
+    overdue, timed_out = ({way: matrix.run(kind, way) for way in WAYS} for kind in ("overdue", "timed_out"))
+    for way, run in overdue.items():
+        assert run.airflow.wait(run.dag_id, run.run_id) == "failed"
+        (job,) = run.jobs()
+        assert job["status"] == "cancelled"
+        assert "AirbyteTimeout" in run.log()
+        assert "execution_timeout" in run.log()
+        matrix.note("execution_timeout", way, "cancelled", job["updatedAt"] - job["createdAt"] - 20)
+    for way, run in timed_out.items():
+        assert run.airflow.wait(run.dag_id, run.run_id) == "failed"
+        assert run.untouched()
+        assert "AirbyteTimeout" in run.log()
+        matrix.note("timeout", way, "left alone", None)
+        matrix.left_alone.append(run)
+
+
+# What machines do
+
+
+def kill(airflow: LocalAirflow, triggerer: str) -> None:
+    airflow.kill(triggerer)
+
+
+def terminate(airflow: LocalAirflow, triggerer: str) -> None:
+    airflow.kill(triggerer, signal.SIGTERM, everything=False)
+    eventually(lambda: airflow.returncode(triggerer) is not None, timeout=60)
+
+
+def pause(airflow: LocalAirflow, triggerer: str) -> None:
+    airflow.kill(triggerer, signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("disturb", [kill, *[pytest.param(each, marks=thorough) for each in (terminate, pause)]])
+def test_no_triggerer_that_stops_or_pauses_cancels_a_job(
+    matrix: Matrix, disturb: Callable[[LocalAirflow, str], None]
+) -> None:
+    runs = [matrix.run("plain", "deferred") for _ in range(3)]
+    for run in runs:
+        eventually(run.waits, timeout=120)
+    for triggerer in ("triggerer", "triggerer-2"):
+        disturb(matrix.airflow, triggerer)
+        # Whoever has the tasks then was alive after the other one had been given up.
+        given_up = time.time() + TRIGGERER_HEALTH
+        eventually(lambda given_up=given_up: all(run.triggerer_seen_at() > given_up for run in runs), timeout=90)
+        if disturb is pause:
+            matrix.airflow.kill(triggerer, signal.SIGCONT)
+        else:
+            matrix.airflow.restart(triggerer)
+    # The triggerers work, so they have also dealt with what they found when they came back.
+    others = matrix.waiting("plain", "deferred")
+    others.act("mark failed")
+    others.cancelled_after()
+    matrix.note(f"triggerer: {disturb.__name__}", "deferred", "left alone", None)
+    matrix.left_alone.append(runs.pop())
+    for run in runs:
+        assert run.untouched()
+        run.airbyte.finish(run.jobs()[0]["id"], "succeeded")
+    for run in runs:
+        assert run.airflow.wait(run.dag_id, run.run_id) == "success"
+        assert [job["status"] for job in run.jobs()] == ["succeeded"]
+
+
+def finds_its_job(matrix: Matrix, run: Run, cell: str) -> None:
+    """See the second try wait for the one job, and end with it."""
+    eventually(lambda: run.task()["try_number"] == 2 and run.waits(), timeout=120)
+    assert run.untouched()
+    run.airbyte.finish(run.jobs()[0]["id"], "succeeded")
+    assert run.airflow.wait(run.dag_id, run.run_id) == "success"
+    assert [job["status"] for job in run.jobs()] == ["succeeded"]
+    matrix.note(cell, run.way, "found again", None)
+
+
+def test_a_task_that_is_killed_while_it_waits_finds_its_job_again(matrix: Matrix) -> None:
+    run = matrix.waiting("retried", "on_worker")
+    run.process().kill()
+    finds_its_job(matrix, run, "kill -9 while it waits")
+
+
+@thorough
+@pytest.mark.parametrize("way", WAYS)
+def test_a_task_that_is_killed_while_it_starts_its_job_finds_it(matrix: Matrix, way: str) -> None:
+    matrix.airbyte.add_fault(Fault(call="create", kind="lost_answer", seconds=60, times=1))
+    run = matrix.run("retried", way)
+    eventually(run.jobs, timeout=60)
+    eventually(lambda: run.task()["pid"])
+    run.process().kill()
+    finds_its_job(matrix, run, "kill -9 before it knows its job")
+
+
+@thorough
+def test_a_task_that_is_killed_after_its_job_has_succeeded_does_not_start_another(
+    matrix: Matrix, tmp_path: Path
+) -> None:
+    run = matrix.run("lingering", "deferred", script=Script(duration=1), mark=str(tmp_path / "mark"))
+    eventually((tmp_path / "mark").exists, timeout=120)
+    run.process().kill()
+    assert run.airflow.wait(run.dag_id, run.run_id) == "success"
+    assert run.task()["try_number"] == 2
+    (job,) = run.jobs()
+    assert run.airflow.xcom(run.dag_id, run.run_id, "sync") == job["id"]
+    matrix.note("kill -9 after the job's end", "resuming", "found again", None)
+
+
+@thorough
+def test_a_worker_that_is_told_to_stop_cancels_nothing(matrix: Matrix) -> None:
+    run = matrix.waiting("retried", "on_worker")
+    # As systemd and container runtimes do: to every process of the worker at once.
+    run.process().terminate()
+    run.process().wait(30)
+    finds_its_job(matrix, run, "worker: terminate")
+
+
+@thorough
+def test_a_worker_that_loses_the_api_server_cancels_nothing(matrix: Matrix) -> None:
+    run = matrix.waiting("retried", "on_worker")
+    process = run.process()
+    matrix.airflow.kill("api-server")
+    # Airflow stops a task that it cannot report on.
+    process.wait(60)
+    matrix.airflow.restart("api-server")
+    eventually(lambda: answers(run), timeout=60)
+    finds_its_job(matrix, run, "API server: kill")
+
+
+def answers(run: Run) -> bool:
+    try:
+        run.task()
+    except httpx.TransportError:
+        return False
+    return True
+
+
+@thorough
+def test_what_was_left_alone_still_runs(matrix: Matrix) -> None:
+    assert [run for run in matrix.left_alone if not run.untouched()] == []
