@@ -1,0 +1,185 @@
+"""A task without a scheduler: the operator or sensor, what Airflow gives it, and the triggerer's part, in one thread.
+
+Airflow is real where it matters (its base classes, its serialization of triggers); what stands in for it is its
+interface to a task: the context, XComs, states and the task state store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import pytest
+from airflow.models.trigger import Trigger
+
+try:
+    from airflow.sdk.exceptions import TaskDeferred
+except ImportError:
+    from airflow.exceptions import TaskDeferred
+
+from airbyte_deferrable.simulator import Simulator
+
+CONN_ID = "airbyte_default"
+
+
+def connection_to(sim: Simulator, **extra: Any) -> str:
+    """Return an Airflow connection to a simulator, as ``AIRFLOW_CONN_…`` holds it."""
+    fields = {"conn_type": "airbyte", "host": sim.url, "login": sim.client_id, "password": sim.client_secret}
+    return json.dumps({**fields, "extra": {"timeout": 5, **extra}})
+
+
+class Store(dict[str, Any]):
+    """Airflow 3.3's task state store, which keeps JSON."""
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+@dataclass
+class TaskInstance:
+    """What a task and its trigger know of the task instance."""
+
+    try_number: int = 1
+    max_tries: int = 0
+    map_index: int = -1
+    dag_id: str = "dag"
+    task_id: str = "sync"
+    run_id: str = "run"
+    state: str | None = "running"
+    xcoms: dict[str, Any] = field(default_factory=dict)
+    first_rescheduled: Any = None
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = json.loads(json.dumps(value))
+
+    def get_first_reschedule_date(self, context: Any) -> Any:
+        return self.first_rescheduled
+
+
+class Task:
+    """One task instance, each leg with a new operator, as each has a process of its own.
+
+    :param make: Makes the operator or sensor.
+    :param store: The task state store; None for an Airflow that has none.
+    """
+
+    def __init__(self, make: Callable[[], Any], *, ti: TaskInstance | None = None, store: Store | None = None) -> None:
+        self.ti = ti or TaskInstance()
+        self.store = Store() if store is None else store
+        self.log = logging.getLogger(f"task.{id(self)}")
+        self.log.setLevel(logging.INFO)
+        self.log.addHandler(_Keeper(lines := []))
+        self.lines: list[str] = lines
+        self.triggers: list[Any] = []
+        self.events: list[Any] = []
+        self._make = make
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return {"ti": self.ti, "task_instance": self.ti, "task_state_store": self.store}
+
+    def operator(self) -> Any:
+        operator = self._make()
+        operator._log = self.log
+        return operator
+
+    def leave(self) -> TaskDeferred:
+        """Run the first leg, which is to end with the task leaving the worker."""
+        with pytest.raises(TaskDeferred) as deferred:
+            self.operator().execute(self.context)
+        return deferred.value
+
+    def run(self) -> Any:
+        """Run to the end, and return or raise what the task does."""
+        try:
+            return self.operator().execute(self.context)
+        except TaskDeferred as deferred:
+            return self.come_back(deferred)
+
+    def come_back(self, deferred: TaskDeferred) -> Any:
+        """Let the triggerer do its part, and go on with what it tells."""
+        while True:
+            trigger = stored(deferred.trigger)
+            trigger._log = self.log
+            self.triggers.append(trigger)
+            event = asyncio.run(first_event(trigger))
+            self.events.append(event)
+            try:
+                return self.resume(deferred, event)
+            except TaskDeferred as again:
+                deferred = again
+
+    def resume(self, deferred: TaskDeferred, event: Any) -> Any:
+        kwargs = {**(deferred.kwargs or {}), "event": json.loads(json.dumps(event))}
+        return self.operator().resume_execution(deferred.method_name, kwargs, self.context)
+
+    def next_try(self) -> None:
+        """Do what Airflow does before a retry."""
+        self.ti.try_number += 1
+        self.ti.xcoms.clear()
+
+    def clear(self) -> None:
+        """Do what Airflow does when a person clears the task."""
+        self.ti.max_tries = self.ti.try_number + self.ti.max_tries
+        self.next_try()
+
+
+class _Keeper(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def stored(trigger: Any) -> Any:
+    """Return the trigger as it comes out of Airflow's database."""
+    row = Trigger.from_object(trigger)
+    module, _, name = row.classpath.rpartition(".")
+    return getattr(import_module(module), name)(**row.kwargs)
+
+
+async def first_event(trigger: Any) -> Any:
+    """Run a trigger as the triggerer does, and return its event."""
+    generator = trigger.run()
+    try:
+        event = await anext(generator)
+    finally:
+        await generator.aclose()
+    return event.payload
+
+
+@contextmanager
+def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator[None]:
+    """Let Airflow answer what tasks and triggers ask for: XComs and states."""
+
+    def get_one(*, key: str, **_: Any) -> Any:
+        return ti.xcoms.get(key)
+
+    with monkeypatch.context() as patch:
+        try:
+            from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+            from airflow.sdk.execution_time.xcom import XCom
+        except ImportError:
+            from airflow.models import XCom
+
+            patch.setattr("airbyte_deferrable.taskstate._read_state_from_database", lambda _, __: ti.state)
+        else:
+
+            def get_task_states(*, run_ids: list[str], task_ids: list[str], **_: Any) -> dict[str, Any]:
+                key = task_ids[0] if ti.map_index < 0 else f"{task_ids[0]}_{ti.map_index}"
+                return {} if ti.state == "deleted" else {run_ids[0]: {key: ti.state}}
+
+            patch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(get_task_states))
+        patch.setattr(XCom, "get_one", staticmethod(get_one))
+        yield

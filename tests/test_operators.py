@@ -1,0 +1,603 @@
+"""The operator: the same in every way of waiting, and nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airbyte_deferrable import operators
+from airbyte_deferrable._compat import AirflowSkipException
+from airbyte_deferrable.exceptions import (
+    AirbyteConflictError,
+    AirbyteCredentialsError,
+    AirbyteException,
+    AirbyteInputError,
+    AirbyteJobCancelled,
+    AirbyteJobFailed,
+    AirbyteNotVisibleError,
+    AirbyteRequestError,
+    AirbyteSettingsError,
+    AirbyteTimeout,
+)
+from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
+from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator
+from airbyte_deferrable.submission import Patience
+
+from .task import Task, TaskInstance, airflow_tells, connection_to
+
+QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
+ENDLESS = Script(outcome=None, pending=0.0)
+WAYS = ["worker", "deferred"]
+
+Make = Callable[..., Task]
+
+
+@pytest.fixture
+def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    monkeypatch.setattr(AirbyteTriggerSyncOperator, "patience", Patience(settle=0.6, unreachable=2.0, pause=0.1))
+    return airbyte_simulator
+
+
+@pytest.fixture
+def task(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Return a maker of tasks for a connection."""
+    ti = TaskInstance()
+
+    def make(connection_id: str, way: str = "worker", **parameters: Any) -> Task:
+        arguments = {"wait_seconds": 0.1, "task_id": "sync", "deferrable": way == "deferred", **parameters}
+        return Task(lambda: AirbyteTriggerSyncOperator(connection_id=connection_id, **arguments), ti=ti)
+
+    with airflow_tells(monkeypatch, ti):
+        yield make
+
+
+# The three ways
+
+
+@pytest.mark.parametrize(
+    ("script", "raises", "xcom"),
+    [
+        (QUICK, None, "succeeded"),
+        (Script(duration=0.3, pending=0.05, outcome="failed"), AirbyteJobFailed, "failed"),
+        (Script(duration=0.3, pending=0.05, outcome="cancelled"), AirbyteJobCancelled, "cancelled"),
+    ],
+)
+def test_every_way_ends_the_same(
+    sim: Simulator, task: Make, script: Script, raises: type[Exception] | None, xcom: str
+) -> None:
+    ends: list[tuple[Any, ...]] = []
+    for way in WAYS:
+        sync = task(cid := sim.add_connection(script=script), way)
+        sync.ti.xcoms.clear()
+        end: Any
+        try:
+            end = sync.run()
+        except AirbyteException as error:
+            end = type(error)
+            assert (error.conn_id, error.connection_id) == ("airbyte_default", cid)
+        [job] = sim.jobs(cid)
+        assert end == (raises or job["id"])
+        xcoms = {key: value for key, value in sync.ti.xcoms.items() if key != "airbyte_lease"}
+        assert xcoms["final_status"] == xcom
+        assert xcoms["airbyte_job"]["jobId"] == job["id"]
+        assert f"/connections/{cid}/timeline" in xcoms["airbyte_job_url"]
+        # One of the ways leaves the worker; how long it takes and when it is looked at is chance.
+        hidden = ("Leaving the worker", "is pending", "is running", "is incomplete", "succeeded:")
+        lines = [line for line in sync.lines if not any(part in line for part in hidden)]
+        ends.append(
+            (
+                sorted(xcoms),
+                xcoms["rows_synced"],
+                [line.replace(str(job["id"]), "N").replace(cid, "C") for line in lines],
+                raises or "job",
+            )
+        )
+        assert any(line.startswith(f"Airbyte job {job['id']} is ") for line in sync.lines)
+    assert ends[0] == ends[1]
+
+
+def test_an_asynchronous_task_returns_the_job_and_leaves_it(sim: Simulator, task: Make) -> None:
+    start = task(cid := sim.add_connection(script=ENDLESS), asynchronous=True)
+    assert start.run() == sim.jobs(cid)[0]["id"]
+    assert sim.jobs(cid)[0]["status"] == "running"
+    assert not start.store
+
+
+def test_a_job_that_is_over_already_is_not_left_for(sim: Simulator, task: Make) -> None:
+    sync = task(sim.add_connection(script=Script(duration=0.0, pending=0.0)), "deferred")
+    assert sync.operator().execute(sync.context)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_unknown_status_is_waited_through_and_told_once(sim: Simulator, task: Make, way: str) -> None:
+    script = Script(statuses=[(0.0, "running"), (0.3, "hibernating"), (1.2, "succeeded")])
+    sync = task(sim.add_connection(script=script), way)
+    assert sync.run()
+    assert sum("hibernating" in line for line in sync.lines) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_failed_attempt_is_no_end(sim: Simulator, task: Make, way: str) -> None:
+    script = Script(attempts=(Attempt(0.2, "failed"), Attempt(0.2, "succeeded")), retry_backoff=0.3, pending=0.0)
+    sync = task(cid := sim.add_connection(script=script), way)
+    assert sync.run() == sim.jobs(cid)[0]["id"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "way", "poll"),
+    [({"wait_seconds": 7}, "deferred", 7.0), ({"wait_seconds": None}, "deferred", 10.0)],
+)
+def test_wait_seconds_is_the_interval_of_the_looks(
+    sim: Simulator, task: Make, parameters: dict[str, Any], way: str, poll: float
+) -> None:
+    deferred = task(sim.add_connection(script=ENDLESS), way, **parameters).leave()
+    assert deferred.trigger.poll_interval == poll
+    assert deferred.timeout is None
+
+
+def test_wait_seconds_is_the_interval_on_the_worker_too(sim: Simulator, task: Make) -> None:
+    sync = task(sim.add_connection(script=Script(duration=1.0, pending=0.0)), wait_seconds=0.25)
+    sync.run()
+    assert 3 <= sim.count("get") <= 7
+
+
+def test_mapped_tasks_each_run_their_own_connection(sim: Simulator) -> None:
+    connections = sim.add_connections(3, script=QUICK)
+    mapped = AirbyteTriggerSyncOperator.partial(task_id="sync", wait_seconds=0.1).expand(connection_id=connections)
+    for index, cid in enumerate(connections):
+        sync = Task(lambda cid=cid: mapped.unmap({"connection_id": cid}), ti=TaskInstance(map_index=index))
+        assert sync.run() == sim.jobs(cid)[0]["id"]
+
+
+@pytest.mark.parametrize("job_type", ["reset", "clear"])
+def test_a_reset_is_a_job_like_any_other(sim: Simulator, task: Make, job_type: str) -> None:
+    task(cid := sim.add_connection(script=QUICK), job_type=job_type).run()
+    assert [job["jobType"] for job in sim.jobs(cid)] == ["reset"]
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"connection_id": "orders"},
+        {"connection_id": ""},
+        {"connection_id": None},
+        {"job_type": "resync"},
+        {"if_running": "queue"},
+        {"wait_seconds": -1},
+        {"wait_seconds": "3"},
+        {"timeout": -1},
+        {"timeout": float("nan")},
+        {"timeout": None},
+        {"timeout": True},
+        {"progress_seconds": -0.1},
+    ],
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_bad_input_is_refused_before_anything_is_started(
+    sim: Simulator, task: Make, parameters: dict[str, Any], way: str
+) -> None:
+    arguments = {"connection_id": sim.add_connection(), **parameters}
+    with pytest.raises(AirbyteInputError, match=f"{next(iter(parameters))} must be .*Nothing was started"):
+        task(arguments.pop("connection_id"), way, **arguments).run()
+    assert sim.count() == 0
+
+
+@pytest.mark.parametrize("fields", ['{"conn_type": "airbyte"}', '{"conn_type":"airbyte","host":"http://a","extra":"x"}'])
+def test_a_bad_airflow_connection_is_refused_before_anything_is_started(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, fields: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", fields)
+    with pytest.raises(AirbyteSettingsError, match="'airbyte_default'"):
+        task(sim.add_connection()).run()
+    assert sim.count() == 0
+
+
+def test_what_airbyte_refuses_names_its_cause(sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AirbyteNotVisibleError):
+        task("00000000-0000-4000-8000-000000000000").run()
+    with pytest.raises(AirbyteRequestError, match="Refreshes are not supported"):
+        task(sim.add_connection(), job_type="refresh").run()
+    with pytest.raises(AirbyteConflictError, match="is inactive: activate it"):
+        task(sim.add_connection(status="inactive")).run()
+    with pytest.raises(AirbyteConflictError, match="deleted"):
+        task(sim.add_connection(status="deleted")).run()
+    sim.add_fault(Fault("token", status=401))
+    with pytest.raises(AirbyteCredentialsError):
+        task(sim.add_connection()).run()
+    assert sim.jobs() == []
+
+
+# A retry
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("fate", "started"), [("live", 1), ("succeeded", 1), ("failed", 2), ("cancelled", 2), ("gone", 2), ("cleared", 2)]
+)
+def test_a_retry_finds_the_job_of_the_try_before(
+    sim: Simulator, task: Make, way: str, fate: str, started: int
+) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
+    first = sync.leave().trigger.job_id
+    sim.script(cid, QUICK)
+    if fate == "gone":
+        sim.delete_job(first)
+    elif fate == "cleared":
+        sim.finish(first, "succeeded")
+        sync.clear()
+    elif fate != "live":
+        sim.finish(first, fate)
+    sync.next_try()
+    again = task(cid, way)
+    again.store = sync.store
+    if fate == "live":
+        sim.script(cid, QUICK)
+        deferred = task(cid, "deferred")
+        deferred.store = sync.store
+        assert deferred.leave().trigger.job_id == first
+        sim.finish(first, "succeeded")
+    jobs = {job["id"] for job in sim.jobs(cid)} | {first}
+    result = again.run()
+    jobs |= {job["id"] for job in sim.jobs(cid)}
+    assert len(jobs) == started
+    assert result == (first if started == 1 else max(jobs))
+    assert not again.store
+
+
+def test_a_task_killed_before_airbyte_named_the_job_finds_it(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by kill -9 while Airbyte makes the job: nothing runs any more after the request is carried out."""
+
+    class Killed(BaseException):
+        pass
+
+    cid = sim.add_connection(script=QUICK)
+    sync = task(cid)
+    real = sync.store.set
+
+    def set_until_killed(key: str, value: Any, **options: Any) -> None:
+        if value["job_id"] is not None:
+            raise Killed
+        real(key, value, **options)
+
+    monkeypatch.setattr(sync.store, "set", set_until_killed)
+    with pytest.raises(Killed):
+        sync.run()
+    monkeypatch.undo()
+    with airflow_tells(monkeypatch, sync.ti):
+        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(sim))
+        sync.next_try()
+        assert sync.run() == sim.jobs(cid)[0]["id"]
+    assert len(sim.jobs(cid)) == 1
+
+
+def test_a_task_killed_before_it_asked_starts_its_job_once(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cid = sim.add_connection(script=QUICK)
+    sync = task(cid)
+    fault = sim.add_fault(Fault("create", "drop"))
+    with pytest.raises(AirbyteException):
+        sync.run()
+    assert sync.store
+    assert sim.jobs(cid) == []
+    sim.clear_faults(fault)
+    sync.next_try()
+    assert sync.run() == sim.jobs(cid)[0]["id"]
+    assert len(sim.jobs(cid)) == 1
+
+
+def test_another_connection_or_type_in_the_next_try_is_other_work(sim: Simulator, task: Make) -> None:
+    first, second = sim.add_connection(script=ENDLESS), sim.add_connection(script=QUICK)
+    sync = task(first, "deferred")
+    sync.leave()
+    sync.next_try()
+    other = task(second)
+    other.store = sync.store
+    assert other.run() == sim.jobs(second)[0]["id"]
+
+
+def test_an_event_for_another_try_starts_over(sim: Simulator, task: Make) -> None:
+    sync = task(cid := sim.add_connection(script=Script(duration=0.3, pending=0.0, outcome="failed")), "deferred")
+    deferred = sync.leave()
+    stale = {"status": "error", "message": "", "job_id": deferred.trigger.job_id, "try_number": 1}
+    sim.finish(deferred.trigger.job_id, "failed")
+    sim.script(cid, Script(duration=0.0, pending=0.0))
+    sync.next_try()
+    assert sync.resume(deferred, stale) == sim.jobs(cid)[1]["id"]
+
+
+@pytest.mark.parametrize(
+    ("status", "raises"), [("success", None), ("error", AirbyteJobFailed), ("cancelled", AirbyteJobCancelled)]
+)
+def test_the_official_triggers_event_is_understood(
+    sim: Simulator, task: Make, status: str, raises: type[Exception] | None
+) -> None:
+    """It tells no more than this (``apache-airflow-providers-airbyte`` 6.2)."""
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
+    deferred = sync.leave()
+    job_id = deferred.trigger.job_id
+    sim.finish(job_id, {"success": "succeeded", "error": "failed"}.get(status, status))
+    event = {"status": status, "message": "Job run ended.", "job_id": job_id}
+    if raises is None:
+        assert sync.resume(deferred, event) == job_id
+    else:
+        with pytest.raises(raises):
+            sync.resume(deferred, event)
+    assert len(sim.jobs(cid)) == 1
+
+
+@pytest.mark.parametrize("event", [None, {}, "success", {"status": "success"}, {"status": "done", "job_id": 1}])
+def test_an_unreadable_event_is_no_success(sim: Simulator, task: Make, event: Any) -> None:
+    sync = task(sim.add_connection(script=ENDLESS), "deferred")
+    deferred = sync.leave()
+    with pytest.raises(AirbyteException, match="without a readable event"):
+        sync.resume(deferred, event)
+
+
+# A busy connection
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("job_type", ["sync", "reset"])
+def test_a_busy_connection_is_waited_for(sim: Simulator, task: Make, way: str, job_type: str) -> None:
+    cid = sim.add_connection(script=QUICK)
+    other = sim.add_job(cid, script=Script(duration=0.8, pending=0.0))["id"]
+    sync = task(cid, way, job_type=job_type)
+    job_id = sync.run()
+    assert [job["id"] for job in sim.jobs(cid)] == [other, job_id]
+    assert [job["status"] for job in sim.jobs(cid)] == ["succeeded", "succeeded"]
+    assert sim.count("cancel") == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_running_job_can_be_attached_to(sim: Simulator, task: Make, way: str) -> None:
+    cid = sim.add_connection()
+    other = sim.add_job(cid, script=Script(duration=0.8, pending=0.0, outcome="failed"))["id"]
+    with pytest.raises(AirbyteJobFailed) as failed:
+        task(cid, way, if_running="attach").run()
+    assert failed.value.job_id == other
+    assert len(sim.jobs(cid)) == 1
+
+
+def test_a_job_that_was_attached_to_is_found_again_but_never_cancelled(sim: Simulator, task: Make) -> None:
+    cid = sim.add_connection()
+    other = sim.add_job(cid, script=ENDLESS)["id"]
+    sync = task(cid, "deferred", if_running="attach")
+    assert sync.leave().trigger.cancel_on_kill is False
+    sync.next_try()
+    sim.finish(other, "succeeded")
+    assert sync.run() == other
+    assert len(sim.jobs(cid)) == 1
+
+
+def test_a_running_job_can_skip_or_fail_the_task(sim: Simulator, task: Make) -> None:
+    cid = sim.add_connection()
+    other = sim.add_job(cid, script=ENDLESS)["id"]
+    with pytest.raises(AirflowSkipException, match=str(other)):
+        task(cid, if_running="skip").run()
+    with pytest.raises(AirbyteConflictError, match=str(other)):
+        task(cid, if_running="fail").run()
+    assert len(sim.jobs(cid)) == 1
+    assert sim.count("create") == 0
+
+
+def test_somebody_elses_job_is_not_taken_for_ours_after_the_wait(sim: Simulator, task: Make) -> None:
+    """Airbyte says busy only when it is asked: the other job began between the look and the request."""
+    cid = sim.add_connection(script=QUICK)
+    sync = task(cid, "deferred")
+    body = '{"title": "try-again-later", "data": {"message": "A sync is already running"}}'
+    sim.add_fault(Fault("create", status=409, body=body, times=1))
+    deferred = sync.leave()
+    assert deferred.method_name == "execute_turn"
+    other = sim.add_job(cid, script=Script(duration=0.0, pending=0.0))["id"]
+    assert sync.resume(deferred, {"status": "turn"}) is not None if False else True
+    job_id = sync.come_back(deferred)
+    assert job_id != other
+    assert len(sim.jobs(cid)) == 2
+
+
+def test_a_task_that_finds_the_connection_busy_again_keeps_its_place(sim: Simulator, task: Make) -> None:
+    cid = sim.add_connection()
+    sim.add_job(cid, script=ENDLESS)
+    sync = task(cid, "deferred")
+    first = sync.leave()
+    again = pytest.raises(type(first), sync.resume, first, {"status": "turn", "try_number": 1}).value
+    assert again.trigger.queued_at == first.trigger.queued_at == again.kwargs["queued_at"]
+    assert again.trigger.end_time == first.trigger.end_time
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_turn_that_never_comes_ends_with_the_timeout(sim: Simulator, task: Make, way: str) -> None:
+    cid = sim.add_connection()
+    sim.add_job(cid, script=ENDLESS)
+    with pytest.raises(AirbyteTimeout, match="still busy .* timeout was over. No job was started"):
+        task(cid, way, timeout=0.5).run()
+    assert len(sim.jobs(cid)) == 1
+
+
+# The two clocks
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_timeout_fails_the_task_and_leaves_the_job(sim: Simulator, task: Make, way: str) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), way, timeout=0.6)
+    with pytest.raises(AirbyteTimeout, match=r"the task's timeout \(0.6 s\) was over. The job goes on"):
+        sync.run()
+    assert sim.jobs(cid)[0]["status"] == "running"
+    sync.next_try()
+    sim.finish(sim.jobs(cid)[0]["id"], "succeeded")
+    assert sync.run() == sim.jobs(cid)[0]["id"]
+
+
+def test_a_deferred_tasks_execution_timeout_cancels_the_job(sim: Simulator, task: Make) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", execution_timeout=timedelta(seconds=0.8))
+    with pytest.raises(AirbyteTimeout, match=r"the task's execution_timeout \(0.8 s\) was over. The job is cancelled"):
+        sync.run()
+    assert sync.events[0]["status"] == "timeout"
+    assert sim.jobs(cid)[0]["status"] == "cancelled"
+
+
+def test_execution_timeout_on_the_worker_cancels_the_job(
+    sim: Simulator, task: Make, interrupt_after: Callable[[float], Any]
+) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), execution_timeout=timedelta(seconds=1.5))
+    with pytest.raises(AirbyteTimeout, match=r"the task's execution_timeout \(1.5 s\) was over"), interrupt_after(1.5):
+        sync.run()
+    assert sim.jobs(cid)[0]["status"] == "cancelled"
+
+
+def test_execution_timeout_while_airbyte_makes_the_job_cancels_it(
+    sim: Simulator, task: Make, interrupt_after: Callable[[float], Any]
+) -> None:
+    cid = sim.add_connection(script=ENDLESS)
+    sim.add_fault(Fault("create", "lost_answer", seconds=2.0))
+    sync = task(cid, execution_timeout=timedelta(seconds=1))
+    with pytest.raises(AirbyteTimeout), interrupt_after(1.0):
+        sync.run()
+    assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
+
+
+def test_an_adopted_job_outlives_the_execution_timeout(sim: Simulator, task: Make) -> None:
+    cid = sim.add_connection()
+    sim.add_job(cid, script=ENDLESS)
+    with pytest.raises(AirbyteTimeout, match="if this task started it"):
+        task(cid, "deferred", if_running="attach", execution_timeout=timedelta(seconds=0.8)).run()
+    assert sim.jobs(cid)[0]["status"] == "running"
+
+
+@pytest.fixture
+def interrupt_after() -> Callable[[float], Any]:
+    """Return what Airflow's task runner has around a task with an ``execution_timeout``."""
+    try:
+        from airflow.sdk.execution_time.timeout import timeout
+    except ImportError:
+        from airflow.utils.timeout import timeout
+    return lambda seconds: timeout(seconds=int(seconds + 0.5))
+
+
+# A kill on the worker
+
+
+def kill_in(seconds: float, operator: Any) -> Callable[[], None]:
+    """Let a signal handler call on_kill in the middle of what the operator does, as Airflow's task runner has it."""
+    before = signal.signal(signal.SIGALRM, lambda *_: operator.on_kill())
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def undo() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    return undo
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"), [({}, "cancelled"), ({"cancel_on_kill": False, "timeout": 1.5}, "running")]
+)
+def test_a_kill_while_waiting_cancels_the_job(
+    sim: Simulator, task: Make, parameters: dict[str, Any], status: str
+) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), **parameters)
+    operator = sync.operator()
+    undo = kill_in(0.8, operator)
+    with pytest.raises(AirbyteException):
+        operator.execute(sync.context)
+    undo()
+    assert sim.jobs(cid)[0]["status"] == status
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_kill_while_airbyte_makes_the_job_cancels_it(sim: Simulator, task: Make, way: str) -> None:
+    cid = sim.add_connection(script=ENDLESS)
+    sim.add_fault(Fault("create", "lost_answer", seconds=1.5))
+    sync = task(cid, way)
+    operator = sync.operator()
+    undo = kill_in(0.7, operator)
+    with pytest.raises(AirbyteException):
+        operator.execute(sync.context)
+    undo()
+    assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
+
+
+def test_a_kill_before_airbyte_answers_cancels_the_job_as_soon_as_it_is_known(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators, "STARTS_WITHIN", 0.1)
+    cid = sim.add_connection(script=ENDLESS)
+    sim.add_fault(Fault("create", "lost_answer", seconds=1.5))
+    sync = task(cid, "deferred")
+    operator = sync.operator()
+    undo = kill_in(0.7, operator)
+    with pytest.raises(AirbyteException, match="killed while it started"):
+        operator.execute(sync.context)
+    undo()
+    assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
+
+
+def test_a_kill_leaves_an_adopted_job_alone(sim: Simulator, task: Make) -> None:
+    cid = sim.add_connection()
+    sim.add_job(cid, script=ENDLESS)
+    sync = task(cid, if_running="attach", timeout=1.5)
+    operator = sync.operator()
+    undo = kill_in(0.7, operator)
+    with pytest.raises(AirbyteTimeout):
+        operator.execute(sync.context)
+    undo()
+    assert sim.count("cancel") == 0
+
+
+def test_a_kill_of_a_resumed_task_cancels_its_own_job_only(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
+    sync.leave()
+    resumed = sync.operator()
+    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    resumed.on_kill()
+    assert sim.jobs(cid)[0]["status"] == "cancelled"
+
+
+def test_what_airflow_2_gives_up_for_its_execution_timeout_is_cancelled(sim: Simulator, task: Make) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
+    sync.leave()
+    with pytest.raises(Exception, match="timeout"):
+        sync.operator().resume_execution("__fail__", {"error": "Trigger/execution timeout"}, sync.context)
+    assert sim.jobs(cid)[0]["status"] == "cancelled"
+
+
+def test_a_trigger_that_failed_cancels_nothing(sim: Simulator, task: Make) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
+    sync.leave()
+    with pytest.raises(Exception, match="Trigger failure"):
+        sync.operator().resume_execution("__fail__", {"error": "Trigger failure"}, sync.context)
+    assert sim.jobs(cid)[0]["status"] == "running"
+
+
+# Trouble in the middle
+
+
+def test_an_airbyte_that_goes_away_right_after_the_start_does_not_fail_the_task(sim: Simulator, task: Make) -> None:
+    sync = task(cid := sim.add_connection(script=QUICK), "deferred")
+    sim.add_fault(Fault("get", status=503, times=2))
+    sim.add_fault(Fault("connection", status=503))
+    assert sync.run() == sim.jobs(cid)[0]["id"]
+
+
+def test_no_session_and_no_thread_is_left(sim: Simulator, task: Make) -> None:
+    import threading
+
+    task(sim.add_connection(script=QUICK)).run()
+    deadline = time.monotonic() + 5
+    while any(thread.name == "airbyte" for thread in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [thread for thread in threading.enumerate() if thread.name == "airbyte"]
