@@ -87,12 +87,11 @@ class Transport:
         """
         self._secrets.pop(replaces, None)
         if len(secret) >= SHORTEST_REDACTED_SECRET:
-            in_json = json.dumps(secret)[1:-1]
+            in_json = [json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
             self._secrets[secret] = {
                 secret,
-                in_json,
-                in_json.replace("/", "\\/"),
-                json.dumps(secret, ensure_ascii=False)[1:-1],
+                *in_json,
+                *(form.replace("/", "\\/") for form in in_json),
                 quote(secret, safe=""),
                 quote_plus(secret),
                 escape(secret),
@@ -125,7 +124,7 @@ class Transport:
         :param headers: Headers beside the configured ones.
         :param timeout: Seconds for this exchange; default: the settings' ``timeout``. The time spent waiting
             for others' requests to finish does not count.
-        :param secret_answer: Leave a good answer as it is, for the one that brings a token.
+        :param secret_answer: Leave a good answer in JSON as it is, for the one that brings a token.
         :raises Unreachable: If no answer came.
         """
         async with self._in_flight:
@@ -146,7 +145,8 @@ class Transport:
                     break
                 # The new address brings its query.
                 url, params = elsewhere, None
-        wanted = secret_answer and status < 300
+        # A page in place of a token will be quoted in the error.
+        wanted = secret_answer and status < 300 and text.lstrip().startswith("{")
         return Answer(status, received, text if wanted else self._redact(text))
 
     async def _exchange(

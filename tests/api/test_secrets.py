@@ -1,0 +1,177 @@
+"""Nothing secret leaves, also where a server says it aloud."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import logging
+import traceback
+from collections.abc import Callable
+from itertools import product
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.errors import ApiError
+from airbyte_deferrable.api.settings import (
+    BasicAuth,
+    BearerToken,
+    ClientCredentials,
+    Credentials,
+    NoCredentials,
+    Settings,
+)
+
+from .wire import Request, Wire, reply, running_proxy, token
+
+SECRET = "s3cr&t/\"wörd' x"
+TOKEN = "eyJhbGciOi.token.signature"
+PROXY_PASSWORD = "pr0xy p@ss"
+HEADER = "the-header-key"
+BASIC = base64.b64encode(f"me:{SECRET}".encode()).decode()
+PROXY_BASIC = base64.b64encode(f"me:{PROXY_PASSWORD}".encode()).decode()
+ALL = (SECRET, TOKEN, PROXY_PASSWORD, HEADER, BASIC, PROXY_BASIC)
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON of another maker": lambda text: json.dumps(text, ensure_ascii=False)[1:-1].replace("/", "\\/"),
+    "URL": lambda text: quote(text, safe=""),
+    "form": quote_plus,
+    "HTML": html.escape,
+}
+CREDENTIALS: dict[str, Credentials] = {
+    "client credentials": ClientCredentials("the-client-id", SECRET),
+    "bearer": BearerToken(TOKEN),
+    "basic": BasicAuth("me", SECRET),
+    "none": NoCredentials(),
+}
+
+
+def known(credentials: Credentials) -> list[str]:
+    """Return the secrets of such a client's settings."""
+    own = {
+        ClientCredentials: [SECRET, TOKEN],
+        BearerToken: [TOKEN],
+        BasicAuth: [SECRET, BASIC],
+        NoCredentials: [],
+    }
+    return [*own[type(credentials)], PROXY_PASSWORD, PROXY_BASIC, HEADER]
+
+
+def leaks(said: str) -> list[str]:
+    """Return what a text gives away, in any form."""
+    return [f"{secret} as {form}" for secret in ALL for form, make in FORMS.items() if make(secret) in said]
+
+
+def told(error: BaseException) -> str:
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__)) + repr(error) + str(vars(error))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("credentials", CREDENTIALS)
+async def test_a_server_that_repeats_secrets_gives_none_away(
+    credentials: str, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    chosen, make = CREDENTIALS[credentials], FORMS[form]
+    echo = " and ".join(make(secret) for secret in known(chosen))
+    in_json = echo if form.startswith("JSON") else json.dumps(echo, ensure_ascii=False)[1:-1]
+    refusal = 0
+
+    def answer(request: Request) -> bytes:
+        if request.path.endswith("/token"):
+            return token(TOKEN)
+        if request.method == "POST":
+            return reply(refusal, f'{{"title":"{in_json}","data":{{"message":"{in_json}"}}}}' if quoted else echo)
+        job = f'{{"jobId":7,"status":"{in_json}","jobType":"{in_json}","startTime":"{in_json}","connectionId":""}}'
+        if request.path.endswith("/connections"):
+            return reply(200, f'{{"data":[{{"connectionId":"c","name":"{in_json}"}}]}}')
+        return reply(200, job)
+
+    said = []
+    async with Wire(answer) as wire, running_proxy() as proxy:
+        settings = Settings(
+            wire.base_url,
+            chosen,
+            proxies=(("http", proxy.url.replace("//", f"//me:{quote(PROXY_PASSWORD)}@")),),
+            headers=(("X-Key", HEADER),),
+        )
+        async with AirbyteClient(settings) as client:
+            job = await client.get_job(7)
+            said += [str(job), repr(job), json.dumps(job.to_json(), ensure_ascii=False)]
+            said += [str(await client.list_connections())]
+            statuses = (302, 400, 401, 403, 404, 409, 422, 429, 500, 503)
+            for refusal, quoted in product(statuses, (True, False)):  # noqa: B007 - the server answers so
+                with pytest.raises(ApiError) as caught:
+                    await client.create_job("c")
+                said.append(told(caught.value))
+            said += [repr(client), repr(vars(client)["settings"]), str(settings)]
+    assert "***" in "".join(said)
+    said += [record.getMessage() for record in caplog.records]
+    assert leaks("\n".join(said)) == []
+
+
+async def test_a_token_endpoint_that_repeats_secrets_gives_none_away(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    bodies = [
+        reply(401, json.dumps({"message": SECRET}, ensure_ascii=False)),
+        reply(404, SECRET),
+        reply(503, SECRET),
+        reply(200, f"<html>{html.escape(SECRET)}"),
+        reply(200, f'{{"access_token": "{TOKEN}"'),
+        reply(200, {"token": TOKEN}),
+    ]
+    for body in bodies:
+        async with (
+            Wire(lambda _, body=body: body) as wire,
+            AirbyteClient(Settings(wire.base_url, ClientCredentials("id", SECRET))) as client,
+        ):
+            with pytest.raises(ApiError) as caught:
+                await client.get_job(7)
+        assert leaks(told(caught.value)) == []
+    assert leaks("\n".join(record.getMessage() for record in caplog.records)) == []
+
+
+async def test_a_late_answer_does_not_repeat_the_token_of_before() -> None:
+    tokens = iter(["first-token-of-all", "second-token-of-all"])
+
+    def answer(request: Request) -> bytes:
+        if request.path.endswith("/token"):
+            return token(next(tokens))
+        if request.headers["authorization"].endswith("first-token-of-all"):
+            return reply(401, "{}")
+        return reply(503, "you came with first-token-of-all, now with second-token-of-all")
+
+    async with (
+        Wire(answer) as wire,
+        AirbyteClient(Settings(wire.base_url, ClientCredentials("id", SECRET))) as client,
+    ):
+        with pytest.raises(ApiError) as caught:
+            await client.get_job(7)
+    assert caught.value.detail == "you came with ***, now with ***"
+
+
+async def test_a_proxy_that_refuses_its_password_gives_none_away() -> None:
+    async with running_proxy("Basic other") as proxy:
+        url = proxy.url.replace("//", f"//me:{quote(PROXY_PASSWORD)}@")
+        for scheme in ("http", "https"):
+            settings = Settings(f"{scheme}://localhost:9/api/public/v1", proxies=((scheme, url),))
+            async with AirbyteClient(settings) as client:
+                with pytest.raises(ApiError) as caught:
+                    await client.get_job(7)
+            assert "407" in str(caught.value)
+            assert leaks(told(caught.value)) == []
+
+
+def test_settings_and_credentials_show_no_secret() -> None:
+    for credentials in CREDENTIALS.values():
+        settings = Settings(
+            "http://localhost/api/public/v1",
+            credentials,
+            proxies=(("http", f"http://me:{quote(PROXY_PASSWORD)}@proxy"),),
+            headers=(("X-Key", HEADER),),
+        )
+        assert leaks(repr(settings) + str(settings) + repr(credentials)) == []

@@ -1,0 +1,85 @@
+"""One call for all who ask at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from airbyte_deferrable.api.shared import Shared
+
+
+class Call:
+    """Something that takes as long as it is told, and counts how often it is begun."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.go = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self) -> int:
+        self.begun += 1
+        await self.go.wait()
+        if self.error:
+            raise self.error
+        return self.begun
+
+
+async def waiting(shared: Shared[int], count: int) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.create_task(shared()) for _ in range(count)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_all_who_ask_meanwhile_get_the_one_result() -> None:
+    call = Call()
+    tasks = await waiting(Shared(call), 500)
+    call.go.set()
+    assert await asyncio.gather(*tasks) == [1] * 500
+
+
+async def test_all_who_ask_meanwhile_get_the_one_error_and_the_next_starts_over() -> None:
+    call = Call()
+    shared = Shared(call)
+    call.error = ValueError("no")
+    tasks = await waiting(shared, 3)
+    call.go.set()
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [call.error] * 3
+    call.error = None
+    assert await shared() == 2
+
+
+async def test_one_who_is_cancelled_disturbs_nobody() -> None:
+    call = Call()
+    first, second = await waiting(Shared(call), 2)
+    first.cancel()
+    await asyncio.wait([first])
+    call.go.set()
+    assert await second == 1
+    assert first.cancelled()
+
+
+async def test_an_error_that_nobody_is_left_to_hear_is_no_complaint(caplog: pytest.LogCaptureFixture) -> None:
+    call = Call()
+    call.error = ValueError("no")
+    (task,) = await waiting(Shared(call), 1)
+    task.cancel()
+    await asyncio.wait([task])
+    call.go.set()
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert caplog.records == []
+
+
+async def test_stopping_ends_the_run_and_all_who_wait_for_it() -> None:
+    call = Call()
+    shared = Shared(call)
+    await shared.stop()
+    (task,) = await waiting(shared, 1)
+    await shared.stop()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    call.go.set()
+    assert await shared() == 2

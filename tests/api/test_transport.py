@@ -1,0 +1,161 @@
+"""The way to the server: TLS, proxies, headers."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import ssl
+import warnings
+from pathlib import Path
+
+import pytest
+
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.errors import Unreachable
+from airbyte_deferrable.api.settings import BasicAuth, Settings
+
+from .wire import Request, Wire, reply, running_proxy
+
+JOB = reply(200, {"jobId": 7, "status": "running"})
+
+
+def fine(_: Request) -> bytes:
+    return JOB
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(server_tls: ssl.SSLContext) -> None:
+    async with Wire(fine, server_tls) as wire:
+        async with AirbyteClient(Settings(wire.base_url)) as client:
+            with pytest.raises(Unreachable) as caught:
+                await client.create_job("c")
+        assert wire.requests == []
+    assert not caught.value.may_have_arrived
+    assert "self-signed certificate" in str(caught.value)
+
+
+async def test_a_ca_file_vouches_for_it(server_tls: ssl.SSLContext, certificate: Path) -> None:
+    async with Wire(fine, server_tls) as wire:
+        async with AirbyteClient(Settings(wire.base_url, ca_file=str(certificate))) as client:
+            assert (await client.get_job(7)).job_id == 7
+        async with AirbyteClient(
+            Settings(wire.base_url.replace("localhost", "127.0.0.1"), ca_file=str(certificate))
+        ) as client:
+            with pytest.raises(Unreachable, match=r"(?i)IP address mismatch"):
+                await client.get_job(7)
+
+
+async def test_verification_can_be_switched_off(server_tls: ssl.SSLContext) -> None:
+    async with Wire(fine, server_tls) as wire, AirbyteClient(Settings(wire.base_url, verify=False)) as client:
+        assert (await client.get_job(7)).job_id == 7
+
+
+async def test_a_server_that_speaks_no_tls_got_nothing() -> None:
+    async with Wire(fine) as wire:
+        url = wire.base_url.replace("http://", "https://")
+        async with AirbyteClient(Settings(url, timeout=2)) as client:
+            with pytest.raises(Unreachable) as caught:
+                await client.create_job("c")
+        assert wire.requests == []
+    assert not caught.value.may_have_arrived
+
+
+async def test_a_plain_address_that_leads_to_tls_is_followed_with_the_credentials(
+    server_tls: ssl.SSLContext, certificate: Path
+) -> None:
+    async with (
+        Wire(fine, server_tls) as secure,
+        Wire(lambda request: reply(308, "", Location=secure.url + request.target)) as plain,
+    ):
+        url = plain.base_url.replace("127.0.0.1", "localhost")
+        async with AirbyteClient(Settings(url, BasicAuth("me", "pass"), ca_file=str(certificate))) as client:
+            await client.create_job("c")
+    (request,) = secure.requests
+    assert request.method == "POST"
+    assert request.json["connectionId"] == "c"
+    assert "authorization" in request.headers
+
+
+async def test_tls_is_not_left_by_a_redirect(server_tls: ssl.SSLContext) -> None:
+    async with Wire(fine) as plain:
+        where = plain.url.replace("127.0.0.1", "localhost")
+        async with (
+            Wire(lambda _: reply(302, "", Location=where), server_tls) as secure,
+            AirbyteClient(Settings(secure.base_url, verify=False)) as client,
+        ):
+            with pytest.raises(Unreachable):
+                await client.get_job(7)
+        assert plain.requests == []
+
+
+async def test_a_plain_request_goes_through_the_proxy_for_its_scheme() -> None:
+    async with Wire(fine) as wire, running_proxy() as proxy:
+        settings = Settings(wire.base_url, proxies=(("http", proxy.url), ("https", "http://127.0.0.1:1")))
+        async with AirbyteClient(settings) as client:
+            assert (await client.get_job(7)).job_id == 7
+        assert proxy.asked == [f"GET {wire.base_url}/jobs/7"]
+
+
+async def test_a_tls_request_goes_through_a_tunnel(server_tls: ssl.SSLContext, certificate: Path) -> None:
+    async with Wire(fine, server_tls) as wire, running_proxy() as proxy:
+        settings = Settings(wire.base_url, ca_file=str(certificate), proxies=(("https", proxy.url),))
+        async with AirbyteClient(settings) as client:
+            assert (await client.get_job(7)).job_id == 7
+        assert proxy.asked == [f"CONNECT {wire.url.removeprefix('https://')}"]
+
+
+async def test_a_proxy_gets_its_login() -> None:
+    wanted = "Basic " + base64.b64encode(b"me:p@ss").decode()
+    async with Wire(fine) as wire, running_proxy(wanted) as proxy:
+        url = proxy.url.replace("//", "//me:p%40ss@")
+        async with AirbyteClient(Settings(wire.base_url, proxies=(("http", url),))) as client:
+            assert (await client.get_job(7)).job_id == 7
+        async with AirbyteClient(Settings(wire.base_url, proxies=(("http", proxy.url),))) as client:
+            with pytest.raises(Unreachable, match="407"):
+                await client.get_job(7)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_is_down_or_refuses_lets_nothing_through(scheme: str) -> None:
+    for authorization in ("Basic other", None):
+        async with running_proxy(authorization) as proxy:
+            url = proxy.url if authorization else "http://127.0.0.1:1"
+            settings = Settings(f"{scheme}://localhost:9/v1", proxies=((scheme, url),))
+            async with AirbyteClient(settings) as client:
+                with pytest.raises(Unreachable) as caught:
+                    await client.create_job("c")
+        if scheme == "https" or authorization is None:
+            assert not caught.value.may_have_arrived
+
+
+async def test_configured_headers_are_added_to_every_request() -> None:
+    async with (
+        Wire(fine) as wire,
+        AirbyteClient(Settings(wire.base_url, headers=(("X-Tenant", "blue"),))) as client,
+    ):
+        await client.get_job(7)
+        await client.create_job("c")
+        await client.health()
+    assert [request.headers["x-tenant"] for request in wire.requests] == ["blue"] * 3
+    assert wire.requests[0].headers["user-agent"].startswith("airbyte-deferrable/")
+
+
+async def test_cookies_are_not_kept() -> None:
+    answer = reply(200, {"jobId": 7, "status": "running"}, Set_Cookie="pod=1; Path=/")
+    async with (
+        Wire(lambda _: answer) as wire,
+        AirbyteClient(Settings(wire.base_url.replace("127.0.0.1", "localhost"))) as client,
+    ):
+        await client.get_job(7)
+        await client.get_job(7)
+    assert "cookie" not in wire.requests[1].headers
+
+
+async def test_closing_leaves_nothing_open(server_tls: ssl.SSLContext) -> None:
+    async with Wire(fine, server_tls) as wire:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            async with AirbyteClient(Settings(wire.base_url, verify=False)) as client:
+                await client.get_job(7)
+            del client
+            gc.collect()
+    assert [str(each.message) for each in caught if each.category is ResourceWarning] == []
