@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from one_task import Task, TaskInstance, airflow_tells, connection_to
 
 from airbyte_deferrable import operators
 from airbyte_deferrable._compat import AirflowSkipException
@@ -27,8 +30,6 @@ from airbyte_deferrable.exceptions import (
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator
 from airbyte_deferrable.submission import Patience
-
-from .task import Task, TaskInstance, airflow_tells, connection_to
 
 QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
 ENDLESS = Script(outcome=None, pending=0.0)
@@ -191,7 +192,9 @@ def test_bad_input_is_refused_before_anything_is_started(
     assert sim.count() == 0
 
 
-@pytest.mark.parametrize("fields", ['{"conn_type": "airbyte"}', '{"conn_type":"airbyte","host":"http://a","extra":"x"}'])
+@pytest.mark.parametrize(
+    "fields", ['{"conn_type": "airbyte"}', '{"conn_type":"airbyte","host":"http://a","extra":"x"}']
+)
 def test_a_bad_airflow_connection_is_refused_before_anything_is_started(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, fields: str
 ) -> None:
@@ -223,9 +226,7 @@ def test_what_airbyte_refuses_names_its_cause(sim: Simulator, task: Make, monkey
 @pytest.mark.parametrize(
     ("fate", "started"), [("live", 1), ("succeeded", 1), ("failed", 2), ("cancelled", 2), ("gone", 2), ("cleared", 2)]
 )
-def test_a_retry_finds_the_job_of_the_try_before(
-    sim: Simulator, task: Make, way: str, fate: str, started: int
-) -> None:
+def test_a_retry_finds_the_job_of_the_try_before(sim: Simulator, task: Make, way: str, fate: str, started: int) -> None:
     sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
     first = sync.leave().trigger.job_id
     sim.script(cid, QUICK)
@@ -491,12 +492,13 @@ def interrupt_after() -> Callable[[float], Any]:
 
 def kill_in(seconds: float, operator: Any) -> Callable[[], None]:
     """Let a signal handler call on_kill in the middle of what the operator does, as Airflow's task runner has it."""
-    before = signal.signal(signal.SIGALRM, lambda *_: operator.on_kill())
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGUSR1, lambda *_: operator.on_kill())
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
 
     def undo() -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
 
     return undo
 
@@ -594,8 +596,6 @@ def test_an_airbyte_that_goes_away_right_after_the_start_does_not_fail_the_task(
 
 
 def test_no_session_and_no_thread_is_left(sim: Simulator, task: Make) -> None:
-    import threading
-
     task(sim.add_connection(script=QUICK)).run()
     deadline = time.monotonic() + 5
     while any(thread.name == "airbyte" for thread in threading.enumerate()) and time.monotonic() < deadline:

@@ -35,7 +35,7 @@ QUIET = logging.getLogger("tests.silent")
 QUIET.addFilter(lambda record: False)
 
 profile = settings(
-    max_examples=120,
+    max_examples=400,
     derandomize=True,
     deadline=None,
     database=None,

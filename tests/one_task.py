@@ -89,7 +89,7 @@ class Task:
 
     def operator(self) -> Any:
         operator = self._make()
-        operator._log = self.log
+        operator._log = operator._connect()._log = self.log
         return operator
 
     def leave(self) -> TaskDeferred:
