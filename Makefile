@@ -4,8 +4,9 @@ AIRFLOW ?= 3.3
 VENV    ?= .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready-$(AIRFLOW)
+GROUPS  := --group test --group lint --group package --group docs --group postgresql
 
-.PHONY: demo test lint unit e2e clean
+.PHONY: demo test lint unit e2e matrix package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m airbyte_deferrable.demo $(DEMO_ARGS)
@@ -18,18 +19,39 @@ lint: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not e2e"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not e2e and not package"
 
+# One worker has the Airflow that most tests share, the other those tests that start one of their own.
 e2e: $(READY)
-	$(BIN)/pytest -m "e2e and not killmatrix"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "e2e and not killmatrix"
+
+# Every supported Airflow and Python: see tools/matrix.py. A part: make matrix CELLS="2.11 3.3-py3.13"
+matrix: $(READY)
+	$(BIN)/python -m tools.matrix $(CELLS)
+
+package: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/pytest -m package
+
+docs: $(READY)
+	$(BIN)/mkdocs build --strict
 
 # uv installs the pinned set in seconds, where pip needs minutes.
 $(READY): pyproject.toml constraints/airflow-$(AIRFLOW).txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints/airflow-$(AIRFLOW).txt \
-		--editable . --group test --group lint --group package
+		--editable . $(GROUPS)
 	rm -f $(VENV)/.ready-* && touch $@
+
+# Adds what pyproject.toml newly asks for and keeps every other version; UPGRADE=--upgrade takes the newest ones.
+constraints:
+	for wanted in constraints/airflow-*.in; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate $(UPGRADE) \
+			pyproject.toml $(GROUPS) $$wanted --output-file $${wanted%.in}.txt || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .venv-* dist site .mypy_cache .ruff_cache .pytest_cache demo-output

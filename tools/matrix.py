@@ -1,0 +1,256 @@
+"""Runs the tests on every supported Airflow and Python, each pair in an environment of its own.
+
+``make matrix`` runs all of it, ``make matrix CELLS="2.11 3.3-py3.13"`` a part. Each cell runs the unit tests and, on a
+whole Airflow of its release, the examples and all outcomes in all ways of waiting. A table of all cells comes last;
+the exit status is 1 if anything failed in any of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+from chaos.servers import PostgreSQL
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+#: The Pythons of each Airflow, as its own metadata says, as far as they are ours.
+SUPPORTED = {"2.11": PYTHONS[:3], "3.0": PYTHONS[:3], "3.1": PYTHONS, "3.2": PYTHONS, "3.3": PYTHONS}
+#: Releases whose LocalExecutor refuses SQLite.
+NEEDS_DATABASE_SERVER = ("2.11",)
+UNIT = ("-n", "2", "--dist", "loadfile", "-m", "not e2e and not package")
+END_TO_END = ("tests/e2e/test_outcomes.py", "tests/e2e/test_examples.py")
+NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One Airflow on one Python.
+
+    :param airflow: Airflow's minor release: the name of a constraints file.
+    :param python: Python's minor release.
+    :param overrides: A file in ``constraints`` with versions that count more than that.
+    """
+
+    airflow: str
+    python: str
+    overrides: str | None = None
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, [self.airflow, f"py{self.python}", self.overrides]))
+
+    @property
+    def venv(self) -> Path:
+        """Its environment."""
+        return ROOT / f".venv-{self}"
+
+    @property
+    def python_path(self) -> Path:
+        """The interpreter in it."""
+        return self.venv / "bin/python"
+
+
+#: Every Airflow and every Python at least once, and the oldest aiohttp line that is still in wide use.
+CELLS = (
+    Cell("2.11", "3.10"),
+    Cell("3.0", "3.11"),
+    Cell("3.1", "3.12"),
+    Cell("3.2", "3.13"),
+    Cell("3.3", "3.13"),
+    Cell("3.3", "3.10", "aiohttp-3.13"),
+)
+
+
+@dataclass
+class Outcome:
+    """What became of one run of pytest, or of a step before it.
+
+    :param text: For the table.
+    :param ok: Whether tests ran, and all of them passed.
+    """
+
+    text: str
+    ok: bool
+
+
+@dataclass
+class Report:
+    """A row of the table."""
+
+    cell: Cell
+    versions: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything passed."""
+        return all(outcome.ok for outcome in self.outcomes.values())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cells one after the other; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", nargs="*", help=f"what to run, by name or its beginning: {' '.join(map(str, CELLS))}")
+    wanted = tuple(parser.parse_args(arguments).cells)
+    # As after Ctrl-C, everything that was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    pythons = {minor: path for minor in PYTHONS if (path := find_python(minor))}
+    cells, notes = plan([cell for cell in CELLS if not wanted or str(cell).startswith(wanted)], list(pythons))
+    if not cells:
+        parser.error("no such cell, or no Python for it")
+    reports = []
+    for cell in cells:
+        print(f"\n{'=' * 100}\n{cell}\n{'=' * 100}", flush=True)
+        reports.append(run(cell, pythons[cell.python]))
+    print("\n".join(["", *table(reports), *notes]), flush=True)
+    return 0 if all(report.ok for report in reports) else 1
+
+
+def find_python(minor: str) -> Path | None:
+    """An interpreter of this machine: pyenv's, uv's own or one on the PATH."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = sorted(pyenv.glob(f"{minor}.*/bin/python{minor}"), key=lambda path: [*map(int, NUMBER.findall(str(path)))])
+    if found:
+        return found[-1]
+    asked = subprocess.run(
+        [uv(), "python", "find", "--system", "--no-python-downloads", minor], capture_output=True, text=True, cwd="/"
+    )
+    return Path(asked.stdout.strip()) if asked.returncode == 0 else None
+
+
+def plan(cells: Sequence[Cell], pythons: Sequence[str]) -> tuple[list[Cell], list[str]]:
+    """What can be run with the Pythons that there are, and what has to be said about the rest.
+
+    A cell whose Python is missing moves to the newest one that its Airflow supports, so that each Airflow is run.
+    """
+    planned: list[Cell] = []
+    notes: list[str] = []
+    for cell in cells:
+        here = cell
+        if cell.python not in pythons:
+            usable = [python for python in pythons if python in SUPPORTED[cell.airflow]]
+            if not usable:
+                raise SystemExit(f"{cell}: found none of the Pythons {', '.join(SUPPORTED[cell.airflow])}")
+            here = replace(cell, python=usable[-1])
+            notes.append(f"NOT RUN: {cell}. There is no Python {cell.python} on this machine; ran {here} instead.")
+        if here not in planned:
+            planned.append(here)
+    return planned, notes
+
+
+def run(cell: Cell, python: Path) -> Report:
+    """Install a cell, and test it."""
+    report = Report(cell)
+    begin = time.monotonic()
+    try:
+        install(cell, python)
+        report.versions = versions(cell)
+        report.outcomes["unit"] = pytest(cell, "unit", UNIT)
+        with database_of(cell) as database:
+            report.outcomes["end to end"] = pytest(cell, "e2e", END_TO_END, database)
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        print(error, flush=True)
+        report.outcomes["end to end" if "unit" in report.outcomes else "unit"] = Outcome("could not run", False)
+    report.seconds = time.monotonic() - begin
+    return report
+
+
+def install(cell: Cell, python: Path) -> None:
+    """Make the cell's environment what its constraints say."""
+    subprocess.run([uv(), "venv", "--quiet", "--clear", "--python", python, cell.venv], check=True)
+    what = ["--editable", ".", "--group", "test", "--group", "postgresql"]
+    what += ["--constraints", f"constraints/airflow-{cell.airflow}.txt"]
+    if cell.overrides:
+        what += ["--overrides", f"constraints/{cell.overrides}.txt"]
+    subprocess.run([uv(), "pip", "install", "--quiet", "--python", cell.python_path, *what], cwd=ROOT, check=True)
+
+
+@contextmanager
+def database_of(cell: Cell) -> Iterator[str | None]:
+    """A server with an empty database, for an Airflow that needs one; None for the others."""
+    if cell.airflow not in NEEDS_DATABASE_SERVER:
+        yield None
+        return
+    server = PostgreSQL(cell.venv / "postgresql.log")
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
+
+
+def versions(cell: Cell) -> dict[str, str]:
+    """What has been installed."""
+    code = (
+        "import platform; from importlib.metadata import version;"
+        "print(version('apache-airflow'), platform.python_version(), version('aiohttp'))"
+    )
+    answer = subprocess.run([cell.python_path, "-c", code], check=True, capture_output=True, text=True)
+    return dict(zip(("Airflow", "Python", "aiohttp"), answer.stdout.split(), strict=True))
+
+
+def pytest(cell: Cell, name: str, arguments: Sequence[str], database: str | None = None) -> Outcome:
+    """Run tests in the cell's environment.
+
+    :param cell: Which.
+    :param name: What to call the result.
+    :param arguments: Which tests, and how.
+    :param database: SQLAlchemy URL of an empty database for Airflow; by default it makes itself one.
+    """
+    result = cell.venv / f"{name}.xml"
+    result.unlink(missing_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    if database:
+        environment["E2E_DATABASE"] = database
+    command: list[str | Path] = [cell.python_path, "-m", "pytest", "-q", *arguments, f"--junit-xml={result}"]
+    status = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    if result.exists():
+        for suite in ElementTree.parse(result).iter("testsuite"):
+            for count in counts:
+                counts[count] += int(suite.get(count, 0))
+    bad = counts["failures"] + counts["errors"]
+    passed = counts["tests"] - bad - counts["skipped"]
+    parts = [f"{passed} passed"]
+    if bad:
+        parts.append(f"{bad} FAILED")
+    if counts["skipped"]:
+        parts.append(f"{counts['skipped']} skipped")
+    if status not in (0, 1):
+        # 5, for example, is pytest's word for "no tests": as bad as a failure.
+        parts.append(f"pytest ended with status {status}")
+    return Outcome(", ".join(parts), status == 0 and passed > 0)
+
+
+def table(reports: Sequence[Report]) -> list[str]:
+    """All cells at a glance."""
+    rows: list[tuple[str, ...]] = [("Airflow", "Python", "aiohttp", "unit", "end to end", "seconds", "")]
+    for report in reports:
+        seen = [report.versions.get(name, "?") for name in rows[0][:3]]
+        ran = [outcome.text if (outcome := report.outcomes.get(name)) else "not run" for name in rows[0][3:5]]
+        rows.append((*seen, *ran, f"{report.seconds:.0f}", "ok" if report.ok else "FAILED"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    minutes = sum(report.seconds for report in reports) / 60
+    return [*lines, f"{len(reports)} environments in {minutes:.1f} minutes on {os.cpu_count()} cores"]
+
+
+def uv() -> str:
+    """The uv that stands beside this Python, as the Makefile installs it, or else any other."""
+    return shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv") or sys.exit("uv is missing")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
