@@ -51,11 +51,12 @@ LONGEST_PAUSE = 300.0
 class Pace:
     """How eagerly a watcher asks. Seconds, unless said otherwise.
 
-    :param overlap: How far a sweep reaches back behind the last one. Airbyte stamps a change before it commits
-        it, and its server pods have clocks of their own.
-    :param deep_overlap: The same, now and then, for changes that took longer to become visible.
-    :param deep_every: How often the deep overlap is used.
-    :param confirm_after: A job that no answer has named for so long is asked for.
+    :param overlap: How far a sweep reaches back behind the last one, beyond what the clocks of Airbyte's server
+        pods are known to be apart: Airbyte stamps a change before it commits it. Whatever lies in it is read
+        twice, so it is short; what comes later than that is found by the confirmation.
+    :param first_overlap: How far the first sweep reaches back behind the last change.
+    :param confirm_after: A job that no answer has named for so long is looked for. Reports of progress do that
+        on the way, so this is for jobs without.
     :param between_looks: The pause between two requests for single jobs, so that thousands of them take only
         one of Airbyte's threads.
     :param gather: How long a newcomer waits for others before it is looked for, with all of them at once.
@@ -68,10 +69,9 @@ class Pace:
     :param report_every: How often the watcher says in its own log what it waits for.
     """
 
-    overlap: float = 5.0
-    deep_overlap: float = 120.0
-    deep_every: float = 60.0
-    confirm_after: float = 300.0
+    overlap: float = 2.0
+    first_overlap: float = 120.0
+    confirm_after: float = 120.0
     between_looks: float = 0.02
     gather: float = 0.5
     busy_pause: float = 60.0
@@ -138,7 +138,6 @@ class JobWatcher:
         #: The sweeps have read every change up to this moment of Airbyte's clock; None while they do not read.
         self._window: datetime | None = None
         self._sweep_at = 0.0
-        self._deep_at = 0.0
         self._progress_at = float("inf")
         self._list_again_at = 0.0
         #: Why the list is left alone, so that it is said once.
@@ -348,15 +347,12 @@ class JobWatcher:
         moment = self._clock.read()
         if self._window is None or moment is None:
             return
-        deep = anew or self.now() >= self._deep_at
-        if deep:
-            self._deep_at = self.now() + self._pace.deep_every
-            if await self._read_since(self._window, self._pace.deep_overlap):
+        if anew:
+            if await self._read_since(self._window, self._pace.first_overlap):
                 self._window = moment
                 self._list_works()
                 return
-            if anew:
-                self._doubt_all()
+            self._doubt_all()
         if await self._read_since(self._window, self._pace.overlap):
             self._window = moment
             self._list_works()
@@ -386,8 +382,8 @@ class JobWatcher:
             newest = await self.client.list_jobs(order_by=NEWEST_FIRST)
         self._take(newest, self.now())
         self._window = self._clock.read()
-        # The first reading goes back by the deep overlap. Who was seen before that may have ended before it.
-        seen_in_time = self.now() - self._pace.deep_overlap / 2
+        # The first reading goes back by the first overlap. Who was seen before that may have ended before it.
+        seen_in_time = self.now() - self._pace.first_overlap / 2
         for tracked in self._jobs.values():
             tracked.overdue = tracked.overdue or tracked.seen_at is None or tracked.seen_at < seen_in_time
 
@@ -540,8 +536,6 @@ class JobWatcher:
         try:
             job = await self.client.get_job(tracked.job_id)
         except NOT_VISIBLE as error:
-            if not _is_airbytes_word(error):
-                raise
             self._answered = True
             tracked.refuse(error, self.now())
         else:
@@ -623,11 +617,6 @@ def _is_due(tracked: TrackedJob, until: float, listed_patience: float, unlisted_
 
 def _is_hiccup(error: BaseException) -> bool:
     return isinstance(error, Unreachable) and error.status != 429
-
-
-def _is_airbytes_word(error: ApiError) -> bool:
-    """Whether Airbyte itself said it: a proxy before it answers with a page, 403 and 404 too."""
-    return not error.detail.lstrip().startswith("<")
 
 
 #: Of the watchers that are to be quiet.

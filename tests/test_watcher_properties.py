@@ -19,9 +19,7 @@ from airbyte_deferrable.watcher import JobWatcher, Pace
 PAGE = 3
 #: As in production, but for the long pauses, so that an example is a few minutes of virtual time.
 PACE = Pace(
-    overlap=5.0,
-    deep_overlap=30.0,
-    deep_every=20.0,
+    first_overlap=30.0,
     confirm_after=60.0,
     busy_pause=20.0,
     refused_pause=30.0,

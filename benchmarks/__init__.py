@@ -1,0 +1,1 @@
+"""What waiting costs, measured side by side with the official provider."""

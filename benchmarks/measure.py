@@ -1,0 +1,215 @@
+"""Prepares jobs in the simulator, lets a process wait for them, and watches both."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import psutil
+
+from airbyte_deferrable.simulator import RemoteSimulator, Script
+
+#: How Airbyte's public API is sized: five handler threads a server pod. 20 ms is a quick answer of its database.
+HANDLER_THREADS, HANDLER_MS = 5, 20
+CREDENTIALS = ("bench-client", "bench-secret-not-a-secret")
+#: Jobs that are made together; each has its own stamp and they end together.
+COHORTS = 300
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one measurement gave. Seconds and bytes.
+
+    :param memory: Growth of the process's own memory (USS) from before the first trigger to the highest value seen.
+    :param cpu_per_minute: CPU seconds that a minute of waiting takes, the ends of the jobs included.
+    :param changes: Changes of status while it waited: what sweeps have to read.
+    """
+
+    trigger: str
+    waiters: int
+    poll: float
+    longest_freeze: float
+    frozen_share: float
+    memory: int
+    start_seconds: float
+    start_cpu: float
+    wait_seconds: float
+    cpu_per_minute: float
+    requests: int
+    lists: int
+    gets: int
+    changes: int
+    late_median: float
+    late_p99: float
+    late_max: float
+    wrong: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+@contextmanager
+def simulator() -> Iterator[RemoteSimulator]:
+    """Run the one simulator process that all measurements share."""
+    command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--port", "0", "--connections", "0"]
+    command += ["--handler-threads", str(HANDLER_THREADS), "--handler-ms", str(HANDLER_MS)]
+    command += ["--client-id", CREDENTIALS[0], "--client-secret", CREDENTIALS[1]]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        yield RemoteSimulator(url.removesuffix("/api/public/v1"))
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+class Memory(threading.Thread):
+    """Samples a process's own memory (USS) from outside, so that the process is not disturbed.
+
+    :param pid: The process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._process = psutil.Process(pid)
+        self._done = threading.Event()
+        self.first = self.highest = self._read()
+
+    def run(self) -> None:
+        """Sample until :meth:`stop`."""
+        while not self._done.wait(1.0):
+            self.highest = max(self.highest, self._read())
+
+    def stop(self) -> int:
+        """Sample once more, and return the growth."""
+        self._done.set()
+        self.join()
+        return max(self.highest, self._read()) - self.first
+
+    def _read(self) -> int:
+        return int(self._process.memory_full_info().uss)
+
+
+def measure(server: RemoteSimulator, trigger: str, waiters: int, *, poll: float, spread: float) -> Result:
+    """Let so many triggers wait for jobs that end evenly over a while.
+
+    :param server: The simulator.
+    :param trigger: ``ours`` or ``official``.
+    :param waiters: How many.
+    :param poll: Seconds.
+    :param spread: Seconds from the first end to the last.
+    """
+    # The process needs some seconds to import Airflow, then all triggers should wait before the first job ends.
+    quiet = 6.0 + 2 * poll + waiters * 0.0015
+    job_ids, before = _make_jobs(server, waiters, quiet, spread)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "jobs.json")
+        path.write_text(json.dumps(job_ids))
+        figures, memory = _run(server, trigger, path, poll)
+    counts = {call: server.count(call) for call in ("list", "get", "token")}
+    ended_at = {job["id"]: job["updatedAt"] for job in server.jobs() if job["id"] > before}
+    late, wrong = [], 0
+    for job_id in job_ids:
+        told_at, status = figures["events"][str(job_id)]
+        late.append(told_at - max(ended_at[job_id], figures["started"][str(job_id)]))
+        wrong += status != "success" or told_at < ended_at[job_id]
+    return Result(
+        trigger=trigger,
+        waiters=waiters,
+        poll=poll,
+        longest_freeze=figures["longest_freeze"],
+        frozen_share=figures["frozen_share"],
+        memory=memory,
+        start_seconds=figures["start_seconds"],
+        start_cpu=figures["start_cpu"],
+        wait_seconds=figures["wait_seconds"],
+        cpu_per_minute=figures["wait_cpu"] / figures["wait_seconds"] * 60,
+        requests=sum(counts.values()),
+        lists=counts["list"],
+        gets=counts["get"],
+        changes=waiters,
+        late_median=median(late),
+        late_p99=quantiles(late, n=100)[98],
+        late_max=max(late),
+        wrong=wrong,
+    )
+
+
+def _make_jobs(server: RemoteSimulator, count: int, quiet: float, spread: float) -> tuple[list[int], int]:
+    before = max((job["id"] for job in server.jobs()), default=0) if count <= 10 else _last_id(server)
+    connections = server.add_connections(count)
+    cohorts = min(count, COHORTS)
+    began = time.monotonic()
+    job_ids: list[int] = []
+    for number in range(cohorts):
+        ids = connections[number * count // cohorts : (number + 1) * count // cohorts]
+        ends_in = quiet + spread * number / cohorts - (time.monotonic() - began)
+        job_ids += server.add_jobs(ids, Script(duration=max(0.0, ends_in - 0.1), pending=0.1))
+    return job_ids, before
+
+
+def _last_id(server: RemoteSimulator) -> int:
+    # Jobs are numbered in the order in which they are made.
+    marker = server.add_job(server.add_connection("Marker"), Script(duration=0))
+    return int(marker["id"])
+
+
+def _run(server: RemoteSimulator, trigger: str, jobs: Path, poll: float) -> tuple[dict[str, Any], int]:
+    command = [sys.executable, "-m", "benchmarks.waiters", "--trigger", trigger, "--jobs", str(jobs)]
+    command += ["--poll", str(poll)]
+    connection = {"conn_type": "airbyte", "host": server.url, "login": CREDENTIALS[0], "password": CREDENTIALS[1]}
+    environment = {
+        **os.environ,
+        "AIRFLOW_CONN_AIRBYTE_BENCH": json.dumps(connection),
+        "AIRFLOW_HOME": str(jobs.parent),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    with open(jobs.with_name("stderr"), "w") as errors:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        _expect(process, "ready")
+        memory = Memory(process.pid)
+        server.clear_requests()
+        memory.start()
+        _go_on(process)
+        _expect(process, "waiting")
+        _expect(process, "done")
+        growth = memory.stop()
+        _go_on(process)
+        return json.loads(process.stdout.readline()), growth
+    except RuntimeError:
+        sys.stderr.write(jobs.with_name("stderr").read_text()[-3000:])
+        raise
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def _expect(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if line != word:
+        raise RuntimeError(f"the measuring process said {line!r} and not {word!r}")
+
+
+def _go_on(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()

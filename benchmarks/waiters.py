@@ -1,0 +1,158 @@
+"""One measurement in a process of its own: many triggers wait in one event loop, as in Airflow's triggerer.
+
+Started by :mod:`benchmarks.measure`. Prints ``ready`` when everything is imported, begins when it is told to on its
+standard input, prints ``waiting`` when all triggers have been started and ``done`` when all have fired, and then one
+line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+TRIGGERS = {
+    "ours": ("airbyte_deferrable.triggers", "AirbyteSyncTrigger"),
+    "official": ("airflow.providers.airbyte.triggers.airbyte", "AirbyteSyncTrigger"),
+}
+CONNECTION = "airbyte_bench"
+
+
+class Freezes:
+    """Measures how long each round of the event loop takes: for so long, nothing else can run in it.
+
+    It stands before the loop's selector. A round begins when the selector gives what is ready, and ends when the loop
+    comes back for more.
+
+    :param loop: The loop.
+    """
+
+    #: Seconds; a shorter round freezes nobody.
+    SHORTEST = 0.02
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._selector = loop._selector  # type: ignore[attr-defined]
+        loop._selector = self  # type: ignore[attr-defined]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was measured."""
+        self.longest = self.frozen = 0.0
+        self._began: float | None = None
+
+    def select(self, timeout: float | None = None) -> Any:
+        """Pass on, and take the time between two calls."""
+        if self._began is not None:
+            took = time.perf_counter() - self._began
+            self.longest = max(self.longest, took)
+            if took > self.SHORTEST:
+                self.frozen += took
+        events = self._selector.select(timeout)
+        self._began = time.perf_counter()
+        return events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selector, name)
+
+
+async def start_like_the_triggerer(
+    make: Callable[[int], Any], job_ids: list[int], told: Callable[[int, Any], None]
+) -> list[asyncio.Task[None]]:
+    """Start a trigger for each job, as ``TriggerRunner.create_triggers`` does: it yields twice before each."""
+
+    async def run(job_id: int) -> None:
+        async for event in make(job_id).run():
+            told(job_id, event)
+            # Airflow goes on to the generator's end; both triggers return after their event.
+
+    tasks = []
+    for job_id in job_ids:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(run(job_id)))
+    return tasks
+
+
+async def measure(trigger: type[Any], job_ids: list[int], poll: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Let them all wait, and return the figures."""
+    freezes = Freezes(asyncio.get_running_loop())
+    started: dict[int, float] = {}
+    events: dict[int, tuple[float, str]] = {}
+
+    def make(job_id: int) -> Any:
+        started[job_id] = time.time()
+        return trigger(job_id=job_id, conn_id=CONNECTION, end_time=time.time() + 3600, poll_interval=poll)
+
+    def told(job_id: int, event: Any) -> None:
+        events[job_id] = (time.time(), event.payload["status"])
+
+    began, cpu_began = time.perf_counter(), time.process_time()
+    tasks = await start_like_the_triggerer(make, job_ids, told)
+    waiting, cpu_waiting = time.perf_counter(), time.process_time()
+    say("waiting")
+    await asyncio.gather(*tasks)
+    done, cpu_done = time.perf_counter(), time.process_time()
+    return {
+        "started": started,
+        "events": events,
+        "longest_freeze": freezes.longest,
+        "frozen_share": freezes.frozen / (done - began),
+        "start_seconds": waiting - began,
+        "start_cpu": cpu_waiting - cpu_began,
+        "wait_seconds": done - waiting,
+        "wait_cpu": cpu_done - cpu_waiting,
+        "seconds": done - began,
+    }
+
+
+def main() -> None:
+    """Measure once."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--trigger", choices=TRIGGERS, required=True)
+    parser.add_argument("--jobs", required=True, help="a JSON file with the ids of the jobs")
+    parser.add_argument("--poll", type=float, required=True)
+    given = parser.parse_args()
+    with open(given.jobs) as file:
+        job_ids = json.load(file)
+
+    real_stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    silence = open(os.devnull, "wb")  # noqa: SIM115
+    trigger = load(given.trigger, silence)
+
+    def say(line: str) -> None:
+        print(line, file=real_stdout, flush=True)
+
+    gc.collect()
+    say("ready")
+    sys.stdin.readline()
+    figures = asyncio.run(measure(trigger, job_ids, given.poll, say))
+    say("done")
+    sys.stdin.readline()
+    say(json.dumps(figures))
+
+
+def load(name: str, logs: BinaryIO) -> type[Any]:
+    """Import a trigger and what it will use at once, as a triggerer has, so that only the waiting is measured.
+
+    Logs are written as JSON, as the triggerer's process does that hands them to its supervisor.
+    """
+    import importlib
+
+    from airflow.sdk.log import configure_logging
+
+    configure_logging(json_output=True, output=logs)
+    module, attribute = TRIGGERS[name]
+    importlib.import_module("aiohttp" if name == "ours" else "httpx")
+    importlib.import_module("airbyte_deferrable._compat").BaseHook.get_connection(CONNECTION)
+    trigger: type[Any] = getattr(importlib.import_module(module), attribute)
+    return trigger
+
+
+if __name__ == "__main__":
+    main()
