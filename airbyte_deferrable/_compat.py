@@ -45,8 +45,11 @@ else:
     except ImportError:  # before 3.2
         from airflow.exceptions import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
     try:
-        from airflow.sdk.observability import stats as Stats
-    except ImportError:  # before 3.3
+        # The copy that the triggerer initialises, where our metrics come from; the SDK's is for task processes.
+        from airflow._shared.observability.metrics import stats as _stats
+
+        Stats = _stats if hasattr(_stats, "incr") else _stats.Stats  # a class in 3.2
+    except ImportError:  # before 3.2
         from airflow.stats import Stats
 
 #: Whether tasks talk to Airflow through its task SDK.

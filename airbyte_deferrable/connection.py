@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from airbyte_deferrable._compat import BaseHook, Log
 from airbyte_deferrable.api.settings import (
@@ -71,21 +71,19 @@ class Extra(BaseModel):
     config_url: str | Literal[False] | None = None
     web_url: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_what_is_not_filled_in(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Airflow's forms store empty text, or null, for a field that is left alone."""
+        return {name: value for name, value in fields.items() if value is not None and str(value).strip()}
+
     @field_validator("*", mode="before")
     @classmethod
-    def _form_fields(cls, value: Any) -> Any:
-        """Take what the connection form stores: empty text for nothing, JSON as text."""
+    def _read_json_in_text(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         text = value.strip()
-        if text.startswith("{"):
-            return json.loads(text)
-        return text or None
-
-    @field_validator("create_timeout", "max_requests", "verify", "headers", mode="before")
-    @classmethod
-    def _empty_is_default(cls, value: Any, info: Any) -> Any:
-        return cls.model_fields[info.field_name].get_default(call_default_factory=True) if value is None else value
+        return json.loads(text) if text.startswith("{") else text
 
 
 def load_settings(conn_id: str, *, api_version: str = "v1", timeout: float | None = None) -> Settings:
@@ -181,7 +179,8 @@ def read_connection(
 
     ``host`` is the public API's address, as the official provider has it. Where it names no path, the API's
     own is added. Connections of provider versions before 4.0 (host, port, ``schema`` of ``http`` or ``https``)
-    work too. The port counts only where the host names no path: the official provider ignores it.
+    work too. The port counts only where the host names no path: the official provider ignores it. Airflow's form
+    stores 0 for none.
 
     :param connection: The Airflow connection.
     :param conn_id: Its name, for messages.
@@ -263,7 +262,7 @@ def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, boo
     scheme = (connection.schema or "").strip().lower()
     old_style = scheme in ("http", "https")
     if "://" not in host:
-        if not old_style and connection.port is None:
+        if not old_style and not connection.port:
             raise AirbyteSettingsError(
                 f"The Host of Airflow connection {conn_id!r} must be a URL that begins with http:// or https://.",
                 conn_id=conn_id,
@@ -283,7 +282,7 @@ def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, boo
     address = parts.netloc
     path = parts.path.rstrip("/")
     if not path:
-        if connection.port is not None and parts.port is None:
+        if connection.port and parts.port is None:
             address = f"{address}:{connection.port}"
         path = f"/{api_version}" if parts.hostname == CLOUD_API_HOST else f"/api/public/{api_version}"
     return f"{parts.scheme}://{address}{path}", old_style

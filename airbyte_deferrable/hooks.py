@@ -74,7 +74,7 @@ class AirbyteHook(BaseHook):
     @cached_property
     def watcher(self) -> JobWatcher:
         """Who waits for jobs on behalf of the blocking methods."""
-        return JobWatcher(self.client)
+        return JobWatcher(self.client, quiet=True)
 
     @cached_property
     def client(self) -> AirbyteClient:

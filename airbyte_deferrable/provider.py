@@ -16,15 +16,18 @@ INTEGRATION = "Airbyte (deferrable)"
 
 #: How the connection form shows Airflow's own fields.
 FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["port"],
+    # The port is shown because Airflow 3.3.2's Test button fails without one (apache/airflow#73298).
+    "hidden-fields": [],
     "relabeling": {
         "host": "Server URL",
+        "port": "Port",
         "schema": "Token URL",
         "login": "Client ID",
         "password": "Client Secret",
     },
     "placeholders": {
         "host": "https://airbyte.example.com/api/public/v1",
+        "port": "only used if the Server URL has no path",
         "schema": "v1/applications/token",
         "login": "empty if Airbyte runs without authentication",
         "extra": '{"timeout": 30}',
@@ -41,15 +44,27 @@ FORM_FIELDS: dict[str, Any] = {
     "auth": _field(
         "Authentication",
         "string",
-        "Empty: client credentials if Client ID and Client Secret are filled in, none otherwise. With 'bearer' the "
-        "Client Secret is the token.",
+        "Automatic: client credentials if Client ID and Client Secret are filled in, none otherwise. With a bearer "
+        "token, the Client Secret is the token.",
         enum=["client_credentials", "bearer", "basic", "none", None],
+        # Airflow's drop-down looks a label up by the value as text, and shows "null" where there is none.
+        values_display={
+            "null": "automatic",
+            "client_credentials": "client credentials",
+            "bearer": "bearer token",
+            "basic": "basic",
+            "none": "none",
+        },
     ),
     "timeout": _field("Request timeout", "number", "Seconds for one request. Default: 30."),
     "create_timeout": _field("Create timeout", "number", "Seconds for the request that starts a job. Default: 300."),
     "max_requests": _field("Requests at once", "integer", "To this Airbyte, from one process. Default: 4."),
     "verify": _field("Verify TLS certificate", "boolean", "Default: yes.", default=True),
     "ca_file": _field("CA file", "string", "A file with the certificates to trust instead of the system's."),
+    "proxies": _field(
+        "Proxy", "string", "A proxy's URL, for example http://proxy:3128. Default: the environment's (HTTPS_PROXY)."
+    ),
+    "headers": _field("Headers", "object", 'Sent with every request, as JSON: {"X-Team": "data"}.'),
     "config_url": _field(
         "Config API URL",
         "string",

@@ -34,7 +34,8 @@ class ApiError(Exception):
 
     def __str__(self) -> str:
         said = f"HTTP {self.status}" if self.status is not None else "no answer"
-        return " ".join(part for part in (f"{self.call}: {said}. {self.detail}".strip(), self.advice) if part)
+        detail = self.detail if not self.detail or self.detail[-1] in ".!?" else f"{self.detail}."
+        return " ".join(part for part in (f"{self.call}: {said}.", detail, self.advice) if part)
 
 
 class Unreachable(ApiError):

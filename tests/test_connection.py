@@ -1,0 +1,382 @@
+"""An Airflow connection, as people fill it in, becomes the settings of a client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.models import Connection
+
+from airbyte_deferrable import connection as module
+from airbyte_deferrable.api.settings import (
+    BasicAuth,
+    BearerToken,
+    ClientCredentials,
+    NoCredentials,
+    Settings,
+)
+from airbyte_deferrable.connection import in_thread, read_connection, settings_for_trigger
+from airbyte_deferrable.exceptions import AirbyteSettingsError
+
+HOST = "https://airbyte.example.com/api/public/v1"
+SECRET = "s3cret-value"
+log = logging.getLogger("task")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def read(
+    *, hook_timeout: Any = None, api_version: str = "v1", extra: Any = None, host: str | None = HOST, **fields: Any
+) -> Settings:
+    text = extra if isinstance(extra, str) or extra is None else json.dumps(extra)
+    # Plain data: some of Airflow's connection classes refuse a broken Extra themselves, others hand it on.
+    empty = dict.fromkeys(("schema", "login", "password", "port"))
+    made = SimpleNamespace(host=host, extra=text, **{**empty, **fields})
+    return read_connection(made, "mine", api_version=api_version, timeout=hook_timeout)
+
+
+@pytest.mark.parametrize(
+    ("fields", "base_url"),
+    [
+        ({"host": HOST}, HOST),
+        ({"host": f"{HOST}/"}, HOST),
+        ({"host": f"  {HOST}  "}, HOST),
+        ({"host": "http://localhost:8000"}, "http://localhost:8000/api/public/v1"),
+        ({"host": "http://localhost:8000/"}, "http://localhost:8000/api/public/v1"),
+        ({"host": "http://[::1]:8000"}, "http://[::1]:8000/api/public/v1"),
+        ({"host": "http://localhost", "port": 8000}, "http://localhost:8000/api/public/v1"),
+        ({"host": "http://localhost:8001", "port": 8000}, "http://localhost:8001/api/public/v1"),
+        ({"host": "http://localhost", "port": 0}, "http://localhost/api/public/v1"),
+        ({"host": HOST, "port": 8000}, HOST),
+        ({"host": "localhost", "port": 8000}, "http://localhost:8000/api/public/v1"),
+        ({"host": "localhost", "schema": "https"}, "https://localhost/api/public/v1"),
+        ({"host": "localhost", "port": 8001, "schema": "HTTP"}, "http://localhost:8001/api/public/v1"),
+        ({"host": "http://localhost", "port": 8001, "schema": "http"}, "http://localhost:8001/api/public/v1"),
+        ({"host": "https://api.airbyte.com/v1"}, "https://api.airbyte.com/v1"),
+        ({"host": "https://api.airbyte.com"}, "https://api.airbyte.com/v1"),
+        ({"host": "https://gateway/airbyte/api/public/v1"}, "https://gateway/airbyte/api/public/v1"),
+    ],
+)
+def test_the_host_leads_to_the_public_api(fields: dict[str, Any], base_url: str) -> None:
+    assert read(**fields).base_url == base_url
+
+
+def test_the_api_version_counts_where_the_host_names_no_path() -> None:
+    assert read(host="http://localhost", api_version="v2").base_url == "http://localhost/api/public/v2"
+    assert read(host="https://api.airbyte.com", api_version="v2").base_url == "https://api.airbyte.com/v2"
+    assert read(api_version="v2").base_url == HOST
+
+
+@pytest.mark.parametrize(
+    ("host", "config_url", "web_url"),
+    [
+        (HOST, "https://airbyte.example.com/api/v1", "https://airbyte.example.com"),
+        ("https://x.org/airbyte/api/public/v1", "https://x.org/airbyte/api/v1", "https://x.org/airbyte"),
+        ("https://api.airbyte.com/v1", "https://cloud.airbyte.com/api/v1", "https://cloud.airbyte.com"),
+        ("https://gateway/v1", None, None),
+    ],
+)
+def test_config_api_and_web_app_follow_from_the_host(host: str, config_url: str | None, web_url: str | None) -> None:
+    settings = read(host=host)
+    assert (settings.config_url, settings.web_url) == (config_url, web_url)
+
+
+def test_config_api_and_web_app_can_be_named_or_left_out() -> None:
+    named = read(extra={"config_url": "https://c/api/v1/", "web_url": "https://w/"})
+    assert (named.config_url, named.web_url) == ("https://c/api/v1", "https://w")
+    for without in (False, "false", "False"):
+        assert read(extra={"config_url": without}).config_url is None
+
+
+LOGIN = {"login": "id", "password": SECRET}
+
+
+@pytest.mark.parametrize(
+    ("fields", "credentials"),
+    [
+        (LOGIN, ClientCredentials("id", SECRET, "v1/applications/token")),
+        ({**LOGIN, "schema": ""}, ClientCredentials("id", SECRET, "v1/applications/token")),
+        ({**LOGIN, "schema": "/my/token"}, ClientCredentials("id", SECRET, "/my/token")),
+        ({}, NoCredentials()),
+        ({"login": "id"}, NoCredentials()),
+        ({"password": SECRET}, NoCredentials()),
+        ({**LOGIN, "schema": "http", "host": "localhost"}, BasicAuth("id", SECRET)),
+        (
+            {**LOGIN, "schema": "http", "host": "localhost", "extra": {"auth": "client_credentials"}},
+            ClientCredentials("id", SECRET, "v1/applications/token"),
+        ),
+        ({**LOGIN, "extra": {"auth": "basic"}}, BasicAuth("id", SECRET)),
+        ({**LOGIN, "extra": {"auth": "none"}}, NoCredentials()),
+        ({**LOGIN, "extra": {"auth": ""}}, ClientCredentials("id", SECRET)),
+        ({**LOGIN, "extra": {"auth": None}}, ClientCredentials("id", SECRET)),
+        ({"password": SECRET, "extra": {"auth": "bearer"}}, BearerToken(SECRET)),
+        ({"password": f" Bearer {SECRET}\n", "extra": {"auth": "bearer"}}, BearerToken(SECRET)),
+    ],
+)
+def test_login_and_password_are_what_the_authentication_makes_of_them(
+    fields: dict[str, Any], credentials: object
+) -> None:
+    assert read(**fields).credentials == credentials
+
+
+def test_an_empty_extra_leaves_the_defaults() -> None:
+    defaults = Settings(HOST, config_url="https://airbyte.example.com/api/v1", web_url="https://airbyte.example.com")
+    empty = dict.fromkeys(module.Extra.model_fields, "")
+    nothing = dict.fromkeys(module.Extra.model_fields)
+    for extra in (None, "", "  ", {}, empty, nothing, {"somebody": "else's", "extra__airbyte__x": 1}):
+        assert read(extra=extra) == defaults
+
+
+def test_the_form_stores_text() -> None:
+    settings = read(
+        extra={
+            "timeout": "12.5",
+            "create_timeout": "60",
+            "max_requests": "2",
+            "verify": "False",
+            "headers": ' {"X-Team": "data"} ',
+            "proxies": '{"https": "http://proxy:1"}',
+        }
+    )
+    assert (settings.timeout, settings.create_timeout, settings.max_requests) == (12.5, 60.0, 2)
+    assert settings.verify is False
+    assert settings.headers == (("X-Team", "data"),)
+    assert settings.proxies == (("https", "http://proxy:1"),)
+
+
+@pytest.mark.parametrize(
+    ("hook_timeout", "extra", "timeout", "create_timeout"),
+    [
+        (None, {}, 30.0, 300.0),
+        (None, {"timeout": 5}, 5.0, 300.0),
+        (7, {"timeout": 5}, 7.0, 300.0),
+        ("7", {}, 7.0, 300.0),
+        (600.0, {}, 600.0, 600.0),
+        (None, {"create_timeout": 20}, 30.0, 20.0),
+    ],
+)
+def test_the_hooks_timeout_goes_before_the_connections(
+    hook_timeout: Any, extra: dict[str, Any], timeout: float, create_timeout: float
+) -> None:
+    settings = read(hook_timeout=hook_timeout, extra=extra)
+    assert (settings.timeout, settings.create_timeout) == (timeout, create_timeout)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "soon", float("nan"), float("inf"), []])
+def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
+    with pytest.raises(AirbyteSettingsError, match=r"timeout .*'mine'"):
+        read(hook_timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("Host", {"host": None}),
+        ("Host", {"host": "  "}),
+        ("Host", {"host": "airbyte.example.com"}),
+        ("Host", {"host": f"ftp://{SECRET}/"}),
+        ("Host", {"host": f"http://me:{SECRET}@host/"}),
+        ("Host", {"host": "http://[::1"}),
+        ("Host", {"host": "http://host:eighty"}),
+        ("Host", {"host": "http://"}),
+        ("Extra", {"extra": f"{{{SECRET}"}),
+        ("Extra", {"extra": f'["{SECRET}"]'}),
+        ("timeout", {"extra": {"timeout": SECRET}}),
+        ("timeout", {"extra": {"timeout": 0}}),
+        ("timeout", {"extra": '{"timeout": Infinity}'}),
+        ("create_timeout", {"extra": {"create_timeout": -1}}),
+        ("max_requests", {"extra": {"max_requests": 0}}),
+        ("max_requests", {"extra": {"max_requests": SECRET}}),
+        ("auth", {"extra": {"auth": SECRET}}),
+        ("verify", {"extra": {"verify": SECRET}}),
+        ("headers", {"extra": {"headers": [SECRET]}}),
+        ("headers", {"extra": {"headers": f'{{"X": {SECRET}'}}),
+        ("headers", {"extra": {"headers": {f"X {SECRET}": "y"}}}),
+        ("headers", {"extra": {"headers": {"X": f"{SECRET}\r\nY: z"}}}),
+        ("headers", {"extra": {"headers": {SECRET: 7}}}),
+        ("proxies", {"extra": {"proxies": f"socks5://{SECRET}"}}),
+        ("proxies", {"extra": {"proxies": f"proxy:{SECRET}"}}),
+        ("proxies", {"extra": {"proxies": {"https": f"http://me:{SECRET}@proxy:port"}}}),
+        ("proxies", {"extra": {"proxies": [SECRET]}}),
+        ("ca_file", {"extra": {"ca_file": f"/nowhere/{SECRET}.pem"}}),
+        ("config_url", {"extra": {"config_url": [SECRET]}}),
+        ("web_url", {"extra": {"web_url": [SECRET]}}),
+        ("Login and Password", {"login": SECRET, "extra": {"auth": "basic"}}),
+        ("Login and Password", {"password": SECRET, "extra": {"auth": "client_credentials"}}),
+        ("Password", {"extra": {"auth": "bearer"}}),
+        ("Password", {"password": f"{SECRET}\n{SECRET}", "extra": {"auth": "bearer"}}),
+    ],
+)
+def test_what_is_wrong_is_named_with_field_and_connection_and_without_its_value(
+    field: str, fields: dict[str, Any]
+) -> None:
+    with pytest.raises(AirbyteSettingsError) as caught:
+        read(**fields)
+    error = caught.value
+    assert field in str(error)
+    assert "'mine'" in str(error)
+    assert error.conn_id == "mine"
+    assert SECRET not in str(error) + repr(error) + str(vars(error))
+    assert error.__cause__ is None
+    assert error.__suppress_context__ or error.__context__ is None
+
+
+def test_a_ca_file_must_hold_certificates(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text("nothing")
+    with pytest.raises(AirbyteSettingsError, match="ca_file"):
+        read(extra={"ca_file": str(path)})
+    with pytest.raises(AirbyteSettingsError, match="ca_file"):
+        read(extra={"ca_file": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("given", "proxies"),
+    [
+        ("http://p:1", (("http", "http://p:1"), ("https", "http://p:1"))),
+        ({"http": "http://p:1"}, (("http", "http://p:1"),)),
+        ({"http://": "http://p:1", "https://": "http://q:2"}, (("http", "http://p:1"), ("https", "http://q:2"))),
+        ({"all://": "http://p:1"}, (("http", "http://p:1"), ("https", "http://p:1"))),
+        (None, ()),
+    ],
+)
+def test_proxies_are_read_as_the_official_provider_does(given: Any, proxies: tuple[tuple[str, str], ...]) -> None:
+    assert read(extra={"proxies": given}).proxies == proxies
+
+
+def test_proxies_of_the_environment_are_used_and_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://env:1")
+    assert read().proxies == (("https", "http://env:1"),)
+    monkeypatch.setenv("ALL_PROXY", "http://all:2")
+    assert read().proxies == (("http", "http://all:2"), ("https", "http://env:1"))
+    assert read(extra={"proxies": "http://own:3"}).proxies[0] == ("http", "http://own:3")
+    monkeypatch.setenv("NO_PROXY", ".example.com,elsewhere")
+    assert read().proxies == ()
+    assert read(host="https://other.org").proxies != ()
+
+
+def test_settings_are_equal_when_connections_are() -> None:
+    assert read(**LOGIN) == read(**LOGIN)
+    assert hash(read(**LOGIN)) == hash(read(**LOGIN))
+    assert read(**LOGIN) != read(**{**LOGIN, "password": "other"})
+
+
+# Looking a connection up in the triggerer
+
+
+class LookUp:
+    """Airflow's answers to look-ups: how often they were asked for, and when they come."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        self.broken = False
+        monkeypatch.setattr(module.BaseHook, "get_connection", self.get_connection)
+
+    def get_connection(self, conn_id: str) -> Connection:
+        self.count += 1
+        self.begun.set()
+        assert self.go.wait(20)
+        if self.broken:
+            raise LookupError("the vault is sealed")
+        return Connection(conn_id=conn_id, conn_type="airbyte", host=HOST)
+
+
+@pytest.fixture
+def look_up(monkeypatch: pytest.MonkeyPatch) -> LookUp:
+    return LookUp(monkeypatch)
+
+
+async def callers(count: int) -> list[asyncio.Task[Settings]]:
+    tasks = [asyncio.create_task(settings_for_trigger("mine", "v1", log)) for _ in range(count)]
+    await asyncio.sleep(0.01)
+    return tasks
+
+
+async def test_five_hundred_triggers_cost_one_look_up(look_up: LookUp) -> None:
+    tasks = await callers(500)
+    look_up.go.set()
+    assert {settings.base_url for settings in await asyncio.gather(*tasks)} == {HOST}
+    await settings_for_trigger("mine", "v1", log)
+    assert look_up.count == 1
+    await settings_for_trigger("mine", "v2", log)
+    await settings_for_trigger("other", "v1", log)
+    assert look_up.count == 3
+
+
+async def test_a_cancelled_trigger_neither_ends_the_look_up_nor_disturbs_others(look_up: LookUp) -> None:
+    first, second = await callers(2)
+    first.cancel()
+    await asyncio.wait([first])
+    look_up.go.set()
+    assert (await second).base_url == HOST
+    assert look_up.count == 1
+
+
+async def test_a_look_up_is_never_cancelled_itself(look_up: LookUp) -> None:
+    (only,) = await callers(1)
+    only.cancel()
+    await asyncio.wait([only])
+    look_up.go.set()
+    assert (await settings_for_trigger("mine", "v1", log)).base_url == HOST
+    assert look_up.count == 1
+
+
+async def test_a_connection_is_looked_up_again_after_a_while(look_up: LookUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up.go.set()
+    await settings_for_trigger("mine", "v1", log)
+    monkeypatch.setattr(module, "REMEMBER", -1.0)
+    await settings_for_trigger("another", "v1", log)
+    await settings_for_trigger("another", "v1", log)
+    assert look_up.count == 3
+
+
+async def test_a_connection_that_cannot_be_read_is_tried_again_and_told_of_once(
+    look_up: LookUp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="task")
+    monkeypatch.setattr(module, "TRY_AGAIN", 0.02)
+    look_up.broken = True
+    look_up.go.set()
+    tasks = await callers(3)
+    while look_up.count < 3:
+        await asyncio.sleep(0.01)
+    look_up.broken = False
+    await asyncio.gather(*tasks)
+    told = [record.getMessage() for record in caplog.records if record.name == "task"]
+    assert len([line for line in told if "keeps trying: the vault is sealed" in line]) == 3
+    assert len([line for line in told if "can be read again" in line]) == 3
+    assert len(told) == 6
+
+
+async def test_blocking_code_runs_beside_the_loop_and_is_not_cancelled_with_its_caller() -> None:
+    loop_thread, begun, go, done = threading.get_ident(), threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        go.wait(20)
+        done.set()
+        return threading.get_ident()
+
+    caller = asyncio.create_task(in_thread(work))
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    caller.cancel("a message that Airflow looks for")
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await caller
+    assert caught.value.args == ("a message that Airflow looks for",)
+    go.set()
+    assert await in_thread(threading.get_ident) != loop_thread
+    assert done.is_set()

@@ -1,0 +1,145 @@
+"""Who imports whom, and what that costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import airbyte_deferrable
+
+ROOT = Path(airbyte_deferrable.__file__).parent
+NAME = "airbyte_deferrable"
+
+#: The rooms from top to bottom; a module imports from its own row or from rows below it.
+FLOORS = (
+    ("demo",),
+    ("operators", "sensors"),
+    ("links", "triggers"),
+    ("hooks",),
+    ("submission", "memory", "lease", "waiting", "turns", "cancellation", "names", "explanation", "taskstate"),
+    ("outcome", "watcher", "connection"),
+    ("watch", "exceptions", "portal", "provider"),
+    ("_compat",),
+    ("api", "simulator"),
+    ("",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room_of(module: str) -> str:
+    return module.removeprefix(NAME).removeprefix(".").split(".")[0]
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules that a file imports when it runs, those for type checkers left out."""
+    tree = ast.parse(path.read_text())
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.orelse:
+                visit(child)
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            found.add(module)
+            found.update(f"{module}.{alias.name}" for alias in node.names if module == NAME)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+FILES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_arrows_point_downwards(module: str) -> None:
+    here = room_of(module.removesuffix(".__init__"))
+    for other in imports(FILES[module]):
+        if not (other == NAME or other.startswith(f"{NAME}.")):
+            continue
+        there = room_of(other)
+        if there.startswith("__version__") or there == here:
+            continue
+        assert FLOOR[here] <= FLOOR[there], f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if room_of(name) in ("api", "simulator")])
+def test_the_api_and_the_simulator_know_no_airflow(module: str) -> None:
+    assert not {each for each in imports(FILES[module]) if each.split(".")[0] == "airflow"}
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if room_of(name) == "simulator"])
+def test_the_simulator_knows_nothing_of_the_rest(module: str) -> None:
+    ours = {each for each in imports(FILES[module]) if each.startswith(NAME)}
+    assert {each for each in ours if room_of(each) not in ("simulator", "", "__version__")} == set()
+
+
+def loaded_by(statement: str, *, forbidden: str = "") -> set[str]:
+    """Run a statement in a Python of its own, and return the modules that are loaded then."""
+    program = f"""
+import sys
+
+class Forbid:
+    def find_spec(self, name, path=None, target=None):
+        if {forbidden!r} and name.split(".")[0] == {forbidden!r}:
+            raise AssertionError(name + " is imported")
+
+sys.meta_path.insert(0, Forbid())
+{statement}
+print("LOADED", *sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+def test_the_package_itself_costs_nothing() -> None:
+    loaded = loaded_by("import airbyte_deferrable; assert airbyte_deferrable.__version__", forbidden="airflow")
+    assert loaded.isdisjoint({"airflow", "pydantic", "aiohttp", "asyncio"})
+
+
+def test_the_metadata_costs_only_the_standard_library() -> None:
+    loaded = loaded_by(
+        "from airbyte_deferrable.provider import get_provider_info; get_provider_info()", forbidden="airflow"
+    )
+    assert loaded.isdisjoint({"airflow", "pydantic", "aiohttp"})
+
+
+@pytest.mark.parametrize("module", ["operators", "sensors", "triggers", "hooks", "links"])
+def test_a_dag_file_pays_for_no_http_and_no_simulator(module: str) -> None:
+    before = loaded_by("import airflow.models, airflow.triggers.base")
+    loaded = loaded_by(f"import airflow.models, airflow.triggers.base, airbyte_deferrable.{module}") - before
+    assert {each for each in loaded if each.split(".")[0] == "aiohttp" or "simulator" in each} == set()
+
+
+@pytest.mark.parametrize("module", ["api.client", "simulator", "simulator.testing"])
+def test_the_api_and_the_simulator_run_without_airflow(module: str) -> None:
+    loaded_by(f"import airbyte_deferrable.{module}", forbidden="airflow")
+
+
+def test_the_simulator_is_tested_with_nothing_but_itself() -> None:
+    loaded = loaded_by("import airbyte_deferrable.simulator")
+    ours = {each for each in loaded if each.startswith(f"{NAME}.")}
+    assert {each for each in ours if not each.startswith(f"{NAME}.simulator")} == set()
+    assert "pytest" not in loaded
+
+
+@pytest.mark.parametrize(
+    "name", ["AirbyteHook", "AirbyteJobSensor", "AirbyteSyncTrigger", "AirbyteTriggerSyncOperator"]
+)
+def test_the_public_names_can_be_had_from_the_package(name: str) -> None:
+    assert getattr(airbyte_deferrable, name).__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="Nothing"):
+        _ = airbyte_deferrable.Nothing

@@ -1,0 +1,163 @@
+"""Waiting for coroutines from blocking code."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from types import FrameType
+
+import pytest
+
+from airbyte_deferrable.portal import Portal
+
+
+async def value(result: object) -> object:
+    await asyncio.sleep(0)
+    return result
+
+
+def test_a_result_or_an_error_comes_back() -> None:
+    portal = Portal()
+    assert portal.call(value(7)) == 7
+
+    async def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        portal.call(fail())
+    portal.close()
+
+
+def test_calls_share_one_loop_until_it_is_closed() -> None:
+    portal = Portal()
+
+    async def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    first = portal.call(loop())
+    assert portal.call(loop()) is first
+    portal.close()
+    assert first.is_closed()
+    assert portal.call(loop()) is not first
+    portal.close()
+
+
+def test_no_thread_is_there_before_the_first_call_or_after_closing() -> None:
+    before = threading.active_count()
+    portal = Portal()
+    portal.close()
+    assert threading.active_count() == before
+    portal.call(value(1))
+    assert threading.active_count() == before + 1
+    portal.close()
+    portal.close()
+    assert threading.active_count() == before
+
+
+def test_closing_cancels_what_still_runs() -> None:
+    portal, cancelled = Portal(), threading.Event()
+
+    async def background() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def start() -> asyncio.Task[None]:
+        task = asyncio.create_task(background())
+        await asyncio.sleep(0)
+        return task
+
+    task = portal.call(start())
+    portal.close()
+    assert cancelled.is_set()
+    assert task.cancelled()
+
+
+class Interruption(BaseException):
+    """As Airflow throws into a task's main thread when its time is over."""
+
+
+class Endless:
+    """A coroutine that never ends by itself, and says when it begins and is cancelled."""
+
+    def __init__(self) -> None:
+        self.begun, self.cancelled = threading.Event(), threading.Event()
+
+    async def __call__(self) -> None:
+        self.begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            self.cancelled.set()
+
+
+def signal_when(begun: threading.Event) -> threading.Thread:
+    """Send this process a signal as soon as something has begun."""
+
+    def send() -> None:
+        begun.wait(20)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def on_signal(monkeypatch: pytest.MonkeyPatch):
+    old = signal.getsignal(signal.SIGUSR1)
+    yield lambda handler: signal.signal(signal.SIGUSR1, handler)
+    signal.signal(signal.SIGUSR1, old)
+
+
+def test_an_interrupted_call_is_cancelled(on_signal) -> None:
+    portal, endless = Portal(), Endless()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interruption
+
+    on_signal(interrupt)
+    sender = signal_when(endless.begun)
+    with pytest.raises(Interruption):
+        portal.call(endless())
+    sender.join()
+    assert endless.cancelled.wait(20)
+    assert portal.call(value("still good")) == "still good"
+    portal.close()
+
+
+def test_a_signal_handler_may_call_in_the_middle_of_a_call(on_signal) -> None:
+    portal, endless, heard = Portal(), Endless(), []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        heard.append(portal.call(value("from the handler")))
+        raise Interruption
+
+    on_signal(handle)
+    sender = signal_when(endless.begun)
+    with pytest.raises(Interruption):
+        portal.call(endless())
+    sender.join()
+    assert heard == ["from the handler"]
+    portal.close()
+
+
+def test_a_signal_handler_may_call_while_the_loop_is_being_started(on_signal, monkeypatch: pytest.MonkeyPatch) -> None:
+    portal, heard = Portal(), []
+    before = threading.active_count()
+    on_signal(lambda number, frame: heard.append(portal.call(value("from the handler"))))
+    make_loop = asyncio.new_event_loop
+
+    def interrupted() -> asyncio.AbstractEventLoop:
+        monkeypatch.setattr(asyncio, "new_event_loop", make_loop)
+        signal.raise_signal(signal.SIGUSR1)
+        return make_loop()
+
+    monkeypatch.setattr(asyncio, "new_event_loop", interrupted)
+    assert portal.call(value("from below")) == "from below"
+    assert heard == ["from the handler"]
+    portal.close()
+    assert threading.active_count() == before
