@@ -39,6 +39,7 @@ from airbyte_deferrable.outcome import (
     ran_out,
     read_event,
 )
+from airbyte_deferrable.taskstate import first_rescheduled
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, execution_deadline
 
 if TYPE_CHECKING:
@@ -216,10 +217,7 @@ class AirbyteJobSensor(BaseSensorOperator):
 
     def _began(self, context: Context) -> datetime | None:
         """When the first look was, if that was before this one."""
-        if self.reschedule:
-            first: datetime | None = context["ti"].get_first_reschedule_date(context)
-            return first
-        return self._first_look
+        return first_rescheduled(context) if self.reschedule else self._first_look
 
     def _outlived(self, context: Context) -> bool:
         """Whether ``execution_timeout`` is over, which Airflow measures anew for each leg of a rescheduled task."""

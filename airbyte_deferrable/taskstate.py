@@ -1,11 +1,15 @@
-"""A task instance's state and XComs, read from inside a trigger or a task, in every supported Airflow.
+"""What Airflow knows of a task instance, read from inside a trigger or a task, in every supported Airflow.
 
-Both functions block.
+All functions block.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
+from importlib import import_module
 from typing import Any
+
+from airbyte_deferrable._compat import Context
 
 #: The state of a task that was cleared and is not scheduled yet: Airflow itself has no word for it.
 NO_STATUS = "no_status"
@@ -45,6 +49,23 @@ def read_xcom(ti: Any, key: str) -> Any:
         run_id=ti.run_id,
         map_index=-1 if ti.map_index is None else ti.map_index,
     )
+
+
+def first_rescheduled(context: Context) -> datetime | None:
+    """Return when a rescheduled sensor looked first; None if it has not been rescheduled yet.
+
+    :param context: The task's context.
+    """
+    ti: Any = context["ti"]
+    first: datetime | None
+    if hasattr(ti, "get_first_reschedule_date"):
+        first = ti.get_first_reschedule_date(context)
+        return first
+    # As Airflow 2's own sensors reckon: from the first try since the task was cleared.
+    first_try = (ti.max_tries or 0) - (ti.task.retries or 0) + 1
+    sensors = import_module("airflow.sensors.base")
+    first = sensors._orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
+    return first
 
 
 def _read_state_from_database(ti: Any, map_index: int) -> str | None:

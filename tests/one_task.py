@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from airflow.models.trigger import Trigger
@@ -25,7 +25,7 @@ except ImportError:
 
 from airbyte_deferrable.simulator import Simulator
 
-CONN_ID = "airbyte_default"
+T = TypeVar("T")
 
 
 def connection_to(sim: Simulator, **extra: Any) -> str:
@@ -75,8 +75,8 @@ class Task:
     def __init__(self, make: Callable[[], Any], *, ti: TaskInstance | None = None, store: Store | None = None) -> None:
         self.ti = ti or TaskInstance()
         self.store = Store() if store is None else store
-        self.log = logging.getLogger(f"task.{id(self)}")
-        self.log.setLevel(logging.INFO)
+        # Not one that Airflow could configure away.
+        self.log = logging.Logger("task", logging.INFO)
         self.log.addHandler(_Keeper(lines := []))
         self.lines: list[str] = lines
         self.triggers: list[Any] = []
@@ -111,7 +111,7 @@ class Task:
             trigger = stored(deferred.trigger)
             trigger._log = self.log
             self.triggers.append(trigger)
-            event = asyncio.run(first_event(trigger))
+            event = run_in_loop(first_event(trigger))
             self.events.append(event)
             try:
                 return self.resume(deferred, event)
@@ -147,6 +147,21 @@ def stored(trigger: Any) -> Any:
     row = Trigger.from_object(trigger)
     module, _, name = row.classpath.rpartition(".")
     return getattr(import_module(module), name)(**row.kwargs)
+
+
+def run_in_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine, and end what it leaves behind: before Python 3.12 a task can swallow a cancellation."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        while left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=0.1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 async def first_event(trigger: Any) -> Any:

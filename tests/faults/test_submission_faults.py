@@ -1,0 +1,204 @@
+"""Every fault at every call of a submission, through real sockets: one job on the server, or a clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from one_task import Task, TaskInstance, airflow_tells, connection_to
+
+from airbyte_deferrable.exceptions import AirbyteCredentialsError, AirbyteException, AirbyteUnreachableError
+from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
+from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.submission import Patience
+
+#: What goes wrong, as parameters of a fault. All of it may be over a moment later.
+FAULTS: dict[str, dict[str, Any]] = {
+    "408": {"status": 408},
+    "429": {"status": 429},
+    "500": {"status": 500},
+    "502": {"status": 502},
+    "503": {"status": 503},
+    "504": {"status": 504},
+    "drop": {"kind": "drop"},
+    "lost": {"kind": "lost_answer"},
+    "lost behind a proxy": {"kind": "lost_answer", "status": 504},
+    "lost to the client's patience": {"kind": "lost_answer", "seconds": 3.0},
+    "hang": {"kind": "hang"},
+    "garbage": {"kind": "garbage"},
+    "html": {"kind": "html"},
+    "html that says 200": {"kind": "html", "status": 200},
+    "expired token": {"kind": "reset_token"},
+}
+#: Faults after which Airbyte has made the job all the same.
+CARRIED_OUT = {"lost", "lost behind a proxy", "lost to the client's patience", "expired token"}
+#: How often: the next two requests, every second one, all of them.
+TIMES: dict[str, dict[str, Any]] = {"once": {"times": 1}, "flapping": {"every": 2}, "always": {}}
+CALLS = ["token", "create", "list", "get", "connection"]
+
+
+@pytest.fixture
+def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    fields = connection_to(airbyte_simulator, timeout=0.3, create_timeout=0.4)
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", fields)
+    monkeypatch.setattr(AirbyteTriggerSyncOperator, "patience", Patience(settle=0.3, unreachable=1.2, pause=0.05))
+    return airbyte_simulator
+
+
+@pytest.fixture
+def ti(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskInstance]:
+    instance = TaskInstance()
+    with airflow_tells(monkeypatch, instance):
+        yield instance
+
+
+def sync(connection_id: str, ti: TaskInstance, **parameters: Any) -> Task:
+    arguments = {"task_id": "sync", "wait_seconds": 0.1, "asynchronous": True, **parameters}
+    return Task(lambda: AirbyteTriggerSyncOperator(connection_id=connection_id, **arguments), ti=ti)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("times", ["once", "flapping"])
+def test_trouble_that_passes_costs_nothing(sim: Simulator, ti: TaskInstance, call: str, fault: str, times: str) -> None:
+    cid = sim.add_connection(script=Script(outcome=None, pending=0.0))
+    sim.add_fault(Fault(call, **FAULTS[fault], **TIMES[times]))
+    task = sync(cid, ti)
+    assert task.run() == sim.jobs(cid)[0]["id"]
+    assert len(sim.jobs(cid)) == 1
+    assert any(line.startswith("Submitted job") for line in task.lines)
+    if call == "create" and times == "once" and fault not in ("429", "expired token"):
+        assert any("Airbyte's answer is lost" in line for line in task.lines)
+        found = any(line.startswith("Found Airbyte job") for line in task.lines)
+        assert found == (fault in CARRIED_OUT)
+    if call == "list" and times == "once" and fault != "expired token":
+        assert [line for line in task.lines if "Airbyte answers again" in line]
+
+
+@pytest.mark.parametrize("fault", [name for name in FAULTS if name != "expired token"])
+@pytest.mark.parametrize("call", ["token", "create", "list"])
+def test_trouble_that_stays_ends_in_one_error_and_at_most_one_job(
+    sim: Simulator, ti: TaskInstance, call: str, fault: str
+) -> None:
+    cid = sim.add_connection(script=Script(outcome=None, pending=0.0))
+    sim.add_fault(Fault(call, **FAULTS[fault]))
+    task = sync(cid, ti)
+    if call == "create" and fault in CARRIED_OUT:
+        # The list still tells of the job.
+        assert task.run() == sim.jobs(cid)[0]["id"]
+    else:
+        # A token endpoint that answers 500 to JSON may want a form; what it says to both counts.
+        with pytest.raises((AirbyteUnreachableError, AirbyteCredentialsError)):
+            task.run()
+    made = call == "create" and fault in CARRIED_OUT
+    assert len(sim.jobs(cid)) == made
+    sim.clear_faults()
+    if not made:
+        task.next_try()
+        assert task.run() == sim.jobs(cid)[0]["id"]
+        assert len(sim.jobs(cid)) == 1
+
+
+def test_a_job_that_airbyte_makes_late_is_found(sim: Simulator, ti: TaskInstance) -> None:
+    """409 state-conflict: Airbyte gave its own answer up after 60 s, and the job comes later."""
+    cid = sim.add_connection()
+    sim.add_fault(Fault("create", status=409))
+    task = sync(cid, ti)
+    late = {}
+    answered = task.log.warning
+
+    def make_it_now(line: str, *args: Any) -> None:
+        answered(line, *args)
+        if "answer is lost" in line and not late:
+            late.update(sim.add_job(cid, script=Script(outcome=None, pending=0.0)))
+
+    task.log.warning = make_it_now  # type: ignore[method-assign]
+    assert task.run() == late["id"]
+    assert len(sim.jobs(cid)) == 1
+
+
+def test_a_job_that_comes_after_it_was_given_up_is_ours_when_the_next_request_is_refused(
+    sim: Simulator, ti: TaskInstance
+) -> None:
+    cid = sim.add_connection()
+    sim.add_fault(Fault("create", status=503, times=1))
+    task = sync(cid, ti)
+    late = {}
+    told = task.log.info
+
+    def make_it_now(line: str, *args: Any) -> None:
+        told(line, *args)
+        if "was started: asking Airbyte again" in line:
+            late.update(sim.add_job(cid, script=Script(outcome=None, pending=0.0)))
+
+    task.log.info = make_it_now  # type: ignore[method-assign]
+    assert task.run() == late["id"]
+    assert len(sim.jobs(cid)) == 1
+
+
+def test_a_reset_does_not_mistake_a_sync_for_itself(sim: Simulator, ti: TaskInstance) -> None:
+    cid = sim.add_connection(script=Script(duration=0.0, pending=0.0))
+    sim.add_fault(Fault("create", status=503, times=1))
+    task = sync(cid, ti, job_type="reset")
+    told = task.log.warning
+
+    def start_a_sync(line: str, *args: Any) -> None:
+        told(line, *args)
+        sim.add_job(cid, script=Script(duration=0.0, pending=0.0))
+
+    task.log.warning = start_a_sync  # type: ignore[method-assign]
+    job_id = task.run()
+    assert [job["jobType"] for job in sim.jobs(cid)] == ["sync", "reset"]
+    assert job_id == sim.jobs(cid)[1]["id"]
+
+
+def test_a_lost_answer_where_jobs_cannot_be_listed_is_not_asked_for_twice(sim: Simulator, ti: TaskInstance) -> None:
+    cid = sim.add_connection(script=Script(outcome=None, pending=0.0))
+    sim.add_fault(Fault("list", status=403))
+    sim.add_fault(Fault("create", "lost_answer"))
+    with pytest.raises(AirbyteUnreachableError):
+        sync(cid, ti).run()
+    assert len(sim.jobs(cid)) == 1
+    assert sim.count("create") == 1
+
+
+def test_jobs_can_be_started_where_they_cannot_be_listed(sim: Simulator, ti: TaskInstance) -> None:
+    cid = sim.add_connection(script=Script(outcome=None, pending=0.0))
+    sim.add_fault(Fault("list", status=403))
+    assert sync(cid, ti).run() == sim.jobs(cid)[0]["id"]
+
+
+def test_a_refusal_is_not_repeated(sim: Simulator, ti: TaskInstance) -> None:
+    cid = sim.add_connection()
+    sim.add_fault(Fault("create", status=403))
+    with pytest.raises(AirbyteException):
+        sync(cid, ti).run()
+    assert sim.count("create") == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [name for name in FAULTS if name not in ("expired token",) and not name.startswith("lost to")]
+)
+@pytest.mark.parametrize("call", ["get", "list"])
+def test_trouble_while_a_task_waits_is_no_outcome(sim: Simulator, ti: TaskInstance, call: str, fault: str) -> None:
+    """And it is told once when it begins and once when it is over."""
+    cid = sim.add_connection(script=Script(outcome=None, pending=0.0))
+    task = sync(cid, ti, asynchronous=False, deferrable=True)
+    deferred = task.leave()
+    trouble = sim.add_fault(Fault(call, **FAULTS[fault], times=3))
+    lines = task.log.info
+
+    def end_the_job(line: str, *args: Any) -> None:
+        lines(line, *args)
+        if "answers again" in line:
+            sim.finish(deferred.trigger.job_id, "succeeded")
+
+    task.log.info = end_the_job  # type: ignore[method-assign]
+    if call == "list":
+        # A lone waiter does not list.
+        sim.clear_faults(trouble)
+        sim.finish(deferred.trigger.job_id, "succeeded")
+    assert task.come_back(deferred) == deferred.trigger.job_id
+    told = [line for line in task.lines if "Airbyte cannot be asked now" in line]
+    assert len(told) == (call == "get")
