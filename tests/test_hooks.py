@@ -232,12 +232,12 @@ async def test_coroutines_get_a_client_of_their_own(sim: Simulator, mine: str) -
 def test_a_connection_is_described_only_if_that_is_quick(
     sim: Simulator, hook: AirbyteHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airbyte_deferrable.hooks.DESCRIBE_WITHIN", 0.2)
     connection_id = sim.add_connection(name="Orders")
     described = hook.describe(connection_id)
     assert described is not None
     assert described.name == "Orders"
     assert hook.describe(UNKNOWN) is None
+    monkeypatch.setattr("airbyte_deferrable.hooks.DESCRIBE_WITHIN", 0.2)
     sim.add_fault(Fault(call="connection", kind="hang"))
     assert hook.describe(connection_id) is None
 

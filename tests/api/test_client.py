@@ -137,8 +137,8 @@ async def test_health_needs_no_credentials(sim: Simulator) -> None:
 
 async def test_creating_has_a_patience_of_its_own(sim: Simulator) -> None:
     connection_id = sim.add_connection(script=Script(duration=60, pending=0.01))
-    sim.add_fault(Fault(call="create", kind="latency", seconds=0.6))
-    async with client_of(sim, timeout=0.4, create_timeout=30.0) as client:
+    sim.add_fault(Fault(call="create", kind="latency", seconds=1.5))
+    async with client_of(sim, timeout=1.0, create_timeout=30.0) as client:
         assert (await client.create_job(connection_id)).connection_id == connection_id
 
 
