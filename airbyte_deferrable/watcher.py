@@ -69,7 +69,7 @@ class Pace:
     :param report_every: How often the watcher says in its own log what it waits for.
     """
 
-    overlap: float = 2.0
+    overlap: float = 1.0
     first_overlap: float = 120.0
     confirm_after: float = 120.0
     between_looks: float = 0.02
@@ -140,6 +140,7 @@ class JobWatcher:
         self._sweep_at = 0.0
         self._progress_at = float("inf")
         self._list_again_at = 0.0
+        self._list_worth_for = 0.0
         #: Why the list is left alone, so that it is said once.
         self._list_fault = ""
         self._failed_lists = 0
@@ -322,10 +323,12 @@ class JobWatcher:
 
     def _list_usable(self) -> bool:
         # A lone waiter just gets its job.
-        return len(self._jobs) > 1 and self.now() >= self._list_again_at
+        return len(self._jobs) > 1 and (self.now() >= self._list_again_at or len(self._jobs) > self._list_worth_for)
 
-    def _leave_list(self, seconds: float, fault: str, why: object) -> None:
+    def _leave_list(self, seconds: float, fault: str, why: object, worth_for: float = float("inf")) -> None:
+        """Leave the list alone for a while, or until so many wait that it is worth another try."""
         self._list_again_at = self.now() + seconds
+        self._list_worth_for = worth_for
         self._window = None
         if fault != self._list_fault:
             self._list_fault = fault
@@ -358,7 +361,9 @@ class JobWatcher:
             self._list_works()
         else:
             self._doubt_all()
-            self._leave_list(self._pace.busy_pause, "has too many changes to list", f"more than {self._limit} pages")
+            # Many tasks may be about to join whose jobs these are.
+            why, worth_for = f"more than {self._limit} pages", 2.0 * len(self._jobs)
+            self._leave_list(self._pace.busy_pause, "has too many changes to list", why, worth_for)
 
     async def _read_since(self, moment: datetime, overlap: float) -> bool:
         since = moment - timedelta(seconds=overlap) - self._clock.spread

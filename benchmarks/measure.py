@@ -31,6 +31,8 @@ COHORTS = 300
 class Result:
     """What one measurement gave. Seconds and bytes.
 
+    :param spread: From the first job's end to the last.
+    :param longest_collection: The longest pause of Python's garbage collector.
     :param memory: Growth of the process's own memory (USS) from before the first trigger to the highest value seen.
     :param cpu_per_minute: CPU seconds that a minute of waiting takes, the ends of the jobs included.
     :param changes: Changes of status while it waited: what sweeps have to read.
@@ -39,7 +41,9 @@ class Result:
     trigger: str
     waiters: int
     poll: float
+    spread: float
     longest_freeze: float
+    longest_collection: float
     frozen_share: float
     memory: int
     start_seconds: float
@@ -130,7 +134,9 @@ def measure(server: RemoteSimulator, trigger: str, waiters: int, *, poll: float,
         trigger=trigger,
         waiters=waiters,
         poll=poll,
+        spread=spread,
         longest_freeze=figures["longest_freeze"],
+        longest_collection=figures["longest_collection"],
         frozen_share=figures["frozen_share"],
         memory=memory,
         start_seconds=figures["start_seconds"],
@@ -142,7 +148,7 @@ def measure(server: RemoteSimulator, trigger: str, waiters: int, *, poll: float,
         gets=counts["get"],
         changes=waiters,
         late_median=median(late),
-        late_p99=quantiles(late, n=100)[98],
+        late_p99=quantiles(late, n=100, method="inclusive")[98],
         late_max=max(late),
         wrong=wrong,
     )

@@ -40,10 +40,11 @@ class Freezes:
         self._selector = loop._selector  # type: ignore[attr-defined]
         loop._selector = self  # type: ignore[attr-defined]
         self.reset()
+        gc.callbacks.append(self._collecting)
 
     def reset(self) -> None:
         """Forget what was measured."""
-        self.longest = self.frozen = 0.0
+        self.longest = self.frozen = self.longest_collection = 0.0
         self._began: float | None = None
 
     def select(self, timeout: float | None = None) -> Any:
@@ -56,6 +57,12 @@ class Freezes:
         events = self._selector.select(timeout)
         self._began = time.perf_counter()
         return events
+
+    def _collecting(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._collection_began = time.perf_counter()
+        else:
+            self.longest_collection = max(self.longest_collection, time.perf_counter() - self._collection_began)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._selector, name)
@@ -102,6 +109,7 @@ async def measure(trigger: type[Any], job_ids: list[int], poll: float, say: Call
         "started": started,
         "events": events,
         "longest_freeze": freezes.longest,
+        "longest_collection": freezes.longest_collection,
         "frozen_share": freezes.frozen / (done - began),
         "start_seconds": waiting - began,
         "start_cpu": cpu_waiting - cpu_began,

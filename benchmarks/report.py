@@ -1,0 +1,144 @@
+"""The table and the plot of the measurements."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.measure import HANDLER_MS, HANDLER_THREADS, Result
+
+NAMES = {"ours": "airbyte-deferrable", "official": "apache-airflow-providers-airbyte"}
+COLOURS = {"ours": "#1f6feb", "official": "#d9480f"}
+
+
+def machine() -> str:
+    """Name the machine and what ran on it."""
+    libraries = ("apache-airflow", "apache-airflow-providers-airbyte", "airbyte-api", "aiohttp")
+    versions = ", ".join(f"{name} {version(name)}" for name in libraries)
+    return f"{os.cpu_count()} cores of {_cpu()}, {platform.system()}, Python {platform.python_version()}, {versions}"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the table and how it was measured, as Markdown."""
+    columns: list[tuple[str, Callable[[Result], str]]] = [
+        ("Trigger", lambda r: NAMES[r.trigger]),
+        ("Waiters", lambda r: f"{r.waiters:,}"),
+        ("Longest freeze", lambda r: _seconds(r.longest_freeze)),
+        ("of it collection", lambda r: _seconds(r.longest_collection)),
+        ("Time frozen", lambda r: f"{r.frozen_share:.1%}"),
+        ("Memory", lambda r: f"{r.memory / 1e6:,.1f} MB"),
+        ("CPU a minute", lambda r: f"{r.cpu_per_minute:.2f} s"),
+        ("Requests", lambda r: f"{r.requests:,}"),
+        ("Late: median", lambda r: _seconds(r.late_median)),
+        ("99 %", lambda r: _seconds(r.late_p99)),
+        ("max", lambda r: _seconds(r.late_max)),
+    ]
+    ordered = sorted(results, key=lambda r: (r.waiters, r.trigger))
+    head = [name for name, _ in columns]
+    lines = ["| " + " | ".join(head) + " |", "|:--" + "|--:" * (len(head) - 1) + "|"]
+    lines += ["| " + " | ".join(show(result) for _, show in columns) + " |" for result in ordered]
+    notes = f"""
+Measured on {machine()}.
+
+All in one run on one simulator, whose answers take {HANDLER_MS} ms and which works on {HANDLER_THREADS} requests at a
+time, as Airbyte's public API does. Poll interval {results[0].poll:g} s. Each row is a process of its own in which so
+many triggers start as in Airflow's triggerer; then their jobs end evenly over {results[0].spread:g} s.
+
+- *Longest freeze*: the longest round of the event loop, in which nothing else of the triggerer runs. *Of it
+  collection*: the longest pause of Python's garbage collector, which goes through all of Airflow's objects too.
+- *Time frozen*: the share of the time that passed in rounds longer than 20 ms.
+- *Memory*: growth of the process's own memory (USS), libraries loaded before.
+- *CPU a minute*: of waiting, with all jobs ending in it.
+- *Requests*: first looks, sweeps and the token.
+- *Late*: from the job's end in Airbyte to the trigger's event.
+"""
+    return "\n".join(lines) + "\n" + notes
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def plot(results: Sequence[Result], path: Path) -> None:
+    """Draw requests, memory, freeze and lateness against waiters.
+
+    :param results: The measurements.
+    :param path: Where the picture goes.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    panels: list[tuple[str, Callable[[Result], float], Callable[[float], str]]] = [
+        ("Requests to Airbyte", lambda r: r.requests, lambda v: f"{v:,.0f}"),
+        ("Memory growth", lambda r: r.memory / 1e6, lambda v: f"{v:,.0f} MB"),
+        ("Longest freeze of the event loop", lambda r: r.longest_freeze, _short),
+        ("Latest notice of an end", lambda r: r.late_max, _short),
+    ]
+    figure, grid = pyplot.subplots(2, 2, figsize=(10, 7.2), layout="constrained")
+    counts = sorted({result.waiters for result in results})
+    for axes, (title, value, show) in zip(grid.flat, panels, strict=True):
+        for trigger in ("official", "ours"):
+            points = sorted((r.waiters, value(r)) for r in results if r.trigger == trigger)
+            if not points:
+                continue
+            axes.plot(
+                *zip(*points, strict=True), marker="o", color=COLOURS[trigger], linewidth=2.2, label=NAMES[trigger]
+            )
+            last_x, last_y = points[-1]
+            axes.annotate(
+                show(last_y),
+                (last_x, last_y),
+                xytext=(0, 8),
+                textcoords="offset points",
+                ha="center",
+                color=COLOURS[trigger],
+                fontweight="bold",
+            )
+        axes.set(xscale="log", yscale="log", title=title)
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _, show=show: show(v)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        low, high = axes.get_ylim()
+        axes.set_ylim(low / 1.3, high * 2)
+        axes.grid(which="major", color="#e3e6ea")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_axisbelow(True)
+        axes.title.set_fontweight("bold")
+    for axes in grid[1]:
+        axes.set_xlabel("tasks that wait in one triggerer")
+    poll, spread = results[0].poll, results[0].spread
+    axes = grid[1][1]
+    axes.axhline(poll, color="#57606a", linewidth=1, linestyle=":")
+    axes.annotate(
+        f"poll interval, {poll:g} s", (counts[0], poll), xytext=(0, 4), textcoords="offset points", color="#57606a"
+    )
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=11)
+    figure.supxlabel(
+        f"Jobs end evenly over {spread:g} s. {os.cpu_count()} cores of {_cpu()}, Python {platform.python_version()}, "
+        f"Airflow {version('apache-airflow')}",
+        fontsize=9,
+        color="#57606a",
+    )
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def _short(value: float) -> str:
+    return f"{value * 1000:,.0f} ms" if value < 1 else f"{value:,.0f} s"
