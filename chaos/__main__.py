@@ -46,7 +46,7 @@ class Size:
     limit: float
 
 
-FULL = Size(tasks=200, seconds=(20, 90), rounds=2, pause=(8, 20), down=(2, 6), limit=1800)
+FULL = Size(tasks=200, seconds=(60, 240), rounds=2, pause=(10, 22), down=(2, 6), limit=1800)
 SHORT = Size(tasks=60, seconds=(20, 60), rounds=1, pause=(8, 14), down=(2, 5), limit=420)
 
 

