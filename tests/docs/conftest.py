@@ -1,0 +1,72 @@
+"""A simulated Airbyte that has whatever connection a page names, and an Airflow that can run DAGs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow import settings
+
+from airbyte_deferrable import operators, sensors
+from airbyte_deferrable.simulator import Script, Simulator
+
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Let ``dag.test()`` have its database, in the test run's own Airflow home."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=120)
+
+
+@pytest.fixture
+def airbyte_for(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Simulator]:
+    """Return a function that makes an Airbyte with all connections that a text names, reachable from Airflow."""
+
+    def make(text: str) -> Simulator:
+        for connection_id in sorted(set(UUID.findall(text))):
+            airbyte_simulator.add_connection("Orders", QUICK, connection_id)
+        connection = {
+            "conn_type": "airbyte",
+            "host": airbyte_simulator.url,
+            "login": airbyte_simulator.client_id,
+            "password": airbyte_simulator.client_secret,
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", json.dumps(connection))
+        return airbyte_simulator
+
+    # A reader's syncs take minutes, these take no second.
+    monkeypatch.setattr(operators, "POLL_DEFERRED", 0.2)
+    monkeypatch.setattr(operators, "POLL_ON_WORKER", 0.2)
+    monkeypatch.setattr(sensors, "DEFERRED_POKE_INTERVAL", 0.2)
+    return make
+
+
+@pytest.fixture
+def run_dags(
+    airflow_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], dict[str, Any]]:
+    """Return a function that runs all DAGs of a DAG file's source to their ends, and returns the runs by DAG."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before 3.2
+        from airflow.models.dagbag import DagBag
+
+    def run(source: str) -> dict[str, Any]:
+        folder = tmp_path / "dags"
+        folder.mkdir(exist_ok=True)
+        (folder / "dag_file.py").write_text(source)
+        # Airflow 3's dag.test() wants the DAG in the DAGs folder.
+        monkeypatch.setattr(settings, "DAGS_FOLDER", str(folder))
+        bag = DagBag(str(folder))
+        assert not bag.import_errors, "\n".join(bag.import_errors.values())
+        return {dag_id: dag.test() for dag_id, dag in bag.dags.items()}
+
+    return run

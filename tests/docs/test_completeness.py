@@ -1,0 +1,90 @@
+"""What there is, the documentation names."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airbyte_deferrable import exceptions
+from airbyte_deferrable.connection import Extra
+from airbyte_deferrable.hooks import AirbyteHook
+from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
+from airbyte_deferrable.outcome import Event
+from airbyte_deferrable.provider import FORM_FIELDS
+from airbyte_deferrable.sensors import AirbyteJobSensor
+from airbyte_deferrable.triggers import AirbyteSyncTrigger
+
+from .blocks import ROOT
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+def rows(name: str) -> set[str]:
+    """The names that begin the rows of a page's tables."""
+    return set(re.findall(r"^\| `(\w+)", page(name), re.M))
+
+
+def parameters(of: Any) -> set[str]:
+    """What a class is made with, Airflow's own parameters left out."""
+    found = inspect.signature(inspect.unwrap(of.__init__)).parameters.values()
+    return {each.name for each in found if each.name != "self" and each.kind is not each.VAR_KEYWORD}
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("operator", parameters(AirbyteTriggerSyncOperator)),
+        ("sensor", parameters(AirbyteJobSensor)),
+        ("trigger", parameters(AirbyteSyncTrigger)),
+        ("outcomes", set(Event.model_fields)),
+        (
+            "outcomes",
+            {
+                name
+                for name, each in inspect.getmembers(exceptions, inspect.isclass)
+                if name != "AirbyteException" and issubclass(each, exceptions.AirbyteException)
+            },
+        ),
+    ],
+    ids=["operator", "sensor", "trigger", "event", "exceptions"],
+)
+def test_tables_have_a_row_for_each(name: str, needed: Iterable[str]) -> None:
+    assert set(needed) <= rows(name)
+
+
+def test_every_field_of_the_connection_is_told() -> None:
+    for key in Extra.model_fields:
+        assert f"| `{key}` |" in page("connection"), key
+    for field in FORM_FIELDS.values():
+        assert f"| {field['label']} |" in page("connection"), field["label"]
+
+
+def test_every_method_of_the_hook_is_told() -> None:
+    inherited = set(dir(AirbyteHook.__mro__[1]))
+    inner = {"call", "client", "close", "describe", "settings", "wait_for_end", "wait_for_turn", "watcher"}
+    own = {name for name in vars(AirbyteHook) if not name.startswith("_") and callable(getattr(AirbyteHook, name))}
+    assert own - inherited - inner <= rows("connection") | {"get_connection_form_widgets", "get_ui_field_behaviour"}
+
+
+def test_every_metric_is_told() -> None:
+    source = (ROOT / "airbyte_deferrable" / "watcher.py").read_text()
+    counted = set(re.findall(r"""_count\("(\w+)\"""", source))
+    named = set(re.findall(r"\"airbyte_deferrable\.(\w+)\"", source))
+    told = set(re.findall(r"\| `airbyte_deferrable\.(\w+)` \|", page("at-scale")))
+    assert counted | named == told
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    text = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    pictures: list[Path] = list((ROOT / "docs" / "images").glob("*.png"))
+    assert pictures
+    for picture in pictures:
+        assert f"images/{picture.name})" in text, picture.name
+        assert picture.stat().st_size < 200_000, picture.name
