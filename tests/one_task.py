@@ -76,7 +76,7 @@ class Task:
         self.ti = ti or TaskInstance()
         self.store = Store() if store is None else store
         # Not one that Airflow could configure away.
-        self.log = logging.Logger("task", logging.INFO)
+        self.log = logging.Logger("task", logging.INFO)  # noqa: LOG001
         self.log.addHandler(_Keeper(lines := []))
         self.lines: list[str] = lines
         self.triggers: list[Any] = []
@@ -90,6 +90,8 @@ class Task:
     def operator(self) -> Any:
         operator = self._make()
         operator._log = operator._connect()._log = self.log
+        # Airflow's own property leads to the log that its task runner has set up.
+        type(operator).log = property(lambda operator: operator._log)
         return operator
 
     def leave(self) -> TaskDeferred:

@@ -1,0 +1,110 @@
+"""A job is cancelled, whatever stands in the way, and never another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.errors import ApiError, Forbidden, Unreachable
+from airbyte_deferrable.api.settings import ClientCredentials, Settings
+from airbyte_deferrable.cancellation import cancel_job
+from airbyte_deferrable.simulator import Fault, Script, Simulator
+
+LOG = logging.getLogger(__name__)
+ENDLESS = Script(outcome=None, pending=0.0)
+
+
+@pytest.fixture
+async def client(airbyte_simulator: Simulator) -> AsyncIterator[AirbyteClient]:
+    sim = airbyte_simulator
+    settings = Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=1.0)
+    async with AirbyteClient(settings) as client:
+        yield client
+
+
+async def cancel(client: AirbyteClient, job_id: int, within: float = 5.0) -> str:
+    return (await cancel_job(client, job_id, within=within, log=LOG)).status
+
+
+async def test_a_live_job_is_cancelled(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+    job_id = airbyte_simulator.add_job(airbyte_simulator.add_connection(), script=ENDLESS)["id"]
+    assert await cancel(client, job_id) == "cancelled"
+    assert airbyte_simulator.job(job_id)["cancel_requested_by"] == job_id
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled"])
+async def test_a_finished_job_is_left_alone_also_when_another_runs(
+    airbyte_simulator: Simulator, client: AirbyteClient, end: str
+) -> None:
+    sim = airbyte_simulator
+    job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
+    sim.finish(job_id, end)
+    other = sim.add_job(cid, script=ENDLESS)["id"]
+    assert await cancel(client, job_id) == end
+    assert sim.job(other)["status"] == "running"
+    assert sim.count("cancel") == 0
+
+
+async def test_a_pending_job_is_asked_for_again_until_airbyte_does_it(
+    airbyte_simulator: Simulator, client: AirbyteClient
+) -> None:
+    """Airbyte answers 200 and does nothing while the job has no attempt."""
+    sim = airbyte_simulator
+    job_id = sim.add_job(sim.add_connection(), script=Script(outcome=None, pending=0.8))["id"]
+    assert await cancel(client, job_id) == "cancelled"
+    assert sim.count("cancel") >= 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("cancel", status=500, times=2),
+        Fault("cancel", status=409, times=2),
+        Fault("cancel", "drop", times=2),
+        Fault("cancel", "lost_answer", times=1),
+        Fault("cancel", "html", times=2),
+        Fault("get", status=503, times=2),
+        Fault("get", "garbage", times=2),
+        Fault("token", status=503, times=1),
+        Fault("*", "reset_token", times=3),
+    ],
+    ids=lambda fault: f"{fault.call}-{fault.kind}",
+)
+async def test_trouble_on_the_way_does_not_save_the_job(
+    airbyte_simulator: Simulator, client: AirbyteClient, fault: Fault
+) -> None:
+    job_id = airbyte_simulator.add_job(airbyte_simulator.add_connection(), script=ENDLESS)["id"]
+    airbyte_simulator.add_fault(fault)
+    assert await cancel(client, job_id) == "cancelled"
+
+
+@pytest.mark.parametrize("kind", ["hang", "drop", "status"])
+async def test_an_airbyte_that_cannot_be_reached_is_given_up_in_time(
+    airbyte_simulator: Simulator, client: AirbyteClient, kind: str
+) -> None:
+    job_id = airbyte_simulator.add_job(airbyte_simulator.add_connection(), script=ENDLESS)["id"]
+    airbyte_simulator.add_fault(Fault("get", kind))  # type: ignore[arg-type]
+    with pytest.raises(Unreachable):
+        await cancel(client, job_id, within=0.8)
+
+
+@pytest.mark.parametrize("fault", [Fault("cancel", "hang"), Fault("cancel", status=409), Fault("cancel", status=500)])
+async def test_a_job_that_does_not_end_in_time_is_returned_as_it_is(
+    airbyte_simulator: Simulator, client: AirbyteClient, caplog: pytest.LogCaptureFixture, fault: Fault
+) -> None:
+    job_id = airbyte_simulator.add_job(airbyte_simulator.add_connection(), script=ENDLESS)["id"]
+    airbyte_simulator.add_fault(fault)
+    assert await cancel(client, job_id, within=0.8) == "running"
+
+
+async def test_a_refusal_is_raised(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+    sim = airbyte_simulator
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    sim.add_fault(Fault("cancel", status=403))
+    with pytest.raises(Forbidden):
+        await cancel(client, job_id)
+    with pytest.raises(ApiError):
+        await cancel(client, 999)

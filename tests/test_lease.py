@@ -1,0 +1,96 @@
+"""Only a person's kill, never Airflow's own moving about, is taken for a reason to cancel the job."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from one_task import TaskInstance, airflow_tells
+
+from airbyte_deferrable import lease
+from airbyte_deferrable.lease import LEASE, killed_by_person, own_job, write_lease
+
+LOG = logging.getLogger(__name__)
+OWN, NEWER_SAME, NEWER_OTHER = ({"job_id": j, "try": t, "ours": True} for j, t in ((7, 1), (7, 2), (8, 2)))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "NEW_TRY_WRITES_WITHIN", 0.05)
+
+
+@pytest.mark.parametrize("map_index", [-1, 3])
+@pytest.mark.parametrize(
+    ("state", "written", "killed"),
+    [
+        ("failed", OWN, True),
+        ("success", OWN, True),
+        ("skipped", OWN, True),
+        ("removed", None, True),
+        (None, OWN, True),
+        ("scheduled", OWN, True),
+        ("queued", OWN, True),
+        ("queued", None, True),
+        ("deferred", OWN, False),
+        ("deferred", NEWER_SAME, False),
+        ("running", NEWER_SAME, False),
+        ("deferred", NEWER_OTHER, True),
+        ("running", NEWER_OTHER, True),
+        ("running", OWN, False),
+        ("running", None, True),
+        ("deferred", None, True),
+        ("up_for_retry", OWN, False),
+        ("deleted", None, True),
+        ("deleted", OWN, False),
+    ],
+)
+async def test_the_table(
+    monkeypatch: pytest.MonkeyPatch, state: str | None, written: Any, killed: bool, map_index: int
+) -> None:
+    ti = TaskInstance(state=state, xcoms={LEASE: written} if written else {}, map_index=map_index)
+    with airflow_tells(monkeypatch, ti):
+        assert await killed_by_person(ti, 7, 1, LOG) is killed
+
+
+async def test_a_new_try_that_is_just_beginning_is_given_time_to_write_its_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ti = TaskInstance(state="running")
+    looks = []
+
+    def look(ti: Any, key: str) -> Any:
+        looks.append(key)
+        return None if len(looks) == 1 else NEWER_SAME
+
+    with airflow_tells(monkeypatch, ti):
+        monkeypatch.setattr(lease, "read_xcom", look)
+        assert await killed_by_person(ti, 7, 1, LOG) is False
+
+
+async def test_an_airflow_that_does_not_answer_leaves_the_job_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: Any) -> Any:
+        raise RuntimeError("no supervisor")
+
+    monkeypatch.setattr(lease, "read_state", broken)
+    assert await killed_by_person(TaskInstance(), 7, 1, LOG) is False
+
+
+async def test_dag_test_has_no_task_instance_and_nothing_is_cancelled() -> None:
+    assert await killed_by_person(None, 7, 1, LOG) is False
+
+
+def test_a_try_owns_the_job_that_it_started_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    ti = TaskInstance(try_number=2)
+    context: Any = {"ti": ti}
+    with airflow_tells(monkeypatch, ti):
+        assert own_job(context) is None
+        write_lease(context, 7, ours=True)
+        assert own_job(context) == 7
+        write_lease(context, 7, ours=False)
+        assert own_job(context) is None
+        write_lease(context, 7, ours=True)
+        ti.try_number = 3
+        assert own_job(context) is None

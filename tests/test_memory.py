@@ -1,0 +1,87 @@
+"""What a task knows of its job survives a retry, and not a clear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from one_task import Store, TaskInstance
+
+from airbyte_deferrable import memory
+from airbyte_deferrable.memory import JobMemory, Record
+
+
+class Variables(dict[str, Any]):
+    """Airflow's Variables, for versions that have no task state store."""
+
+    def get(self, key: str, default: Any = None, deserialize_json: bool = False) -> Any:
+        return dict.get(self, key, default)
+
+    def set(self, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
+        assert len(key) <= 250
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+@pytest.fixture(params=["task state store", "variables"])
+def context(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    context: dict[str, Any] = {"ti": TaskInstance(max_tries=2, run_id="r" * 250)}
+    if request.param == "variables":
+        variables = Variables()
+        monkeypatch.setattr(memory, "_variable", lambda: variables)
+    else:
+        context["task_state_store"] = Store()
+    return context
+
+
+def record(context: Any, **fields: Any) -> Record:
+    values = {"generation": context["ti"].max_tries, "connection_id": "c", "job_type": "sync", "written_at": 1.0}
+    return Record(**{**values, **fields})
+
+
+def test_a_retry_recalls_and_a_cleared_task_does_not(context: Any) -> None:
+    JobMemory(context).remember(record(context, after=3))
+    JobMemory(context).remember(record(context, after=3, job_id=4))
+    context["ti"].try_number += 1
+    recalled = JobMemory(context).recall("c", "sync")
+    assert recalled is not None
+    assert (recalled.job_id, recalled.after, recalled.ours) == (4, 3, True)
+    context["ti"].max_tries += 1
+    assert JobMemory(context).recall("c", "sync") is None
+
+
+def test_other_work_is_not_recalled(context: Any) -> None:
+    JobMemory(context).remember(record(context, job_id=4))
+    assert JobMemory(context).recall("other", "sync") is None
+    assert JobMemory(context).recall("c", "reset") is None
+
+
+def test_what_is_forgotten_is_gone_also_twice(context: Any) -> None:
+    JobMemory(context).remember(record(context, job_id=4))
+    JobMemory(context).forget()
+    JobMemory(context).forget()
+    assert JobMemory(context).recall("c", "sync") is None
+
+
+def test_what_cannot_be_read_is_nothing(context: Any) -> None:
+    JobMemory(context)._store.write({"generation": "?"})
+    assert JobMemory(context).recall("c", "sync") is None
+
+
+def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = Variables()
+    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    for index in range(3):
+        context: Any = {"ti": TaskInstance(max_tries=1, map_index=index)}
+        JobMemory(context).remember(record(context, job_id=index))
+    assert len(variables) == 3
+
+
+def test_no_variable_is_written_for_a_task_that_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = Variables()
+    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    context: Any = {"ti": TaskInstance(max_tries=0)}
+    JobMemory(context).remember(record(context, job_id=1))
+    assert not variables

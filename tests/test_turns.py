@@ -1,0 +1,108 @@
+"""Tasks that wait for one connection start one after the other, in the order in which they came."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from airbyte_deferrable import turns
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.settings import ClientCredentials, Settings
+from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.turns import wait_for_turn
+from airbyte_deferrable.watcher import JobWatcher, Pace
+
+LOG = logging.getLogger(__name__)
+POLL = 0.1
+ENDLESS = Script(outcome=None, pending=0.0)
+
+
+@pytest.fixture
+async def watcher(airbyte_simulator: Simulator) -> AsyncIterator[JobWatcher]:
+    sim = airbyte_simulator
+    settings = Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=2.0)
+    watcher = JobWatcher(AirbyteClient(settings), pace=replace(Pace(), linger=0.2))
+    yield watcher
+    await watcher.client.close()
+
+
+async def test_fifty_tasks_start_one_after_the_other_without_a_stampede(
+    airbyte_simulator: Simulator, watcher: JobWatcher
+) -> None:
+    sim = airbyte_simulator
+    cid = sim.add_connection(script=Script(duration=0.02, pending=0.0))
+    before = sim.add_job(cid, script=Script(duration=0.3, pending=0.0))["id"]
+    started: list[tuple[int, int]] = []
+
+    async def task(number: int) -> None:
+        await wait_for_turn(watcher, cid, float(number), poll_interval=POLL, log=LOG)
+        started.append((number, (await watcher.client.create_job(cid)).job_id))
+
+    # They come in disorder; their place is when they began to wait.
+    await asyncio.gather(*(task(number) for number in sorted(range(50), key=lambda n: n * 37 % 50)))
+    assert [number for number, _ in started] == list(range(50))
+    assert [job_id for _, job_id in started] == list(range(before + 1, before + 51))
+    # No turn was given to two at once: each asked Airbyte to start a job exactly once, and was not refused.
+    assert sim.count("create") == 50
+    assert sim.count("list") < 50 * 6
+
+
+async def test_nobody_is_let_in_while_the_connection_is_busy(airbyte_simulator: Simulator, watcher: JobWatcher) -> None:
+    sim = airbyte_simulator
+    job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
+    waiting = asyncio.ensure_future(wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG))
+    done, _ = await asyncio.wait({waiting}, timeout=0.6)
+    assert not done
+    sim.finish(job_id, "failed")
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_turn_that_is_not_used_is_given_to_the_next(
+    airbyte_simulator: Simulator, watcher: JobWatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "STARTS_WITHIN", 0.5)
+    cid = airbyte_simulator.add_connection()
+    for number in range(3):
+        await asyncio.wait_for(wait_for_turn(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
+
+
+async def test_a_turn_is_not_given_twice_while_the_first_may_still_start(
+    airbyte_simulator: Simulator, watcher: JobWatcher
+) -> None:
+    cid = airbyte_simulator.add_connection(script=ENDLESS)
+    await wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
+    second = asyncio.ensure_future(wait_for_turn(watcher, cid, 2.0, poll_interval=POLL, log=LOG))
+    done, _ = await asyncio.wait({second}, timeout=0.5)
+    assert not done
+    job = await watcher.client.create_job(cid)
+    airbyte_simulator.finish(job.job_id, "succeeded")
+    await asyncio.wait_for(second, 10)
+
+
+async def test_one_that_leaves_the_line_lets_the_next_move_up(
+    airbyte_simulator: Simulator, watcher: JobWatcher
+) -> None:
+    sim = airbyte_simulator
+    job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
+    first, second = (
+        asyncio.ensure_future(wait_for_turn(watcher, cid, number, poll_interval=POLL, log=LOG)) for number in (1.0, 2.0)
+    )
+    await asyncio.wait({first}, timeout=0.3)
+    first.cancel()
+    sim.finish(job_id, "succeeded")
+    await asyncio.wait_for(second, 10)
+
+
+async def test_an_airbyte_in_trouble_is_waited_for_and_a_refusal_is_left_to_the_start(
+    airbyte_simulator: Simulator, watcher: JobWatcher
+) -> None:
+    sim = airbyte_simulator
+    sim.add_fault(Fault("list", status=503, times=3))
+    await asyncio.wait_for(wait_for_turn(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), 10)
+    assert sim.count("list") == 4
+    sim.add_fault(Fault("list", status=403))
+    await asyncio.wait_for(wait_for_turn(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), 10)
