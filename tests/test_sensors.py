@@ -1,0 +1,223 @@
+"""The sensor: the same in poke, reschedule and deferrable mode."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:
+    from airflow.exceptions import AirflowRescheduleException
+
+from one_task import Task, TaskInstance, airflow_tells, connection_to
+
+from airbyte_deferrable import sensors
+from airbyte_deferrable._compat import AirflowSkipException
+from airbyte_deferrable.exceptions import (
+    AirbyteCredentialsError,
+    AirbyteException,
+    AirbyteInputError,
+    AirbyteJobCancelled,
+    AirbyteJobFailed,
+    AirbyteNotVisibleError,
+    AirbyteSensorTimeout,
+    AirbyteTimeout,
+)
+from airbyte_deferrable.sensors import AirbyteJobSensor
+from airbyte_deferrable.simulator import Fault, Script, Simulator
+
+MODES = ["poke", "reschedule", "deferrable"]
+ENDLESS = Script(outcome=None, pending=0.0)
+Wait = Callable[..., Any]
+
+
+class Sensing(Task):
+    """A sensor; a rescheduled one is started again at once."""
+
+    def run(self) -> Any:
+        while True:
+            try:
+                return super().run()
+            except AirflowRescheduleException:
+                self.ti.first_rescheduled = self.ti.first_rescheduled or datetime.now(timezone.utc)
+                self.ti.xcoms.clear()
+
+
+@pytest.fixture
+def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    monkeypatch.setattr(sensors, "ASK_AGAIN", 0.05)
+    return airbyte_simulator
+
+
+@pytest.fixture
+def sensing(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Sensing]]:
+    ti = TaskInstance()
+
+    def make(job_id: Any, mode: str, **parameters: Any) -> Sensing:
+        arguments: dict[str, Any] = {"task_id": "wait", "poke_interval": 0.1, "timeout": 30, **parameters}
+        arguments |= {"deferrable": True} if mode == "deferrable" else {"mode": mode}
+        return Sensing(lambda: AirbyteJobSensor(airbyte_job_id=job_id, **arguments), ti=ti)
+
+    with airflow_tells(monkeypatch, ti):
+        yield make
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed), ("cancelled", AirbyteJobCancelled)]
+)
+@pytest.mark.parametrize("soft", [{}, {"soft_fail": True}, {"never_fail": True}], ids=["hard", "soft", "never"])
+def test_every_mode_ends_the_same(
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str, end: str, raises: Any, soft: dict[str, bool]
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.4, pending=0.0, outcome=end))["id"]
+    wait = sensing(str(job_id), mode, **soft)
+    if raises is None:
+        assert wait.run() == job_id
+    else:
+        with pytest.raises(AirflowSkipException if soft else raises):
+            wait.run()
+    assert wait.ti.xcoms["final_status"] == end
+    assert wait.ti.xcoms["airbyte_job"]["jobId"] == job_id
+    assert "airbyte_job_url" in wait.ti.xcoms
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("soft", [False, True])
+def test_timeout_is_a_sensors_timeout_and_leaves_the_job(
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str, soft: bool
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    with pytest.raises(AirflowSkipException if soft else AirbyteSensorTimeout):
+        sensing(job_id, mode, timeout=0.5, soft_fail=soft).run()
+    assert sim.job(job_id)["status"] == "running"
+
+
+@pytest.mark.parametrize("mode", ["reschedule", "deferrable"])
+def test_execution_timeout_is_that_of_the_whole_task(
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    with pytest.raises(AirbyteTimeout, match=r"execution_timeout \(0.5 s\)"):
+        sensing(job_id, mode, execution_timeout=timedelta(seconds=0.5)).run()
+    assert sim.job(job_id)["status"] == "running"
+
+
+def test_execution_timeout_on_the_worker_names_itself(sim: Simulator, sensing: Callable[..., Sensing]) -> None:
+    try:
+        from airflow.sdk.execution_time.timeout import timeout
+    except ImportError:
+        from airflow.utils.timeout import timeout
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    wait = sensing(job_id, "poke", execution_timeout=timedelta(seconds=1))
+    with pytest.raises(AirbyteTimeout, match=r"execution_timeout \(1 s\)"), timeout(seconds=1):
+        wait.run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_job_that_cannot_be_seen_fails_at_the_second_look(
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str
+) -> None:
+    with pytest.raises(AirbyteNotVisibleError):
+        sensing(999, mode).run()
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.2, pending=0.0))["id"]
+    sim.add_fault(Fault("get", status=403, times=1))
+    assert sensing(job_id, mode).run() == job_id
+    with pytest.raises(AirflowSkipException):
+        sensing(999, mode, soft_fail=True).run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fault", [{"status": 503}, {"kind": "drop"}, {"kind": "garbage"}])
+def test_an_airbyte_that_is_away_for_a_while_is_waited_for(
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str, fault: dict[str, Any]
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
+    sim.add_fault(Fault("get", **fault, times=4))
+    assert sensing(job_id, mode).run() == job_id
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_wrong_credentials_are_an_error_at_once(sim: Simulator, sensing: Callable[..., Sensing], mode: str) -> None:
+    sim.add_fault(Fault("token", status=401))
+    with pytest.raises(AirbyteCredentialsError):
+        sensing(1, mode).run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_credentials_refused_later_are_a_doubt(sim: Simulator, sensing: Callable[..., Sensing], mode: str) -> None:
+    """So an Airbyte answers whose login service restarts."""
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=1.0, pending=0.0))["id"]
+    wait = sensing(job_id, mode)
+    info = wait.log.info
+
+    def trouble(line: str, *args: Any) -> None:
+        info(line, *args)
+        if "is running" in line % args and not sim.faults():
+            sim.add_fault(Fault("get", status=401, times=4))
+
+    wait.log.info = trouble  # type: ignore[method-assign]
+    assert wait.run() == job_id
+
+
+@pytest.mark.parametrize("job_id", ["", "seven", None, "1.5"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_job_id_that_is_no_number_is_refused(
+    sim: Simulator, sensing: Callable[..., Sensing], job_id: Any, mode: str
+) -> None:
+    with pytest.raises(AirbyteInputError, match="must be the number"):
+        sensing(job_id, mode, soft_fail=False).run()
+    assert sim.count() == 0
+
+
+def test_another_tasks_output_is_a_template(sim: Simulator) -> None:
+    from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
+
+    try:
+        from airflow.sdk import DAG
+    except ImportError:
+        from airflow import DAG
+    with DAG("dag", schedule=None):
+        start = AirbyteTriggerSyncOperator(task_id="start", connection_id="c", asynchronous=True)
+        wait = AirbyteJobSensor(task_id="wait", airbyte_job_id=start.output)
+    assert "airbyte_job_id" in wait.template_fields
+    assert wait.upstream_task_ids == {"start"}
+
+
+def test_deferred_it_has_the_official_sensors_defaults(sim: Simulator, sensing: Callable[..., Sensing]) -> None:
+    sensor = AirbyteJobSensor(task_id="wait", airbyte_job_id=1, deferrable=True)
+    assert (sensor.poke_interval, sensor.timeout) == (5.0, 7 * 24 * 3600.0)
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    trigger = sensing(job_id, "deferrable", poke_interval=4).leave().trigger
+    assert (trigger.poll_interval, trigger.cancel_on_kill) == (4.0, False)
+
+
+def test_an_event_without_facts_or_of_another_try_makes_it_look_again(
+    sim: Simulator, sensing: Callable[..., Sensing]
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    wait = sensing(job_id, "deferrable")
+    deferred = wait.leave()
+    sim.finish(job_id, "failed")
+    with pytest.raises(AirbyteJobFailed):
+        wait.resume(deferred, {"status": "success", "message": "", "job_id": job_id})
+    with pytest.raises(AirbyteException, match="without a readable event"):
+        wait.resume(deferred, None)
+    late = {"status": "error", "message": "", "job_id": job_id, "reason": "timeout", "try_number": 9}
+    with pytest.raises(AirbyteJobFailed):
+        wait.resume(deferred, late)
+
+
+def test_no_thread_is_left(sim: Simulator, sensing: Callable[..., Sensing]) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
+    sensing(job_id, "poke").run()
+    for thread in threading.enumerate():
+        if thread.name == "airbyte":
+            thread.join(5)
+            assert not thread.is_alive()

@@ -1,0 +1,121 @@
+"""At most one job for one task, however often the answer is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import pytest
+from one_task import Store, TaskInstance
+
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.settings import ClientCredentials, Settings
+from airbyte_deferrable.memory import JobMemory, Record
+from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.submission import Busy, Patience, Submission
+
+LOG = logging.getLogger(__name__)
+ENDLESS = Script(outcome=None, pending=0.0)
+
+
+def client_of(sim: Simulator) -> AirbyteClient:
+    return AirbyteClient(Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=20.0))
+
+
+def submission(connection_id: str, store: Store | None = None, **patience: float) -> Submission:
+    context: Any = {"ti": TaskInstance(), "task_state_store": Store() if store is None else store}
+    values = {"settle": 0.5, "unreachable": 20.0, "pause": 0.1, **patience}
+    return Submission(JobMemory(context), connection_id, "sync", log=LOG, patience=Patience(**values))
+
+
+async def test_two_hundred_lost_answers_are_two_hundred_jobs(airbyte_simulator: Simulator) -> None:
+    sim = airbyte_simulator
+    connections = sim.add_connections(200, script=ENDLESS)
+    sim.add_fault(Fault("create", "lost_answer"))
+    async with client_of(sim) as client:
+        found = await asyncio.gather(*(submission(cid, settle=10.0).obtain(client) for cid in connections))
+    assert sorted(job.connection_id for job in found) == sorted(connections)
+    assert len({job.job_id for job in found}) == len(sim.jobs()) == 200
+    assert sim.count("create") == 200
+
+
+async def test_a_request_that_was_sent_outlives_its_caller_and_names_the_job(airbyte_simulator: Simulator) -> None:
+    sim = airbyte_simulator
+    cid = sim.add_connection(script=ENDLESS)
+    sim.add_fault(Fault("create", "lost_answer", seconds=0.5))
+    async with client_of(sim) as client:
+        mine = submission(cid)
+        asking = asyncio.ensure_future(mine.obtain(client))
+        while not sim.jobs(cid):
+            await asyncio.sleep(0.02)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert mine.starting
+        while mine.starting:
+            await asyncio.sleep(0.02)
+    assert mine.our_job == sim.jobs(cid)[0]["id"]
+
+
+async def test_a_busy_connection_leaves_nothing_to_mistake_for_ours(airbyte_simulator: Simulator) -> None:
+    sim = airbyte_simulator
+    cid = sim.add_connection()
+    body = '{"title": "try-again-later", "data": {"message": "A sync is already running"}}'
+    sim.add_fault(Fault("create", status=409, body=body))
+    store = Store()
+    async with client_of(sim) as client:
+        with pytest.raises(Busy):
+            await submission(cid, store).obtain(client)
+    assert not store
+
+
+async def test_a_late_job_of_a_killed_try_is_waited_for(airbyte_simulator: Simulator) -> None:
+    """Airbyte may need a minute to make the job of a worker that is dead by then."""
+    sim = airbyte_simulator
+    cid = sim.add_connection()
+    store = Store()
+    record = Record(generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time())
+    store.set("airbyte_deferrable", record.model_dump())
+    async with client_of(sim) as client:
+        again = asyncio.ensure_future(submission(cid, store, settle=20.0).obtain(client))
+        await asyncio.wait({again}, timeout=0.5)
+        late = sim.add_job(cid, script=ENDLESS)["id"]
+        assert (await again).job_id == late
+    assert sim.count("create") == 0
+
+
+async def test_what_a_killed_try_never_got_is_not_waited_for_for_ever(airbyte_simulator: Simulator) -> None:
+    sim = airbyte_simulator
+    cid = sim.add_connection(script=ENDLESS)
+    store = Store()
+    record = Record(generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time() - 3600)
+    store.set("airbyte_deferrable", record.model_dump())
+    async with client_of(sim) as client:
+        job = await submission(cid, store, settle=3600.0).obtain(client)
+    assert [job.job_id] == [row["id"] for row in sim.jobs(cid)]
+
+
+async def test_the_job_is_remembered_before_and_after_airbyte_is_asked(airbyte_simulator: Simulator) -> None:
+    written: list[Any] = []
+
+    class Watched(Store):
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            written.append((value["job_id"], value["after"], airbyte_simulator.count("create")))
+            super().set(key, value)
+
+    cid = airbyte_simulator.add_connection(script=ENDLESS)
+    before = airbyte_simulator.add_job(cid, script=Script(duration=0.0, pending=0.0))["id"]
+    async with client_of(airbyte_simulator) as client:
+        job = await submission(cid, Watched()).obtain(client)
+    assert written == [(None, before, 0), (job.job_id, None, 1)]
+
+
+@pytest.mark.parametrize("longest", [0.05, 10.0])
+def test_pauses_grow_with_jitter_and_stay_bounded(longest: float) -> None:
+    pauses = Patience(pause=longest).pauses()
+    taken = [next(pauses) for _ in range(20)]
+    assert max(taken) <= longest
+    assert len(set(taken)) == 20
+    assert sum(taken[10:]) > sum(taken[:10]) * 0.5

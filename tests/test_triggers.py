@@ -1,0 +1,247 @@
+"""The trigger: one event, its deadlines, and a job that goes only when a person killed its task."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from one_task import TaskInstance, airflow_tells, connection_to, first_event, stored
+
+from airbyte_deferrable import triggers
+from airbyte_deferrable.lease import LEASE
+from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
+
+ENDLESS = Script(outcome=None, pending=0.0)
+SERVED = {"job_id": 7, "conn_id": "airbyte_default", "end_time": 2e9, "poll_interval": 0.1}
+
+
+@pytest.fixture
+def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    return airbyte_simulator
+
+
+@pytest.fixture(autouse=True)
+async def _no_task_is_left() -> AsyncIterator[None]:
+    yield
+    mine = asyncio.current_task()
+    for task in asyncio.all_tasks() - {mine}:
+        task.cancel()
+
+
+def waiting(job_id: int, ti: TaskInstance | None = None, **arguments: Any) -> Any:
+    trigger = AirbyteSyncTrigger(**{**SERVED, "job_id": job_id, **arguments})
+    trigger.task_instance = ti
+    trigger._log = logging.getLogger("task")
+    return trigger
+
+
+# Its arguments
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        AirbyteSyncTrigger(7, "c", 1.5, 0.5, 2.5, "v2", True, 3, 4.0, 5.0),
+        AirbyteTurnTrigger("u", "c", 1.0, 2.0, 3.0, None, "v2", 4, 5.0),
+    ],
+    ids=["job", "turn"],
+)
+def test_arguments_survive_airflows_database(trigger: Any) -> None:
+    assert stored(trigger).serialize() == trigger.serialize()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"conn_id": "c", "job_id": 7, "end_time": 1.0, "poll_interval": 3},
+        {"conn_id": "c", "job_id": 7, "end_time": 1.0, "poll_interval": 3, "execution_deadline": None},
+        {"conn_id": "c", "job_id": "7", "end_time": 1.0, "poll_interval": 3.0},
+    ],
+)
+def test_arguments_of_the_official_provider_and_older_versions_load(arguments: dict[str, Any]) -> None:
+    trigger = AirbyteSyncTrigger(**arguments)
+    assert trigger.job_id == 7
+    assert trigger.cancel_on_kill is False
+
+
+def test_arguments_hold_no_secret(sim: Simulator) -> None:
+    text = str(AirbyteSyncTrigger(**SERVED).serialize())
+    assert sim.client_secret not in text
+    assert sim.client_id not in text
+
+
+def test_airflow_2_is_told_before_it_ends_the_task_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert execution_deadline(100.0, None) is None
+    monkeypatch.setattr(triggers, "AIRFLOW_3", True)
+    assert execution_deadline(100.0, timedelta(seconds=50)) == 150.0
+    monkeypatch.setattr(triggers, "AIRFLOW_3", False)
+    assert execution_deadline(100.0, timedelta(seconds=50)) == 145.0
+    assert execution_deadline(100.0, timedelta(hours=5)) == 100.0 + 5 * 3600 - 30
+
+
+# Its event
+
+
+@pytest.mark.parametrize(("end", "status"), [("succeeded", "success"), ("failed", "error"), ("cancelled", "cancelled")])
+async def test_the_end_of_the_job_is_its_event(sim: Simulator, end: str, status: str) -> None:
+    job = sim.add_job(cid := sim.add_connection(), script=Script(duration=0.2, pending=0.0, outcome=end))
+    event = await first_event(waiting(job["id"], try_number=3))
+    assert (event["status"], event["job_id"], event["try_number"]) == (status, job["id"], 3)
+    assert event["job"]["connectionId"] == cid
+    assert str(job["id"]) in event["message"]
+
+
+async def test_it_ends_at_its_event(sim: Simulator) -> None:
+    job = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))
+    assert len([event async for event in waiting(job["id"]).run()]) == 1
+
+
+async def test_timeout_is_an_error_and_execution_timeout_a_timeout(sim: Simulator) -> None:
+    job = sim.add_job(sim.add_connection(), script=ENDLESS)
+    soon = time.time() + 0.3
+    event = await first_event(waiting(job["id"], end_time=soon))
+    assert (event["status"], event["reason"], event["job"]["status"]) == ("error", "timeout", "running")
+    event = await first_event(waiting(job["id"], execution_deadline=soon))
+    assert (event["status"], event["reason"]) == ("timeout", "timeout")
+    assert sim.job(job["id"])["status"] == "running"
+
+
+async def test_a_trigger_that_comes_back_after_its_deadline_looks_once_more(sim: Simulator) -> None:
+    job = sim.add_job(sim.add_connection(), script=ENDLESS)
+    sim.finish(job["id"], "succeeded")
+    assert (await first_event(waiting(job["id"], end_time=time.time() - 3600)))["status"] == "success"
+
+
+async def test_the_deadline_holds_while_the_connection_cannot_be_read(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "LAST_LOOK", 0.2)
+    event = await first_event(waiting(7, conn_id="missing", end_time=time.time()))
+    assert (event["status"], event["reason"]) == ("error", "timeout")
+
+
+async def test_an_unknown_job_is_an_error_of_its_own(sim: Simulator) -> None:
+    event = await first_event(waiting(999))
+    assert (event["status"], event["reason"]) == ("error", "not_visible")
+
+
+async def test_an_early_event_is_held_back_where_a_scheduler_is(sim: Simulator) -> None:
+    """Airflow 3 can fail a task that is resumed while it still finishes to defer; in dag.test there is no such race."""
+    job = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))
+    later = time.time() + 0.6
+    await first_event(waiting(job["id"], not_before=time.time() + 3600))
+    await first_event(waiting(job["id"], TaskInstance(), not_before=later))
+    assert time.time() >= later
+
+
+async def test_a_turn_is_an_event_and_its_deadlines_too(sim: Simulator) -> None:
+    idle, busy = sim.add_connection(), sim.add_connection()
+    sim.add_job(busy, script=ENDLESS)
+    arguments: dict[str, Any] = {"conn_id": "airbyte_default", "queued_at": 1.0, "poll_interval": 0.1}
+    assert (await first_event(AirbyteTurnTrigger(idle, **arguments, try_number=2)))["status"] == "turn"
+    event = await first_event(AirbyteTurnTrigger(busy, **arguments, end_time=time.time() + 0.3))
+    assert (event["status"], event["reason"]) == ("timeout", "timeout")
+    event = await first_event(AirbyteTurnTrigger(busy, **arguments, execution_deadline=time.time() + 0.3))
+    assert (event["status"], event["reason"]) == ("timeout", "execution_timeout")
+
+
+# A kill
+
+
+async def end_as_airflow_does(trigger: Any, running: asyncio.Task[Any]) -> None:
+    """Cancel again and again until the trigger has ended, then tell it of the kill where Airflow does."""
+    while not running.done():
+        running.cancel()
+        await asyncio.wait({running}, timeout=0.05)
+    if triggers.AIRFLOW_TELLS_OF_KILLS:
+        telling = asyncio.ensure_future(trigger.on_kill())
+        await asyncio.wait({telling}, timeout=0.05)
+        while not telling.done():
+            telling.cancel()
+            await asyncio.wait({telling}, timeout=0.05)
+
+
+async def started(trigger: Any, sim: Simulator) -> asyncio.Task[Any]:
+    running = asyncio.ensure_future(first_event(trigger))
+    before = sim.count("get")
+    while sim.count("get") == before:
+        await asyncio.sleep(0.02)
+    return running
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["told", "finds out"])
+@pytest.mark.parametrize(
+    ("state", "parameters", "status"),
+    [
+        ("failed", {}, "cancelled"),
+        ("success", {}, "cancelled"),
+        ("queued", {}, "cancelled"),
+        ("deferred", {}, "running"),
+        ("failed", {"cancel_on_kill": False}, "running"),
+        ("failed", {"end_time": 0.0}, "running"),
+    ],
+)
+async def test_a_kill_by_a_person_cancels_the_job_and_nothing_else_does(
+    sim: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    parameters: dict[str, Any],
+    status: str,
+    tells: bool,
+) -> None:
+    monkeypatch.setattr(triggers, "AIRFLOW_TELLS_OF_KILLS", tells)
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    ti = TaskInstance(state=state, xcoms={LEASE: {"job_id": job_id, "try": 1, "ours": True}})
+    trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1)
+    running = await started(trigger, sim)
+    trigger.end_time = parameters.get("end_time", trigger.end_time)
+    trigger.cancel_on_kill = parameters.get("cancel_on_kill", True)
+    with airflow_tells(monkeypatch, ti):
+        await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
+    assert running.cancelled()
+    assert sim.job(job_id)["status"] == status
+
+
+async def test_a_kill_after_the_event_does_nothing(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
+    ti = TaskInstance(state="failed")
+    trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1)
+    generator = trigger.run()
+    await anext(generator)
+    requests = sim.count()
+    with airflow_tells(monkeypatch, ti):
+        with pytest.raises(asyncio.CancelledError):
+            await generator.athrow(asyncio.CancelledError())
+        if triggers.AIRFLOW_TELLS_OF_KILLS:
+            await trigger.on_kill()
+    assert sim.count() == requests
+
+
+async def test_dag_test_cancels_the_trigger_after_its_event_and_no_job(sim: Simulator) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    trigger = waiting(job_id, None, cancel_on_kill=True, try_number=1)
+    running = await started(trigger, sim)
+    await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
+    assert sim.job(job_id)["status"] == "running"
+
+
+async def test_a_kill_while_airbyte_is_in_trouble_is_said_and_ends(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "CANCEL_WITHIN", 0.5)
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    ti = TaskInstance(state="failed")
+    trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1)
+    running = await started(trigger, sim)
+    sim.add_fault(Fault("*", "hang"))
+    with airflow_tells(monkeypatch, ti):
+        await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
+    sim.clear_faults()
+    assert running.cancelled()
