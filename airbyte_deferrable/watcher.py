@@ -25,7 +25,7 @@ from airbyte_deferrable.api.client import LAST_CHANGED_FIRST, NEWEST_FIRST, PAGE
 from airbyte_deferrable.api.errors import ApiError, Conflict, Forbidden, NotFound, Rejected, Unreachable
 from airbyte_deferrable.api.models import TERMINAL, Job, JobStatus
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.watch import FAILED_LOOKS, ServerClock, TrackedJob, Trouble, Watch
+from airbyte_deferrable.watch import EARLY, FAILED_LOOKS, ServerClock, TrackedJob, Trouble, Watch
 
 log = logging.getLogger(__name__)
 
@@ -350,17 +350,13 @@ class JobWatcher:
         moment = self._clock.read()
         if self._window is None or moment is None:
             return
-        if anew:
-            if await self._read_since(self._window, self._pace.first_overlap):
-                self._window = moment
-                self._list_works()
-                return
+        complete = await self._read_since(self._window, self._pace.first_overlap if anew else self._pace.overlap)
+        if not complete:
             self._doubt_all()
-        if await self._read_since(self._window, self._pace.overlap):
-            self._window = moment
+        self._window = moment
+        if complete:
             self._list_works()
-        else:
-            self._doubt_all()
+        elif not anew:
             # Many tasks may be about to join whose jobs these are.
             why, worth_for = f"more than {self._limit} pages", 2.0 * len(self._jobs)
             self._leave_list(self._pace.busy_pause, "has too many changes to list", why, worth_for)
@@ -394,9 +390,13 @@ class JobWatcher:
 
     async def _read_progress(self) -> None:
         """Read rows and bytes of the running jobs, which also confirms that they run."""
-        if self.now() < self._progress_at:
+        interval = min((each for each in self._progress if each > 0), default=None)
+        if interval is None:
             return
-        self._progress_at = self.now() + min((each for each in self._progress if each > 0), default=float("inf"))
+        # The last sweep before the moment, if it is near: the first one after it would be late each time.
+        if self.now() < self._progress_at - interval * EARLY / 2:
+            return
+        self._progress_at = self.now() + interval
         await self._read_status(str(JobStatus.RUNNING), list(self._jobs.values()))
 
     async def _find_in_list(self, due: Iterable[TrackedJob]) -> None:

@@ -110,6 +110,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
                 fontweight="bold",
             )
         axes.set(xscale="log", yscale="log", title=title)
+        axes.margins(x=0.1)
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _, show=show: show(v)))
@@ -126,7 +127,13 @@ def plot(results: Sequence[Result], path: Path) -> None:
     axes = grid[1][1]
     axes.axhline(poll, color="#57606a", linewidth=1, linestyle=":")
     axes.annotate(
-        f"poll interval, {poll:g} s", (counts[0], poll), xytext=(0, 4), textcoords="offset points", color="#57606a"
+        f"poll interval, {poll:g} s",
+        (1, poll),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(0, -12),
+        textcoords="offset points",
+        ha="right",
+        color="#57606a",
     )
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=11)

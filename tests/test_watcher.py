@@ -1,0 +1,487 @@
+"""One polling loop for all: what it asks, and what it makes of the answers. In virtual time, against the model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
+
+from airbyte_deferrable.api.errors import ApiError, Unreachable
+from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.watch import JobNotVisible, Trouble
+from airbyte_deferrable.watcher import JobWatcher, Pace, watcher_for
+
+NEVER = 1e9
+#: The model's loop begins here.
+START = 1000.0
+POLL = 5.0
+
+
+def running(job_id: int, end: float = NEVER, *, created: float | None = None, **more: Any) -> ModelJob:
+    """Return a job that runs from its creation on and succeeds in the end. Ids and stamps are in the same order."""
+    at = START - 600 + job_id * 0.01 if created is None else created
+    return ModelJob(job_id, (Step(at, "pending"), Step(at + 0.005, "running"), Step(end, "succeeded")), **more)
+
+
+class Told:
+    """What one waiting task heard, with the moments."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[float, Job]] = []
+        self.troubles: list[tuple[float, Trouble]] = []
+        self.gone: JobNotVisible | None = None
+
+    @property
+    def ended_at(self) -> float | None:
+        return next((at for at, job in self.jobs if job.terminal), None)
+
+
+async def follow(watcher: JobWatcher, job_id: int, told: Told, poll: float = POLL, progress: float = 0.0) -> None:
+    """Wait for a job's end and keep what is told."""
+    loop = asyncio.get_running_loop()
+    with watcher.watch(job_id, poll_interval=poll, progress_interval=progress) as watch:
+        while True:
+            try:
+                news = await watch.news()
+            except JobNotVisible as error:
+                told.gone = error
+                return
+            if isinstance(news, Trouble):
+                told.troubles.append((loop.time(), news))
+                continue
+            told.jobs.append((loop.time(), news))
+            if news.terminal:
+                return
+
+
+def watch_for(
+    server: ModelAirbyte,
+    seconds: float,
+    job_ids: Sequence[int] | None = None,
+    *,
+    poll: float = POLL,
+    progress: float = 0.0,
+    pace: Pace | None = None,
+    metrics: Any = None,
+) -> dict[int, Told]:
+    """Let a task wait for each job for so long, all of them from the start."""
+    ids = [job.job_id for job in server.jobs] if job_ids is None else job_ids
+    told = {job_id: Told() for job_id in ids}
+
+    async def go() -> None:
+        watcher = JobWatcher(server, pace=pace, metrics=metrics)  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(follow(watcher, each, told[each], poll, progress)) for each in ids]
+        await asyncio.wait(tasks, timeout=seconds)
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    return told
+
+
+def asked_since(server: ModelAirbyte, moment: float) -> int:
+    return sum(at >= moment for at, _, _ in server.calls)
+
+
+# What it costs
+
+
+def test_a_lone_waiter_just_gets_its_job() -> None:
+    server = ModelAirbyte([running(1, START + 31)])
+    told = watch_for(server, 60)
+    assert told[1].ended_at == pytest.approx(START + 35, abs=1)
+    assert (server.count("list"), server.count("get")) == (0, 8)
+
+
+def test_quiet_jobs_cost_one_request_a_sweep_however_many_they_are() -> None:
+    server = ModelAirbyte([running(number) for number in range(1, 1001)])
+    watch_for(server, 100)
+    # From 20 s on the first looks are over, and the first confirmation is not due.
+    assert asked_since(server, START + 20) <= 80 / POLL + 1
+    assert server.count("get") <= 2
+
+
+def test_first_looks_of_many_are_taken_through_the_list() -> None:
+    """After a restart: 2,000 wait, a quarter of the jobs ended hours ago, among 3,000 of others."""
+    jobs = []
+    for number in range(1, 5001):
+        created = START - 20_000 + number * 3.8
+        ended = number % 5 in (2, 3, 4) or number % 20 == 0
+        jobs.append(running(number, created + 600 if ended else NEVER, created=created))
+    ours = [job.job_id for job in jobs if job.job_id % 5 in (0, 1)]
+    server = ModelAirbyte(jobs)
+    told = watch_for(server, 60, ours)
+    assert all(told[each].jobs for each in ours)
+    assert sum(told[each].ended_at is not None for each in ours) == 250
+    assert server.requests < 120
+
+
+def test_the_shortest_poll_interval_is_followed_and_forgotten_with_its_waiter() -> None:
+    server = ModelAirbyte([running(1), running(2), running(3, START + 30)])
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        slow = [asyncio.ensure_future(follow(watcher, each, Told(), 30.0)) for each in (1, 2)]
+        await follow(watcher, 3, Told(), 1.0)
+        await asyncio.sleep(60)
+        for task in slow:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    assert 25 <= asked_since(server, START) - asked_since(server, START + 30) <= 40
+    assert asked_since(server, START + 32) <= 3
+
+
+def test_tasks_that_trickle_in_do_not_hurry_the_sweeps() -> None:
+    server = ModelAirbyte([running(number) for number in range(1, 61)])
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        tasks = []
+        for number in range(1, 61):
+            tasks.append(asyncio.ensure_future(follow(watcher, number, Told(), 10.0)))
+            await asyncio.sleep(1)
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    changes = sum(call == "list" and query["updated"] is not None for _, call, query in server.calls)
+    assert changes <= 8
+
+
+# What it sees
+
+
+def test_no_end_is_skipped_while_pages_shift() -> None:
+    """Jobs change status while the pages are read: in an order by change, each would push another out of sight."""
+    jobs = []
+    for number in range(1, 601):
+        flips = [Step(START + 20 + turn * 2 + number * 0.003, "incomplete") for turn in range(10)]
+        end = Step(START + 40 + number * 0.02, "succeeded")
+        created = START - 600 + number * 0.01
+        jobs.append(ModelJob(number, (Step(created, "pending"), Step(created + 0.005, "running"), *flips, end)))
+    server = ModelAirbyte(jobs, latency=0.5)
+    told = watch_for(server, 90)
+    for job in jobs:
+        ended_at = told[job.job_id].ended_at
+        assert ended_at is not None
+        # The poll, and a sweep's eight pages.
+        assert ended_at - job.end.at <= POLL + 8 * 0.5 + 2
+
+
+def test_a_sweep_that_fails_halfway_is_made_up_for_by_the_next() -> None:
+    ends = [running(number, START + 30 + number * 0.01) for number in range(1, 401)]
+    server = ModelAirbyte(ends, [Fault(START + 31, 14)])
+    told = watch_for(server, 70)
+    assert max(each.ended_at or NEVER for each in told.values()) <= START + 45 + 2 * POLL
+
+
+def test_a_job_that_no_list_names_is_seen_within_a_poll() -> None:
+    jobs = [running(number) for number in range(1, 50)] + [running(50, START + 33, listed=False)]
+    told = watch_for(ModelAirbyte(jobs), 60)
+    assert (told[50].ended_at or NEVER) <= START + 33 + POLL + 1
+
+
+def test_long_lists_of_progress_do_not_delay_the_sweeps() -> None:
+    jobs = [running(number) for number in range(1, 3000)] + [running(3000, START + 62)]
+    server = ModelAirbyte(jobs, latency=0.4)
+    told = watch_for(server, 90, progress=60.0)
+    assert (told[3000].ended_at or NEVER) <= START + 62 + POLL + 2
+
+
+def test_progress_is_told_once_an_interval_and_never_by_a_request_for_each_job() -> None:
+    server = ModelAirbyte([running(number) for number in range(1, 301)])
+    told = watch_for(server, 310, progress=60.0)
+    assert {len(each.jobs) for each in told.values()} == {6}
+    assert server.count("get") <= 2
+
+
+def test_without_an_interval_progress_is_not_told() -> None:
+    told = watch_for(ModelAirbyte([running(1), running(2)]), 600)
+    assert [len(each.jobs) for each in told.values()] == [1, 1]
+
+
+# What it makes of refusals
+
+
+def test_an_unknown_job_is_believed_gone_when_airbyte_says_so_twice() -> None:
+    server = ModelAirbyte([running(1), running(2)])
+    told = watch_for(server, 30, [1, 2, 99])
+    assert told[99].gone is not None
+    assert sum(query.get("job_id") == 99 for _, _, query in server.calls) == 2
+    assert told[1].gone is None
+
+
+def test_one_refusal_is_not_believed() -> None:
+    server = ModelAirbyte([running(1, START + 20)], [Fault(START, 1, "forbidden", "get")])
+    told = watch_for(server, 60)
+    assert (told[1].gone, told[1].ended_at is not None) == (None, True)
+
+
+def test_a_forbidden_list_ends_no_wait_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    jobs = [running(number, START + 3000 + number) for number in range(1, 21)]
+    server = ModelAirbyte(jobs, [Fault(START, NEVER, "forbidden", "list")])
+    with caplog.at_level(logging.WARNING, "airbyte_deferrable.watcher"):
+        told = watch_for(server, 3100)
+    assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + POLL + 2 for job in jobs)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "does not let its jobs be listed" in caplog.text
+
+
+def test_a_list_that_always_fails_does_not_hide_jobs_that_can_be_asked_for() -> None:
+    jobs = [running(number, START + 60 + number) for number in range(1, 21)]
+    told = watch_for(ModelAirbyte(jobs, [Fault(START + 20, NEVER, "down", "list")]), 120)
+    assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + 4 * POLL for job in jobs)
+
+
+def test_a_server_where_too_much_else_changes_is_asked_for_ours_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ours = [running(number, START + 100 + number) for number in range(1, 6)]
+    others = [
+        running(number, START + number * 0.01, created=START - 300 + number * 1e-3) for number in range(6, 13_000)
+    ]
+    server = ModelAirbyte(ours + others)
+    with caplog.at_level(logging.INFO, "airbyte_deferrable.watcher"):
+        told = watch_for(server, 125, [job.job_id for job in ours])
+    assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + POLL + 2 for job in ours)
+    # Five waiters cost no more than a request each a poll, and a try of the list a minute.
+    assert server.requests <= 5 * 125 / POLL + 3 * 15
+    assert caplog.text.count("has too many changes to list") == 1
+
+
+def test_the_list_is_tried_again_when_many_more_wait() -> None:
+    """The first of a thousand tasks see changes that they take for others'."""
+    server = ModelAirbyte([running(number, created=START - 20 + number * 0.01) for number in range(1, 1001)])
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(follow(watcher, each, Told())) for each in (1, 2)]
+        await asyncio.sleep(3)
+        tasks += [asyncio.ensure_future(follow(watcher, each, Told())) for each in range(3, 1001)]
+        await asyncio.sleep(30)
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    assert server.count("get") <= 10
+
+
+# Trouble
+
+
+def test_trouble_is_told_to_all_once_when_it_begins_and_once_when_it_ends() -> None:
+    server = ModelAirbyte([running(number, START + 900) for number in range(1, 11)], [Fault(START + 60, 600)])
+    told = watch_for(server, 1000)
+    for each in told.values():
+        (_, began), (ended_at, ended) = each.troubles
+        assert began.error is not None
+        assert ended.error is None
+        assert ended.seconds == pytest.approx(600, abs=15)
+        assert ended_at <= START + 660 + 2 * POLL
+
+
+def test_one_failed_sweep_is_no_trouble() -> None:
+    server = ModelAirbyte([running(1, START + 90), running(2, START + 90)], [Fault(START + 30, POLL)])
+    told = watch_for(server, 120)
+    assert [each.troubles for each in told.values()] == [[], []]
+
+
+def test_a_job_that_alone_cannot_be_read_is_trouble_of_its_own() -> None:
+    jobs = [running(number, START + 100) for number in range(1, 11)] + [running(11, listed=False), running(12)]
+    server = ModelAirbyte(jobs, [Fault(START, NEVER, "down", "get", job_id=11)])
+    told = watch_for(server, 130)
+    assert all(told[number].ended_at is not None and not told[number].troubles for number in range(1, 11))
+    assert [trouble.error is not None for _, trouble in told[11].troubles] == [True]
+
+
+def test_a_server_that_sheds_load_is_asked_ever_less() -> None:
+    server = ModelAirbyte([running(1), running(2)], [Fault(START + 20, NEVER, "throttled")])
+    watch_for(server, 620)
+    assert asked_since(server, START + 120) <= 500 / 42 + 1
+
+
+def test_retry_after_is_kept_to_within_reason() -> None:
+    class Throttled(ModelAirbyte):
+        wanted = 100.0
+
+        async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
+            await super().list_jobs(**query)
+            raise Unreachable("GET /jobs", "later", 429, retry_after=self.wanted)
+
+    server = Throttled([running(1), running(2)])
+    watch_for(server, 950)
+    assert server.requests == 10
+    server = Throttled([running(1), running(2)])
+    server.wanted = 1e6
+    watch_for(server, 950)
+    assert server.requests == 4
+
+
+def test_an_error_in_the_watcher_itself_leaves_nobody_waiting_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(ModelAirbyte):
+        async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
+            if asyncio.get_running_loop().time() < START + 30:
+                raise ValueError("never thought of")
+            return await super().list_jobs(**query)
+
+    told = watch_for(Broken([running(1, START + 60), running(2, START + 60)]), 90)
+    assert all(each.ended_at is not None for each in told.values())
+    assert "never thought of" in caplog.text
+
+
+def test_an_airbyte_that_hangs_does_not_delay_the_waiters_of_another() -> None:
+    hanging = ModelAirbyte([running(1), running(2)], [Fault(START, NEVER, "hang")], timeout=30.0)
+    healthy = ModelAirbyte([running(1, START + 21), running(2, START + 22)])
+    told = {1: Told(), 2: Told()}
+
+    async def go() -> None:
+        watchers = [JobWatcher(server) for server in (hanging, healthy)]  # type: ignore[arg-type]
+        stuck = [asyncio.ensure_future(follow(watchers[0], each, Told())) for each in (1, 2)]
+        await asyncio.gather(*(follow(watchers[1], each, told[each]) for each in (1, 2)))
+        for task in stuck:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    assert max(each.ended_at or NEVER for each in told.values()) <= START + 22 + POLL + 1
+
+
+# Coming and going
+
+
+def test_the_session_is_closed_some_time_after_the_last_waiter() -> None:
+    server = ModelAirbyte([running(1, START + 10)])
+
+    async def go() -> list[int]:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        await follow(watcher, 1, Told())
+        await asyncio.sleep(50)
+        before = server.closed
+        await asyncio.sleep(20)
+        return [before, server.closed]
+
+    assert run_in_virtual_time(go()) == [0, 1]
+
+
+def test_a_steady_trickle_of_tasks_does_not_reconnect() -> None:
+    server = ModelAirbyte([running(number, START + number * 40) for number in range(1, 6)])
+
+    async def go() -> int:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        for number in range(1, 6):
+            await follow(watcher, number, Told())
+            await asyncio.sleep(30)
+        return server.closed
+
+    assert run_in_virtual_time(go()) == 0
+
+
+def test_a_watcher_works_again_after_it_has_closed() -> None:
+    server = ModelAirbyte([running(1, START + 10), running(2, START + 300), running(3, START + 310)])
+
+    async def go() -> list[float | None]:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        await follow(watcher, 1, Told())
+        await asyncio.sleep(200)
+        later = [Told(), Told()]
+        await asyncio.gather(follow(watcher, 2, later[0]), follow(watcher, 3, later[1]))
+        return [each.ended_at for each in later]
+
+    ended = run_in_virtual_time(go())
+    assert all(at is not None and at <= START + 310 + POLL + 1 for at in ended)
+
+
+def test_the_client_may_be_borrowed_while_nobody_waits() -> None:
+    server = ModelAirbyte([running(1, START + 10), running(2, START + 200)])
+
+    async def go() -> tuple[int, float | None, list[str]]:
+        failures: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(str(context)))
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        await follow(watcher, 1, Told())
+        for _ in range(4):
+            await watcher.borrow_client().get_job(1)
+            await asyncio.sleep(40)
+        closed, told = server.closed, Told()
+        await follow(watcher, 2, told)
+        return closed, told.ended_at, failures
+
+    closed, ended_at, failures = run_in_virtual_time(go())
+    assert (closed, failures) == (0, [])
+    assert ended_at is not None
+
+
+async def test_the_same_settings_share_a_watcher_and_others_do_not() -> None:
+    here, there = Settings("http://a.example"), Settings("http://b.example")
+    assert watcher_for(here) is watcher_for(Settings("http://a.example"))
+    assert watcher_for(here) is not watcher_for(there)
+
+
+# What it says
+
+
+class Counters:
+    """Keeps what Airflow's ``Stats`` would pass on."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.levels: dict[str, float] = {}
+        self.spans: dict[str, list[timedelta]] = {}
+
+    def incr(self, stat: str, count: int = 1) -> None:
+        self.counts[stat] = self.counts.get(stat, 0) + count
+
+    def gauge(self, stat: str, value: float) -> None:
+        self.levels[stat] = value
+
+    def timing(self, stat: str, dt: timedelta) -> None:
+        self.spans.setdefault(stat, []).append(dt)
+
+
+def test_metrics_count_sweeps_requests_errors_and_how_late_ends_are_seen() -> None:
+    metrics = Counters()
+    jobs = [running(1, START + 62), running(2, START + 63), running(3, START - 300)]
+    server = ModelAirbyte(jobs, [Fault(START + 20, 8)])
+    watch_for(server, 90, metrics=metrics)
+    assert set(metrics.counts) == {f"airbyte_deferrable.{name}" for name in ("sweeps", "requests", "errors")}
+    assert metrics.counts["airbyte_deferrable.requests"] == pytest.approx(server.requests, abs=2)
+    late = metrics.spans["airbyte_deferrable.seen_after"]
+    # Not the job that had ended before anybody waited for it.
+    assert len(late) == 2
+    assert all(timedelta(0) <= each <= timedelta(seconds=POLL + 2) for each in late)
+    assert set(metrics.levels) == {"airbyte_deferrable.waiting"}
+
+
+def test_one_line_a_minute_says_what_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "airbyte_deferrable.watcher"):
+        watch_for(ModelAirbyte([running(1), running(2)]), 310)
+    assert sum("Waiting for 2 jobs" in record.getMessage() for record in caplog.records) == 4
+
+
+def test_a_quiet_watcher_says_nothing_even_in_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    server = ModelAirbyte(
+        [running(1), running(2)], [Fault(START + 100, 100), Fault(START + 300, 50, "forbidden", "list")]
+    )
+
+    async def go() -> None:
+        watcher = JobWatcher(server, quiet=True)  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(follow(watcher, each, Told())) for each in (1, 2)]
+        await asyncio.sleep(400)
+        for task in tasks:
+            task.cancel()
+
+    with caplog.at_level(logging.DEBUG, "airbyte_deferrable"):
+        run_in_virtual_time(go())
+    assert caplog.records == []
+
+
+def test_errors_of_any_kind_are_api_errors_to_those_who_wait() -> None:
+    server = ModelAirbyte([running(1)], [Fault(START, NEVER)])
+    told = watch_for(server, 60)
+    assert [isinstance(trouble.error, ApiError) for _, trouble in told[1].troubles] == [True]
