@@ -9,6 +9,8 @@ clears when the next try begins, tell which.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any
 
 from airbyte_deferrable._compat import Context, Log
@@ -20,10 +22,14 @@ LEASE = "airbyte_lease"
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 #: And those of one that waits to be started.
 CLEARED = frozenset({NO_STATUS, "scheduled", "queued"})
+#: What a running task is when a person has cleared it: Airflow stops it to start it over.
+RESTARTING = "restarting"
 #: Seconds that a cleared task's new try is given to write its lease.
 NEW_TRY_WRITES_WITHIN = 2.0
 #: Seconds that Airflow is given to say how the task stands.
 ANSWERS_WITHIN = 8.0
+#: And on a worker, where Airflow kills the task 5 s after it has told it to stop.
+ANSWERS_ON_WORKER_WITHIN = 3.0
 
 
 def write_lease(context: Context, job_id: int, *, ours: bool) -> None:
@@ -47,6 +53,37 @@ def own_job(context: Context) -> int | None:
     if not isinstance(lease, dict) or lease.get("try") != ti.try_number or not lease.get("ours"):
         return None
     return int(lease["job_id"])
+
+
+def stopped_by_person(ti: Any, log: Log) -> bool:
+    """Tell whether a task on its worker is stopped because a person wants it, so that its job should go too.
+
+    Airflow sends the same signal to a task that a person marked or cleared, and to one that it has lost touch with:
+    its API server was away for long, another worker runs its next try, the worker itself is told to stop. After a
+    person's action the task is no longer running to Airflow, and not about to run again by itself.
+
+    :param ti: The task's own task instance.
+    :param log: Says why a job is left alone.
+    """
+    answer: Future[str | None] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(read_state(ti))
+        except Exception as error:
+            answer.set_exception(error)
+
+    # Whoever waits for Airflow's answer in the task's main thread may wait until it is killed.
+    Thread(target=ask, daemon=True).start()
+    try:
+        state = answer.result(ANSWERS_ON_WORKER_WITHIN)
+    except Exception as error:
+        log.warning("Airflow does not tell why the task is stopped (%s): leaving its job alone", error or type(error))
+        return False
+    if state in ENDED or state in (RESTARTING, NO_STATUS):
+        return True
+    log.warning("Airflow stops the task, but nobody asked for it (it is %s): leaving its job alone", state)
+    return False
 
 
 async def killed_by_person(ti: Any, job_id: int, try_number: int, log: Log) -> bool:

@@ -41,6 +41,8 @@ class Record(BaseModel):
 
 
 class _Store(Protocol):
+    cleans_up: bool
+
     def read(self) -> Any: ...
 
     def write(self, value: dict[str, Any]) -> None: ...
@@ -80,12 +82,23 @@ class JobMemory:
         self._store.write(record.model_dump())
 
     def forget(self) -> None:
-        """Drop what was remembered: the job has ended, and a later try is to start another."""
+        """Drop what was remembered: a later try is to start another job."""
         self._store.delete()
+
+    def conclude(self) -> None:
+        """Drop what is in nobody's care: the task has what it wanted, and is about to end.
+
+        A worker can still die before it has told so, and the next try then needs the record. Airflow 3.3's store
+        keeps it until Airflow cleans up; a Variable would stay for ever.
+        """
+        if not self._store.cleans_up:
+            self._store.delete()
 
 
 class _TaskStateStore:
     """Airflow 3.3's own place for it. It survives retries, and clears too, hence the generation."""
+
+    cleans_up = True
 
     def __init__(self, store: Any) -> None:
         self._store = store
@@ -102,6 +115,8 @@ class _TaskStateStore:
 
 class _VariableStore:
     """A Variable for each task instance. Its name is a digest, since run ids may be longer than names may."""
+
+    cleans_up = False
 
     def __init__(self, ti: Any) -> None:
         names = [ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)]
@@ -121,6 +136,8 @@ class _VariableStore:
 
 class _NoStore:
     """For tasks that will not be tried again."""
+
+    cleans_up = False
 
     def read(self) -> Any:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from airbyte_deferrable._compat import (
 from airbyte_deferrable.api.models import Job, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.lease import own_job, write_lease
+from airbyte_deferrable.lease import own_job, stopped_by_person, write_lease
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
 from airbyte_deferrable.memory import JobMemory
 from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, read_event
@@ -110,6 +111,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self.cancel_on_kill = cancel_on_kill
         self.progress_seconds = progress_seconds
         self._hook: AirbyteHook | None = None
+        self._ti: Any = None
         self._submission: Submission | None = None
         self._killed = False
 
@@ -167,17 +169,22 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
-        """Cancel the job that this task started, when Airflow stops the task on its worker.
+        """Cancel the job that this task started, when a person stops the task on its worker.
 
-        Airflow calls this in the middle of whatever the task does, and lets a task of Airflow 3 go on with it.
+        Airflow calls this in the middle of whatever the task does, and lets a task of Airflow 3 go on with it. It
+        also does when nobody asked for it, see :func:`~airbyte_deferrable.lease.stopped_by_person`.
         """
         if not self.cancel_on_kill:
             return
-        self._killed = True
         if self._submission is None:
             # A task that is stopped as soon as it is resumed has not read yet what it waited for.
             with suppress(Exception):
                 self._resume_submission(get_current_context())
+        # Airflow calls this for a task whose execution_timeout is over, too, Airflow 2 also before it is resumed.
+        overdue = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
+        if self._submission is None or not (overdue or stopped_by_person(self._ti, self.log)):
+            return
+        self._killed = True
         self._cancel_our_job()
 
     # Its steps
@@ -189,7 +196,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 job = self._obtain(hook, context, clocks, queued_at)
                 self._tell(hook, context, job)
                 if self.asynchronous:
-                    JobMemory(context).forget()
+                    JobMemory(context).conclude()
                     return job.job_id
                 if self.deferrable and not job.terminal:
                     # A job that is over by now is not worth leaving for; and an event that comes too soon after
@@ -311,7 +318,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             raise fail(event, self.airbyte_conn_id, self.connection_id, self._life() if late else self.timeout)
         push(event.job, context)
         # Not before: a task that is killed until here finds its job again.
-        JobMemory(context).forget()
+        JobMemory(context).conclude()
         return conclude(event.job, self.log, self.airbyte_conn_id)
 
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
@@ -325,6 +332,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     # Its job
 
     def _new_submission(self, context: Context) -> Submission:
+        self._ti = context["ti"]
         return Submission(JobMemory(context), self.connection_id, self.job_type, log=self.log, patience=self.patience)
 
     def _resume_submission(self, context: Context) -> None:

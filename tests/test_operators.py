@@ -489,9 +489,17 @@ def interrupt_after() -> Callable[[float], Any]:
 # A kill on the worker
 
 
-def kill_in(seconds: float, operator: Any) -> Callable[[], None]:
-    """Let a signal handler call on_kill in the middle of what the operator does, as Airflow's task runner has it."""
-    before = signal.signal(signal.SIGUSR1, lambda *_: operator.on_kill())
+def kill_in(seconds: float, sync: Any, operator: Any, state: str = "failed") -> Callable[[], None]:
+    """Let a signal handler call on_kill in the middle of what the operator does, as Airflow's task runner has it.
+
+    By then the task is in the given state to Airflow: ``failed`` if a person has marked it so.
+    """
+
+    def handle(*_: Any) -> None:
+        sync.ti.state = state
+        operator.on_kill()
+
+    before = signal.signal(signal.SIGUSR1, handle)
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR1))
     timer.start()
 
@@ -510,7 +518,7 @@ def test_a_kill_while_waiting_cancels_the_job(
 ) -> None:
     sync = task(cid := sim.add_connection(script=ENDLESS), **parameters)
     operator = sync.operator()
-    undo = kill_in(0.8, operator)
+    undo = kill_in(0.8, sync, operator)
     with pytest.raises(AirbyteException):
         operator.execute(sync.context)
     undo()
@@ -523,7 +531,7 @@ def test_a_kill_while_airbyte_makes_the_job_cancels_it(sim: Simulator, task: Mak
     sim.add_fault(Fault("create", "lost_answer", seconds=1.5))
     sync = task(cid, way)
     operator = sync.operator()
-    undo = kill_in(0.7, operator)
+    undo = kill_in(0.7, sync, operator)
     with pytest.raises(AirbyteException):
         operator.execute(sync.context)
     undo()
@@ -538,11 +546,23 @@ def test_a_kill_before_airbyte_answers_cancels_the_job_as_soon_as_it_is_known(
     sim.add_fault(Fault("create", "lost_answer", seconds=1.5))
     sync = task(cid, "deferred")
     operator = sync.operator()
-    undo = kill_in(0.7, operator)
+    undo = kill_in(0.7, sync, operator)
     with pytest.raises(AirbyteException, match="killed while it started"):
         operator.execute(sync.context)
     undo()
     assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
+
+
+@pytest.mark.parametrize("state", ["running", "up_for_retry", "queued"])
+def test_a_task_that_nobody_asked_to_stop_leaves_its_job_alone(sim: Simulator, task: Make, state: str) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), timeout=1.5)
+    operator = sync.operator()
+    undo = kill_in(0.7, sync, operator, state)
+    with pytest.raises(AirbyteTimeout):
+        operator.execute(sync.context)
+    undo()
+    assert sim.count("cancel") == 0
+    assert sim.jobs(cid)[0]["status"] == "running"
 
 
 def test_a_kill_leaves_an_adopted_job_alone(sim: Simulator, task: Make) -> None:
@@ -550,7 +570,7 @@ def test_a_kill_leaves_an_adopted_job_alone(sim: Simulator, task: Make) -> None:
     sim.add_job(cid, script=ENDLESS)
     sync = task(cid, if_running="attach", timeout=1.5)
     operator = sync.operator()
-    undo = kill_in(0.7, operator)
+    undo = kill_in(0.7, sync, operator)
     with pytest.raises(AirbyteTimeout):
         operator.execute(sync.context)
     undo()
@@ -564,6 +584,7 @@ def test_a_kill_of_a_resumed_task_cancels_its_own_job_only(
     sync.leave()
     resumed = sync.operator()
     monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    sync.ti.state = "failed"
     resumed.on_kill()
     assert sim.jobs(cid)[0]["status"] == "cancelled"
 
