@@ -108,7 +108,7 @@ class PostgreSQL(Server):
 
     def answers(self) -> bool:
         """Whether it takes queries: while it recovers from a crash it listens, but refuses them."""
-        import psycopg2
+        import psycopg2  # type: ignore[import-untyped,unused-ignore]
 
         try:
             psycopg2.connect(host=LOOPBACK, port=self.port, user="airflow", dbname="postgres").close()
