@@ -128,7 +128,7 @@ def measure(server: RemoteSimulator, trigger: str, waiters: int, *, poll: float,
     late, wrong = [], 0
     for job_id in job_ids:
         told_at, status = figures["events"][str(job_id)]
-        late.append(told_at - max(ended_at[job_id], figures["started"][str(job_id)]))
+        late.append(told_at - max(ended_at[job_id], figures["told_to_start"]))
         wrong += status != "success" or told_at < ended_at[job_id]
     return Result(
         trigger=trigger,

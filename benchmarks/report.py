@@ -56,13 +56,14 @@ All in one run on one simulator, whose answers take {HANDLER_MS} ms and which wo
 time, as Airbyte's public API does. Poll interval {results[0].poll:g} s. Each row is a process of its own in which so
 many triggers start as in Airflow's triggerer; then their jobs end evenly over {results[0].spread:g} s.
 
-- *Longest freeze*: the longest round of the event loop, in which nothing else of the triggerer runs. *Of it
+- *Longest freeze*: the longest round of the event loop, in which nothing else of the triggerer runs, less the time
+  that the process waited for one of the machine's processors. *Of it
   collection*: the longest pause of Python's garbage collector, which goes through all of Airflow's objects too.
 - *Time frozen*: the share of the time that passed in rounds longer than 20 ms.
 - *Memory*: growth of the process's own memory (USS), libraries loaded before.
 - *CPU a minute*: of waiting, with all jobs ending in it.
 - *Requests*: first looks, sweeps and the token.
-- *Late*: from the job's end in Airbyte to the trigger's event.
+- *Late*: from the job's end in Airbyte, or from the moment at which the triggers were to start, to the event.
 """
     return "\n".join(lines) + "\n" + notes
 
@@ -111,7 +112,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
             )
         axes.set(xscale="log", yscale="log", title=title)
         axes.margins(x=0.1)
-        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.set_xticks(counts, [f"{count // 1000}k" if count >= 1000 else f"{count}" for count in counts])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _, show=show: show(v)))
         axes.yaxis.set_minor_formatter(NullFormatter())
