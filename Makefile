@@ -6,10 +6,14 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready-$(AIRFLOW)
 GROUPS  := --group test --group lint --group package --group docs --group postgresql
 
-.PHONY: demo test lint unit e2e matrix package docs constraints clean
+.PHONY: demo test lint unit e2e bench matrix package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m airbyte_deferrable.demo $(DEMO_ARGS)
+
+# What waiting costs, beside the official provider: about ten minutes; BENCH_ARGS=--quick for one.
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 test: lint unit e2e
 
