@@ -133,7 +133,8 @@ def cluster(home: Path, airbyte: Airbyte, connection_ids: list[str]) -> Iterator
         airflow = LocalAirflow(
             home,
             dags=DAGS,
-            parallelism=2 * SLOTS,
+            # More than the workers have: a task that a crash has lost counts until Airflow notices.
+            parallelism=8 * SLOTS,
             executor="CeleryExecutor",
             database=postgresql.url,
             triggerers=2,
