@@ -1,0 +1,104 @@
+"""A wait ends with the job, with Airbyte's word that it is not there, or with time; and says what happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import pytest
+from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
+
+from airbyte_deferrable.outcome import Event
+from airbyte_deferrable.waiting import Deadlines, wait_for_end
+from airbyte_deferrable.watcher import JobWatcher
+
+START = 1000.0
+TASK = logging.getLogger("tests.task")
+
+
+def life(*steps: tuple[float, str], **more: object) -> ModelJob:
+    """Return job 7: seconds after the start, and what it is from then on."""
+    return ModelJob(7, tuple(Step(START + at, status) for at, status in steps), **more)  # type: ignore[arg-type]
+
+
+def wait(server: ModelAirbyte, end: float | None = None, kill: float | None = None, progress: float = 0.0) -> Event:
+    """Wait for job 7 with these clocks, seconds from now."""
+    now = time.time()
+    deadlines = Deadlines(None if end is None else now + end, None if kill is None else now + kill)
+
+    async def go() -> Event:
+        watcher = JobWatcher(server, quiet=True)  # type: ignore[arg-type]
+        return await wait_for_end(
+            watcher, 7, deadlines, poll_interval=5, progress_interval=progress, log=TASK, try_number=2
+        )
+
+    return run_in_virtual_time(go())
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [("succeeded", "success"), ("failed", "error"), ("cancelled", "cancelled")]
+)
+def test_the_job_ends(status: str, told: str) -> None:
+    event = wait(ModelAirbyte([life((0, "running"), (20, status))]))
+    assert (event.status, event.reason, event.try_number) == (told, None, 2)
+    assert event.job is not None
+    assert event.job.status == status
+
+
+def test_the_job_is_not_to_be_seen() -> None:
+    event = wait(ModelAirbyte([]))
+    assert (event.status, event.reason) == ("error", "not_visible")
+
+
+@pytest.mark.parametrize(("clocks", "told"), [((60, None), "error"), ((None, 60), "timeout"), ((90, 60), "timeout")])
+def test_time_is_up(clocks: tuple[float | None, float | None], told: str) -> None:
+    event = wait(ModelAirbyte([life((0, "running"))]), *clocks)
+    assert (event.status, event.reason) == (told, "timeout")
+
+
+def test_a_job_that_has_ended_since_the_last_look_is_no_timeout() -> None:
+    event = wait(ModelAirbyte([life((0, "running"), (61, "succeeded"))]), end=62)
+    assert event.status == "success"
+
+
+def test_an_airbyte_that_is_down_at_the_deadline_is_a_timeout_and_no_success() -> None:
+    server = ModelAirbyte([life((0, "running"), (20, "succeeded"))], [Fault(START + 10, 1e9, "hang")], timeout=30)
+    event = wait(server, end=60)
+    assert (event.status, event.reason) == ("error", "timeout")
+
+
+def test_a_cancelled_wait_leaves_no_watch() -> None:
+    async def go() -> int:
+        watcher = JobWatcher(ModelAirbyte([life((0, "running"))]), quiet=True)  # type: ignore[arg-type]
+        soon = Deadlines(time.time() + 1000, None)
+        task = asyncio.ensure_future(wait_for_end(watcher, 7, soon, poll_interval=5, progress_interval=0, log=TASK))
+        await asyncio.sleep(7)
+        task.cancel()
+        await asyncio.wait([task])
+        return watcher.waiting
+
+    assert run_in_virtual_time(go()) == 0
+
+
+def test_each_change_is_one_line_and_so_are_trouble_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    server = ModelAirbyte(
+        [life((0, "pending"), (8, "brand-new-status"), (30, "running"), (200, "succeeded"))],
+        [Fault(START + 60, 60)],
+    )
+    with caplog.at_level(logging.INFO, "tests.task"):
+        wait(server)
+    words = [record.getMessage() for record in caplog.records if record.name == "tests.task"]
+    assert len(words) == 5
+    assert "is pending" in words[0]
+    assert "brand-new-status" in words[1]
+    assert "is running" in words[2]
+    assert "cannot be asked" in words[3]
+    assert "answers again" in words[4]
+
+
+def test_rows_and_bytes_are_one_line_an_interval(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "tests.task"):
+        wait(ModelAirbyte([life((0, "running"), (200, "succeeded"))]), progress=60)
+    words = [record.getMessage() for record in caplog.records if record.name == "tests.task"]
+    assert [("so far" in line) for line in words] == [False, True, True, True]
