@@ -350,6 +350,8 @@ class JobWatcher:
         moment = self._clock.read()
         if self._window is None or moment is None:
             return
+        # Many more may have joined when it is read.
+        limit, waiting = self._limit, len(self._jobs)
         complete = await self._read_since(self._window, self._pace.first_overlap if anew else self._pace.overlap)
         if not complete:
             self._doubt_all()
@@ -358,7 +360,7 @@ class JobWatcher:
             self._list_works()
         elif not anew:
             # Many tasks may be about to join whose jobs these are.
-            why, worth_for = f"more than {self._limit} pages", 2.0 * len(self._jobs)
+            why, worth_for = f"more than {limit} pages", 2.0 * waiting
             self._leave_list(self._pace.busy_pause, "has too many changes to list", why, worth_for)
 
     async def _read_since(self, moment: datetime, overlap: float) -> bool:
