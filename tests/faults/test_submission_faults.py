@@ -72,7 +72,8 @@ def test_trouble_that_passes_costs_nothing(sim: Simulator, ti: TaskInstance, cal
         assert any("Airbyte's answer is lost" in line for line in task.lines)
         found = any(line.startswith("Found Airbyte job") for line in task.lines)
         assert found == (fault in CARRIED_OUT)
-    if call == "list" and times == "once" and fault != "expired token":
+    # aiohttp itself repeats a GET whose kept connection was closed on it.
+    if call == "list" and times == "once" and fault not in ("expired token", "drop", "lost"):
         assert [line for line in task.lines if "Airbyte answers again" in line]
 
 
