@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +194,14 @@ def database(home: Path) -> Iterator[str | None]:
 # What a person does
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    "action", ["mark failed", "clear", *[pytest.param(a, marks=thorough) for a in ("mark success", "run failed")]]
-)
+def person_cells() -> Iterator[Any]:
+    for action, way in product(PERSON, WAYS):
+        if AIRFLOW_3 or (action, way) != ("clear", "on_worker"):
+            # Airflow 2.11 answers 200 to a call that clears a running task, and lets it run on.
+            yield pytest.param(action, way, marks=[thorough] if action in ("mark success", "run failed") else [])
+
+
+@pytest.mark.parametrize(("action", "way"), person_cells())
 def test_a_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action: str, way: str) -> None:
     run = matrix.waiting("plain", way)
     run.act(action)
