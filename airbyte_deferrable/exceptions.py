@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airbyte_deferrable._compat import AirflowException, AirflowSensorTimeout
 from airbyte_deferrable.api import errors as api
+
+if TYPE_CHECKING:
+    from airbyte_deferrable.explanation import Explanation
 
 
 class AirbyteException(AirflowException):
@@ -60,7 +63,21 @@ class AirbyteUnreachableError(AirbyteException):
 
 
 class AirbyteJobFailed(AirbyteException):
-    """The job ended as ``failed``."""
+    """The job ended as ``failed``.
+
+    :param message: What happened and what the reader can do.
+    :param explanation: Why, with the failure's origin and type, the attempts, the rows committed and the end of
+        Airbyte's log; None if Airbyte's config API did not tell.
+    :param subject: As of :class:`AirbyteException`.
+    """
+
+    def __init__(self, message: str = "", *, explanation: Explanation | None = None, **subject: Any) -> None:
+        super().__init__(message, **subject)
+        self.explanation = explanation
+
+
+class AirbyteConfigError(AirbyteJobFailed):
+    """The job failed for what Airbyte calls a ``config_error``: it fails again until somebody mends the settings."""
 
 
 class AirbyteJobCancelled(AirbyteException):

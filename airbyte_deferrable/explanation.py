@@ -85,7 +85,13 @@ class Explanation:
         origin = self.failure.failure_origin or "an unknown place"
         kind = f" ({self.failure.failure_type})" if self.failure.failure_type else ""
         message = self.failure.external_message or self.failure.internal_message or "no message"
-        return f"Failed in {origin}{kind} {made}: {_cut(message, MESSAGE)}"
+        return f"Failed in {origin}{kind} {made}{self._committed}: {_cut(message, MESSAGE)}"
+
+    @property
+    def _committed(self) -> str:
+        if self.rows_committed is None:
+            return ""
+        return f" and {self.rows_committed:,} row{'' if self.rows_committed == 1 else 's'} committed"
 
 
 async def explain(client: AirbyteClient, job_id: int) -> Explanation | None:

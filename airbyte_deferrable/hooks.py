@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 from airbyte_deferrable._compat import BaseHook
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Forbidden, NotFound, NoTokenEndpoint, Unreachable
-from airbyte_deferrable.api.models import Connection, Job, JobType
+from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.cancellation import cancel_job
 from airbyte_deferrable.connection import in_thread, load_settings
 from airbyte_deferrable.exceptions import from_api
+from airbyte_deferrable.explanation import Explanation, explain
+from airbyte_deferrable.names import Description, describe, find_connection
 from airbyte_deferrable.outcome import Event, conclude, fail
 from airbyte_deferrable.portal import Portal
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS
@@ -30,8 +32,6 @@ T = TypeVar("T")
 
 #: Seconds within which a job that is cancelled should have ended.
 CANCEL_WITHIN = 10.0
-#: Seconds that a task waits for what only makes its log nicer.
-DESCRIBE_WITHIN = 5.0
 
 
 class AirbyteHook(BaseHook):
@@ -213,7 +213,7 @@ class AirbyteHook(BaseHook):
         event = self.wait_for_end(int(job_id), Deadlines(end_time, None), poll_interval=wait_seconds)
         if event.job is None or event.reason is not None:
             raise fail(event, self.airbyte_conn_id, None, timeout)
-        conclude(event.job, self.log, self.airbyte_conn_id)
+        conclude(event.job, self.log, self.airbyte_conn_id, self.explain(event.job))
 
     def wait_for_end(
         self, job_id: int, deadlines: Deadlines, *, poll_interval: float, progress_interval: float = 60.0
@@ -257,19 +257,37 @@ class AirbyteHook(BaseHook):
 
         return self.call(lambda _: wait(), f"waiting for connection {connection_id}", connection_id=connection_id)
 
-    def describe(self, connection_id: str) -> Connection | None:
-        """Look a connection's name and workspace up, if that can be had quickly.
+    def find_connection(self, name: str, workspace_id: str | None = None) -> str:
+        """Return the id of the Airbyte connection with a name.
+
+        :param name: The connection's name.
+        :param workspace_id: The workspace to look in. Default: all that the credentials may see.
+        :raises airbyte_deferrable.exceptions.AirbyteInputError: If there is none, or more than one.
+        """
+        return self.call(
+            lambda client: find_connection(client, name, workspace_id), f"looking for the connection named {name!r}"
+        )
+
+    def describe(self, connection_id: str) -> Description:
+        """Look up what a connection is called, as far as that can be had quickly.
 
         :param connection_id: The Airbyte connection.
         """
+        return self.call(
+            lambda client: describe(client, connection_id),
+            f"looking up connection {connection_id}",
+            connection_id=connection_id,
+        )
 
-        async def look_up(client: AirbyteClient) -> Connection | None:
-            try:
-                return await asyncio.wait_for(client.get_connection(connection_id), DESCRIBE_WITHIN)
-            except (ApiError, asyncio.TimeoutError):
-                return None
+    def explain(self, job: Job) -> Explanation | None:
+        """Ask why a job failed, for a few seconds at most.
 
-        return self.call(look_up, f"looking up connection {connection_id}", connection_id=connection_id)
+        :param job: The job.
+        :return: The reason; None if the job did not fail, or Airbyte's config API does not tell.
+        """
+        if job.status != JobStatus.FAILED:
+            return None
+        return self.call(lambda client: explain(client, job.job_id), f"asking why job {job.job_id} failed")
 
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection, and tell address, credentials and permission apart."""

@@ -54,13 +54,11 @@ def lead_to_job(hook: AirbyteHook, context: Context, job: Job) -> tuple[str, str
     :param hook: The Airbyte.
     :param context: The task's context.
     :param job: The job.
-    :return: The connection's name and the job's address, each empty if it could not be had quickly.
+    :return: What the connection is called and the job's address, each empty if it could not be had quickly.
     """
-    connection = hook.describe(job.connection_id)
-    if connection is None:
-        return "", ""
-    if not connection.workspace_id or not hook.settings.web_url:
-        return connection.name, ""
-    url = job_url(hook.settings.web_url, connection.workspace_id, job.connection_id, job.job_id)
+    about = hook.describe(job.connection_id)
+    if not about.workspace_id or not hook.settings.web_url:
+        return str(about), ""
+    url = job_url(hook.settings.web_url, about.workspace_id, job.connection_id, job.job_id)
     context["ti"].xcom_push(key=JOB_URL, value=url)
-    return connection.name, url
+    return str(about), url

@@ -1,16 +1,61 @@
-"""Airbyte connections by name."""
+"""What Airbyte's connections are called, and which one has a name."""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
+from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Connection
 from airbyte_deferrable.exceptions import AirbyteInputError
 
 #: How many pages of connections are read at most.
 MOST_PAGES = 200
 NEAR_MATCHES = 5
+#: Seconds that a task waits for what only makes its log nicer.
+DESCRIBE_WITHIN = 3.0
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a connection is called. Each part is empty if it could not be had.
+
+    :param name: The connection's name.
+    :param source: The source's name.
+    :param destination: The destination's name.
+    :param workspace_id: The workspace it belongs to.
+    """
+
+    name: str = ""
+    source: str = ""
+    destination: str = ""
+    workspace_id: str = ""
+
+    def __str__(self) -> str:
+        """Say it in a log line: ``'Orders' (shop → warehouse)``."""
+        route = f" ({self.source} → {self.destination})" if self.source and self.destination else ""
+        return f"{self.name!r}{route}" if self.name else ""
+
+
+async def describe(client: AirbyteClient, connection_id: str) -> Description:
+    """Look up what a connection is called, for a few seconds at most.
+
+    :param client: The Airbyte.
+    :param connection_id: The connection.
+    """
+    found = Description()
+    try:
+        connection = await asyncio.wait_for(client.get_connection(connection_id), DESCRIBE_WITHIN)
+        found = Description(connection.name, workspace_id=connection.workspace_id)
+        ends = asyncio.gather(
+            client.get_source(connection.source_id), client.get_destination(connection.destination_id)
+        )
+        source, destination = await asyncio.wait_for(ends, DESCRIBE_WITHIN)
+        return replace(found, source=source.name, destination=destination.name)
+    except (ApiError, asyncio.TimeoutError):
+        return found
 
 
 async def find_connection(client: AirbyteClient, name: str, workspace_id: str | None) -> str:

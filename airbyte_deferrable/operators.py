@@ -56,7 +56,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     The return value is the job's id. XComs: ``final_status``, ``rows_synced``, ``bytes_synced``,
     ``duration_seconds`` and ``airbyte_job``, the job as Airbyte tells it.
 
-    :param connection_id: The Airbyte connection, a UUID. Templated.
+    :param connection_id: The Airbyte connection, a UUID. Templated. Or else:
+    :param connection_name: The Airbyte connection's name. Templated.
+    :param workspace_id: The workspace in which the name is looked for, a UUID. Templated. Default: all that the
+        credentials may see.
     :param airbyte_conn_id: The Airflow connection to Airbyte. Templated. Default: ``airbyte_default``.
     :param asynchronous: Return the job's id as soon as it is started. Default: False.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable``.
@@ -78,13 +81,19 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     #: How long a submission goes on while Airbyte gives no answer that counts.
     patience: ClassVar[Patience] = Patience()
 
-    template_fields: Sequence[str] = ("connection_id", "airbyte_conn_id", "job_type")
+    template_fields: Sequence[str] = (
+        "connection_id",
+        "airbyte_conn_id",
+        "job_type",
+        "connection_name",
+        "workspace_id",
+    )
     ui_color = "#6C51FD"
     operator_extra_links = (AirbyteJobLink(),)
 
     def __init__(
         self,
-        connection_id: str,
+        connection_id: str = "",
         airbyte_conn_id: str = "airbyte_default",
         asynchronous: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -96,10 +105,14 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if_running: Literal["wait", "attach", "skip", "fail"] = "wait",
         cancel_on_kill: bool = True,
         progress_seconds: float = 60.0,
+        connection_name: str | None = None,
+        workspace_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.connection_id = connection_id
+        self.connection_name = connection_name
+        self.workspace_id = workspace_id
         self.airbyte_conn_id = airbyte_conn_id
         self.asynchronous = asynchronous
         self.deferrable = deferrable
@@ -190,8 +203,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     # Its steps
 
     def _run(self, context: Context, clocks: Clocks, queued_at: float) -> int:
-        self._submission = self._new_submission(context)
         with self._connect() as hook:
+            if self.connection_name:
+                self.connection_id = hook.find_connection(self.connection_name, self.workspace_id)
+            self._submission = self._new_submission(context)
             try:
                 job = self._obtain(hook, context, clocks, queued_at)
                 self._tell(hook, context, job)
@@ -319,7 +334,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         push(event.job, context)
         # Not before: a task that is killed until here finds its job again.
         JobMemory(context).conclude()
-        return conclude(event.job, self.log, self.airbyte_conn_id)
+        return conclude(event.job, self.log, self.airbyte_conn_id, hook.explain(event.job))
 
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
         """Name the job and lead to it, in the log and from the task's page."""
@@ -397,10 +412,16 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _check_input(self) -> None:
         """Refuse what cannot work before anything is started."""
-        try:
-            self.connection_id = str(UUID(str(self.connection_id)))
-        except ValueError:
-            raise self._bad("connection_id", self.connection_id, "the UUID of an Airbyte connection") from None
+        if bool(self.connection_id) == bool(self.connection_name):
+            raise AirbyteInputError(
+                "connection_id must be the UUID of an Airbyte connection, or connection_name its name: give one of "
+                "the two. Nothing was started.",
+                conn_id=self.airbyte_conn_id,
+            )
+        if not self.connection_name:
+            self.connection_id = self._uuid("connection_id", "the UUID of an Airbyte connection")
+        if self.workspace_id:
+            self.workspace_id = self._uuid("workspace_id", "the UUID of an Airbyte workspace")
         if self.job_type not in set(JobType):
             raise self._bad("job_type", self.job_type, "one of " + ", ".join(JobType))
         if self.if_running not in IF_RUNNING:
@@ -411,6 +432,13 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise self._bad(name, value, "a number of seconds, not negative")
+
+    def _uuid(self, name: str, wanted: str) -> str:
+        value = getattr(self, name)
+        try:
+            return str(UUID(str(value)))
+        except ValueError:
+            raise self._bad(name, value, wanted) from None
 
     def _bad(self, name: str, value: Any, wanted: str) -> AirbyteInputError:
         return AirbyteInputError(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airbyte_deferrable._compat import Context, Log
 from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.exceptions import (
+    AirbyteConfigError,
     AirbyteException,
     AirbyteJobCancelled,
     AirbyteJobFailed,
     AirbyteNotVisibleError,
     AirbyteTimeout,
 )
+
+if TYPE_CHECKING:
+    from airbyte_deferrable.explanation import Explanation
 
 #: Which clock ran out: the task's patience, or the task's life.
 Clock = Literal["timeout", "execution_timeout"]
@@ -141,14 +145,16 @@ def push(job: Job, context: Context) -> None:
         context["ti"].xcom_push(key=key, value=value)
 
 
-def conclude(job: Job, log: Log, conn_id: str) -> int:
+def conclude(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -> int:
     """Say how a job ended: a line in the log and the task's return value, or the exception.
 
     :param job: The job, which has ended.
     :param log: The task's log.
     :param conn_id: The Airflow connection, for messages.
+    :param why: Why it failed, as far as that is known.
     :return: The job's id.
-    :raises AirbyteJobFailed: If the job failed.
+    :raises AirbyteConfigError: If the job failed and Airbyte blames the settings.
+    :raises AirbyteJobFailed: If the job failed for another reason.
     :raises AirbyteJobCancelled: If the job was cancelled.
     """
     if job.status == JobStatus.SUCCEEDED:
@@ -161,11 +167,13 @@ def conclude(job: Job, log: Log, conn_id: str) -> int:
             "Somebody cancelled it in Airbyte, or a reset of the connection took its place.",
             **subject,
         )
-    raise AirbyteJobFailed(
-        f"Airbyte job {job.job_id} of connection {job.connection_id} failed ({facts(job)}). "
-        "See the job's log in Airbyte.",
-        **subject,
-    )
+    what = f"Airbyte job {job.job_id} of connection {job.connection_id} failed ({facts(job)})."
+    if why is None:
+        raise AirbyteJobFailed(f"{what} See the job's log in Airbyte.", **subject)
+    if why.log_lines:
+        log.error("The end of Airbyte's log of job %s:\n%s", job.job_id, "\n".join(why.log_lines))
+    cause = AirbyteConfigError if why.is_config_error else AirbyteJobFailed
+    raise cause(f"{what} {why}", explanation=why, **subject)
 
 
 def fail(event: Event, conn_id: str, connection_id: str | None, patience: float | None) -> AirbyteException:

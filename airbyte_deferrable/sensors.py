@@ -229,7 +229,7 @@ class AirbyteJobSensor(BaseSensorOperator):
     def _finish(self, context: Context, job: Job) -> int:
         """Turn the job's end into the task's end."""
         push(job, context)
-        return conclude(job, self.log, self.airbyte_conn_id)
+        return conclude(job, self.log, self.airbyte_conn_id, self._connect().explain(job))
 
     def _end_with(self, error: AirbyteException) -> NoReturn:
         """Fail, or skip the task if that was asked for."""

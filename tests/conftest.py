@@ -11,6 +11,6 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = os.path.join(os.environ["AIRFLOW_HOME"], "no-dags")
 os.environ.pop("AIRFLOW__CORE__UNIT_TEST_MODE", None)
 
-from airbyte_deferrable.simulator.testing import airbyte_simulator  # noqa: E402
+from airbyte_deferrable.simulator.testing import airbyte_simulator
 
 __all__ = ["airbyte_simulator"]

@@ -47,7 +47,8 @@ async def test_the_cause_the_attempts_and_the_log_are_told(airbyte_simulator: Si
     why = await explain(client, job_id)
     assert why is not None
     assert str(why) == (
-        "Failed in source (config_error) after 1 attempt: password authentication failed for user 'reader'"
+        "Failed in source (config_error) after 1 attempt and 1,000 rows committed: "
+        "password authentication failed for user 'reader'"
     )
     assert why.is_config_error
     assert why.rows_committed == 1000

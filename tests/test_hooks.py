@@ -17,6 +17,7 @@ import pytest
 from airflow.exceptions import AirflowException
 from airflow.providers.airbyte.hooks.airbyte import AirbyteHook as OfficialHook
 
+from airbyte_deferrable import names
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
     AirbyteCredentialsError,
@@ -234,12 +235,14 @@ def test_a_connection_is_described_only_if_that_is_quick(
 ) -> None:
     connection_id = sim.add_connection(name="Orders")
     described = hook.describe(connection_id)
-    assert described is not None
-    assert described.name == "Orders"
-    assert hook.describe(UNKNOWN) is None
-    monkeypatch.setattr("airbyte_deferrable.hooks.DESCRIBE_WITHIN", 0.2)
+    assert (described.name, described.workspace_id) == ("Orders", sim.workspace_id)
+    assert str(described) == "'Orders' (Postgres shop → BigQuery warehouse)"
+    assert str(hook.describe(UNKNOWN)) == ""
+    monkeypatch.setattr(names, "DESCRIBE_WITHIN", 0.2)
+    sim.add_fault(Fault(call="source", kind="hang"))
+    assert str(hook.describe(connection_id)) == "'Orders'"
     sim.add_fault(Fault(call="connection", kind="hang"))
-    assert hook.describe(connection_id) is None
+    assert str(hook.describe(connection_id)) == ""
 
 
 # The Test button

@@ -50,7 +50,7 @@ def test_a_connection_that_cannot_be_looked_up_is_no_matter(
         job = hook.submit_sync_connection(cid)
         context: Any = {"ti": TaskInstance()}
         name, url = lead_to_job(hook, context, job)
-        assert name == "Orders"
+        assert name == "'Orders' (Postgres shop → BigQuery warehouse)"
         assert url == job_url(sim.host, sim.workspace_id, cid, job.job_id) == context["ti"].xcoms[JOB_URL]
         sim.add_fault(Fault("connection", status=500))
         assert lead_to_job(hook, {"ti": TaskInstance()}, job) == ("", "")  # type: ignore[arg-type, typeddict-item]

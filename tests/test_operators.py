@@ -17,6 +17,7 @@ from one_task import Task, TaskInstance, airflow_tells, connection_to
 from airbyte_deferrable import operators
 from airbyte_deferrable._compat import AirflowSkipException
 from airbyte_deferrable.exceptions import (
+    AirbyteConfigError,
     AirbyteConflictError,
     AirbyteCredentialsError,
     AirbyteException,
@@ -65,9 +66,9 @@ def task(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 @pytest.mark.parametrize(
     ("script", "raises", "xcom"),
     [
-        (Script(duration=1.5, pending=0.05), None, "succeeded"),
-        (Script(duration=1.5, pending=0.05, outcome="failed"), AirbyteJobFailed, "failed"),
-        (Script(duration=1.5, pending=0.05, outcome="cancelled"), AirbyteJobCancelled, "cancelled"),
+        (Script(duration=2.5, pending=0.05), None, "succeeded"),
+        (Script(duration=2.5, pending=0.05, outcome="failed"), AirbyteJobFailed, "failed"),
+        (Script(duration=2.5, pending=0.05, outcome="cancelled"), AirbyteJobCancelled, "cancelled"),
     ],
 )
 def test_every_way_ends_the_same(
@@ -106,7 +107,8 @@ def test_an_asynchronous_task_returns_the_job_and_leaves_it(sim: Simulator, task
     start = task(cid := sim.add_connection(script=ENDLESS), asynchronous=True)
     assert start.run() == sim.jobs(cid)[0]["id"]
     assert sim.jobs(cid)[0]["status"] == "running"
-    assert not start.store
+    # Airflow cleans the store up. A worker that dies before it has told of its success finds its job there.
+    assert start.store["airbyte_deferrable"]["job_id"] == sim.jobs(cid)[0]["id"]
 
 
 def test_a_job_that_is_over_already_is_not_left_for(sim: Simulator, task: Make) -> None:
@@ -250,7 +252,7 @@ def test_a_retry_finds_the_job_of_the_try_before(sim: Simulator, task: Make, way
     jobs |= {job["id"] for job in sim.jobs(cid)}
     assert len(jobs) == started
     assert result == (first if started == 1 else max(jobs))
-    assert not again.store
+    assert again.store["airbyte_deferrable"]["job_id"] == result
 
 
 def test_a_task_killed_before_airbyte_named_the_job_finds_it(
@@ -622,3 +624,69 @@ def test_no_session_and_no_thread_is_left(sim: Simulator, task: Make) -> None:
     while any(thread.name == "airbyte" for thread in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not [thread for thread in threading.enumerate() if thread.name == "airbyte"]
+
+
+# What people see
+
+BAD_PASSWORD = {
+    "failureOrigin": "source",
+    "failureType": "config_error",
+    "externalMessage": "password authentication failed",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_failure_tells_why(sim: Simulator, task: Make, way: str) -> None:
+    script = Script(duration=0.3, pending=0.0, outcome="failed", rows=12, failure=BAD_PASSWORD, log_lines=("hello",))
+    sync = task(sim.add_connection(script=script), way)
+    with pytest.raises(AirbyteConfigError, match=r"Failed in source \(config_error\) after 1 attempt.*password") as why:
+        sync.run()
+    assert why.value.explanation is not None
+    assert why.value.explanation.rows_committed == 12
+    assert any("hello" in line for line in sync.lines)
+
+
+def test_a_failure_of_another_kind_is_no_config_error(sim: Simulator, task: Make) -> None:
+    failure = {**BAD_PASSWORD, "failureType": "system_error"}
+    sync = task(sim.add_connection(script=Script(duration=0.1, pending=0.0, outcome="failed", failure=failure)))
+    with pytest.raises(AirbyteJobFailed) as failed:
+        sync.run()
+    assert type(failed.value) is AirbyteJobFailed
+
+
+def test_a_failure_without_the_config_api_is_the_same_failure(sim: Simulator, task: Make) -> None:
+    sync = task(sim.add_connection(script=Script(duration=0.1, pending=0.0, outcome="failed", failure=BAD_PASSWORD)))
+    sim.add_fault(Fault(call="config", kind="status", status=403))
+    with pytest.raises(AirbyteJobFailed, match="See the job's log in Airbyte") as failed:
+        sync.run()
+    assert failed.value.explanation is None
+
+
+def test_a_connection_and_its_ends_are_named_in_the_log(sim: Simulator, task: Make) -> None:
+    sync = task(sim.add_connection(name="Orders", script=QUICK))
+    sync.run()
+    assert any("of connection 'Orders' (Postgres shop → BigQuery warehouse)" in line for line in sync.lines)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_connection_can_be_given_by_name(sim: Simulator, task: Make, way: str) -> None:
+    cid = sim.add_connection(name="Orders", script=Script(duration=1.5, pending=0.0))
+    sync = task("", way, connection_name="Orders", workspace_id=sim.workspace_id)
+    assert sync.run() == sim.jobs(cid)[0]["id"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({}, "connection_id must be the UUID of an Airbyte connection, or connection_name its name"),
+        ({"connection_name": "Order"}, "near matches: 'Orders'"),
+        ({"connection_name": "Orders", "workspace_id": "mine"}, "workspace_id must be the UUID"),
+    ],
+)
+def test_a_name_that_leads_nowhere_starts_nothing(
+    sim: Simulator, task: Make, parameters: dict[str, str], says: str
+) -> None:
+    sim.add_connection(name="Orders")
+    with pytest.raises(AirbyteInputError, match=says):
+        task("", **parameters).run()
+    assert sim.count("create") == 0

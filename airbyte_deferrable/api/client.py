@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from airbyte_deferrable.api.auth import auth_for
 from airbyte_deferrable.api.errors import ApiError, NotFound, Unreachable
-from airbyte_deferrable.api.models import Connection, ConnectionPage, Job, JobPage, JobType
+from airbyte_deferrable.api.models import Actor, Connection, ConnectionPage, Job, JobPage, JobType
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.transport import Answer, Transport, refusal
 
@@ -133,6 +133,22 @@ class AirbyteClient:
         """
         answer = await self._call("GET", f"connections/{connection_id}")
         return _parse(Connection, answer, f"GET /connections/{connection_id}")
+
+    async def get_source(self, source_id: str) -> Actor:
+        """Look a source up.
+
+        :param source_id: The source.
+        """
+        answer = await self._call("GET", f"sources/{source_id}")
+        return _parse(Actor, answer, f"GET /sources/{source_id}")
+
+    async def get_destination(self, destination_id: str) -> Actor:
+        """Look a destination up.
+
+        :param destination_id: The destination.
+        """
+        answer = await self._call("GET", f"destinations/{destination_id}")
+        return _parse(Actor, answer, f"GET /destinations/{destination_id}")
 
     async def list_connections(
         self, workspace_id: str | None = None, *, limit: int = PAGE_SIZE, offset: int = 0

@@ -151,6 +151,12 @@ class Connection(_Wire):
     status: str = ""
 
 
+class Actor(_Wire):
+    """A source or a destination."""
+
+    name: str = ""
+
+
 class ConnectionPage(_Wire):
     """One page of ``GET /connections``."""
 
