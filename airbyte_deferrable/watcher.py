@@ -249,13 +249,16 @@ class JobWatcher:
         await asyncio.sleep(0)
 
     async def _arrives_within(self, seconds: float) -> bool:
+        """Wait for a newcomer, but no longer than this."""
         if seconds <= 0:
             return False
+        # Not wait_for: before Python 3.12 it can swallow a cancellation that comes together with a newcomer.
+        arrival = asyncio.ensure_future(self._arrival.wait())
         try:
-            await asyncio.wait_for(self._arrival.wait(), seconds)
-        except asyncio.TimeoutError:
-            return False
-        return True
+            arrived, _ = await asyncio.wait({arrival}, timeout=seconds)
+        finally:
+            arrival.cancel()
+        return bool(arrived)
 
     async def _sweep_or_back_off(self) -> float:
         """Look once, and return after how many seconds to look again."""

@@ -200,7 +200,12 @@ class AirbyteClient:
         call = f"{method} /{path}"
         replayed = False
         while True:
-            authorization = await self._auth.header()
+            try:
+                authorization = await self._auth.header()
+            except Unreachable as error:
+                # It was the token that could not be had; the request itself was never sent, or was refused.
+                error.may_have_arrived = False
+                raise
             answer = await self._transport.send(
                 method,
                 f"{base_url or self.settings.base_url}/{path}",
