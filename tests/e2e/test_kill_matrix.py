@@ -201,7 +201,7 @@ def person_cells() -> Iterator[Any]:
             yield pytest.param(action, way, marks=[thorough] if action in ("mark success", "run failed") else [])
 
 
-@pytest.mark.parametrize(("action", "way"), person_cells())
+@pytest.mark.parametrize(("action", "way"), list(person_cells()))
 def test_a_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action: str, way: str) -> None:
     run = matrix.waiting("plain", way)
     run.act(action)
