@@ -17,6 +17,7 @@ from airbyte_deferrable import operators, sensors
 from airbyte_deferrable.simulator import Script, Simulator
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+NAME = re.compile(r'connection_name="([^"]+)"')
 QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
 
 
@@ -33,6 +34,8 @@ def airbyte_for(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -
     def make(text: str) -> Simulator:
         for connection_id in sorted(set(UUID.findall(text))):
             airbyte_simulator.add_connection("Orders", QUICK, connection_id)
+        for name in sorted(set(NAME.findall(text))):
+            airbyte_simulator.add_connection(name, QUICK)
         connection = {
             "conn_type": "airbyte",
             "host": airbyte_simulator.url,
