@@ -8,14 +8,29 @@ from dataclasses import dataclass
 import pytest
 
 from airbyte_deferrable.demo.airflow import LocalAirflow
+from airbyte_deferrable.simulator import Script
 
 from .support import EXAMPLES, MANY, QUICK, Airbyte
+
+try:
+    from airflow import sdk
+except ImportError:  # Airflow 2
+    sdk = None
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("shared-airflow")]
 
 # The Airbyte connections that the examples name, found in their source as a reader would find them.
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NAMED = {path.stem: UUID.findall(path.read_text()) for path in EXAMPLES.glob("*.py")}
+
+
+# Before 3.3, Airflow has no retry policies.
+TRIES = 1 if hasattr(sdk, "ExceptionRetryPolicy") else 4
+BROKEN_SETTINGS = Script(
+    duration=2,
+    outcome="failed",
+    failure={"failureOrigin": "source", "failureType": "config_error", "externalMessage": "The password is wrong"},
+)
 
 
 @dataclass
@@ -92,3 +107,15 @@ def test_example_several_servers(runs: dict[str, Run], airbytes: tuple[Airbyte, 
     ):
         (job,) = server.jobs_of(connection_id)
         assert (run.xcom(task_id), run.xcom(task_id, "final_status")) == (job["id"], "succeeded")
+
+
+def test_example_stop_retrying(runs: dict[str, Run], airbyte: Airbyte) -> None:
+    run = runs["example_stop_retrying"]
+    (connection_id,) = NAMED["example_stop_retrying"]
+    run.succeeds()
+
+    airbyte.script(connection_id, BROKEN_SETTINGS)
+    again = Run(run.airflow, run.dag_id, run.airflow.trigger(run.dag_id))
+    assert run.airflow.wait(run.dag_id, again.run_id, timeout=150) == "failed"
+    assert run.airflow.task_instance(run.dag_id, again.run_id, "sync_orders")["try_number"] == TRIES
+    assert "The password is wrong" in again.log("sync_orders")
