@@ -181,6 +181,15 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             self._cancel_our_job()
         return super().resume_execution(next_method, next_kwargs, context)
 
+    def post_execute(self, context: Context, result: Any = None) -> None:
+        """Drop what was remembered for a next try, as the last thing that a successful task does.
+
+        :param context: The task's context.
+        :param result: The task's return value.
+        """
+        super().post_execute(context, result)
+        JobMemory(context).conclude()
+
     def on_kill(self) -> None:
         """Cancel the job that this task started, when a person stops the task on its worker.
 
@@ -211,7 +220,6 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 job = self._obtain(hook, context, clocks, queued_at)
                 self._tell(hook, context, job)
                 if self.asynchronous:
-                    JobMemory(context).conclude()
                     return job.job_id
                 if self.deferrable and not job.terminal:
                     # A job that is over by now is not worth leaving for; and an event that comes too soon after
@@ -332,8 +340,9 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 self._cancel_our_job()
             raise fail(event, self.airbyte_conn_id, self.connection_id, self._life() if late else self.timeout)
         push(event.job, context)
-        # Not before: a task that is killed until here finds its job again.
-        JobMemory(context).conclude()
+        if event.status != "success":
+            # The next try is to start another.
+            JobMemory(context).conclude()
         return conclude(event.job, self.log, self.airbyte_conn_id, hook.explain(event.job))
 
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:

@@ -15,7 +15,7 @@ from airbyte_deferrable._compat import AIRFLOW_3, Stats
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.cancellation import cancel_job
 from airbyte_deferrable.connection import settings_for_trigger
-from airbyte_deferrable.lease import killed_by_person
+from airbyte_deferrable.lease import killed_by_person, warm_up
 from airbyte_deferrable.outcome import Event
 from airbyte_deferrable.turns import wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
@@ -143,6 +143,8 @@ class AirbyteSyncTrigger(BaseTrigger):
             settings = await asyncio.wait_for(look_up, max(left, LAST_LOOK))
         except asyncio.TimeoutError:
             return outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
+        if self.cancel_on_kill and self.task_instance is not None:
+            warm_up(self.task_instance)
         return await wait_for_end(
             watcher_for(settings, metrics=Stats),
             self.job_id,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from one_task import Store, TaskInstance
+from one_task import Store, TaskInstance, connection_to
 
 from airbyte_deferrable import memory
 from airbyte_deferrable.memory import JobMemory, Record
+from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
+from airbyte_deferrable.simulator import Script, Simulator
 
 
 class Variables(dict[str, Any]):
@@ -84,4 +86,20 @@ def test_no_variable_is_written_for_a_task_that_is_tried_once(monkeypatch: pytes
     monkeypatch.setattr(memory, "_variable", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=0)}
     JobMemory(context).remember(record(context, job_id=1))
+    assert not variables
+
+
+def test_a_variable_stays_until_the_very_end_of_a_successful_task(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies after the job's success, but before it has told Airflow, finds the job again."""
+    variables = Variables()
+    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
+    context: Any = {"ti": TaskInstance(max_tries=1)}
+    operator = AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, wait_seconds=0.1)
+    result = operator.execute(context)
+    assert [value["job_id"] for value in variables.values()] == [result]
+    operator.post_execute(context, result)
     assert not variables
