@@ -23,7 +23,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not e2e and not package"
+	$(BIN)/pytest -n 4 --dist loadfile -m "not e2e and not package"
 
 # One worker has the Airflow that most tests share, the other those tests that start one of their own.
 e2e: $(READY)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from types import new_class
 from typing import Any, TypeVar
 
 import pytest
@@ -89,9 +90,11 @@ class Task:
 
     def operator(self) -> Any:
         operator = self._make()
-        operator._log = operator._connect()._log = self.log
-        # Airflow's own property leads to the log that its task runner has set up.
-        type(operator).log = property(lambda operator: operator._log)
+        operator._connect()._log = self.log
+        # Airflow's own property leads to the log that its task runner has set up. A class of its own, since other
+        # tests run the same operators in a real task runner.
+        kind, own = type(operator), {"log": property(lambda _, log=self.log: log)}
+        operator.__class__ = new_class(kind.__name__, (kind,), {}, lambda names: names.update(own))
         return operator
 
     def leave(self) -> TaskDeferred:
