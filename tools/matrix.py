@@ -40,15 +40,15 @@ class Cell:
 
     :param airflow: Airflow's minor release: the name of a constraints file.
     :param python: Python's minor release.
-    :param overrides: A file in ``constraints`` with versions that count more than that.
+    :param instead: A file in ``constraints`` with other versions, which are put in the place of those.
     """
 
     airflow: str
     python: str
-    overrides: str | None = None
+    instead: str | None = None
 
     def __str__(self) -> str:
-        return "-".join(filter(None, [self.airflow, f"py{self.python}", self.overrides]))
+        return "-".join(filter(None, [self.airflow, f"py{self.python}", self.instead]))
 
     @property
     def venv(self) -> Path:
@@ -170,11 +170,16 @@ def run(cell: Cell, python: Path) -> Report:
 def install(cell: Cell, python: Path) -> None:
     """Make the cell's environment what its constraints say."""
     subprocess.run([uv(), "venv", "--quiet", "--clear", "--python", python, cell.venv], check=True)
-    what = ["--editable", ".", "--group", "test", "--group", "postgresql"]
-    what += ["--constraints", f"constraints/airflow-{cell.airflow}.txt"]
-    if cell.overrides:
-        what += ["--overrides", f"constraints/{cell.overrides}.txt"]
-    subprocess.run([uv(), "pip", "install", "--quiet", "--python", cell.python_path, *what], cwd=ROOT, check=True)
+
+    def pip(*arguments: str) -> None:
+        command: list[str | Path] = [uv(), "pip", *arguments, "--quiet", "--python", cell.python_path]
+        subprocess.run(command, cwd=ROOT, check=True)
+
+    constraints = f"constraints/airflow-{cell.airflow}.txt"
+    pip("install", "--editable", ".", "--group", "test", "--group", "postgresql", "--constraints", constraints)
+    if cell.instead:
+        pip("install", "--requirements", f"constraints/{cell.instead}.txt")
+    pip("check")
 
 
 @contextmanager
