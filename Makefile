@@ -25,9 +25,9 @@ lint: $(READY)
 unit: $(READY)
 	$(BIN)/pytest -n 4 --dist loadfile -m "not e2e and not package"
 
-# One worker has the Airflow that most tests share, the other those tests that start one of their own.
+# By file, so that the tests of a file share their Airflow.
 e2e: $(READY)
-	$(BIN)/pytest -n 2 --dist loadgroup -m "e2e and not killmatrix"
+	$(BIN)/pytest -n 2 --dist loadfile -m "e2e and not killmatrix"
 
 # Every supported Airflow and Python: see tools/matrix.py. A part: make matrix CELLS="2.11 3.3-py3.13"
 matrix: $(READY)

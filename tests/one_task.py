@@ -24,6 +24,7 @@ try:
 except ImportError:
     from airflow.exceptions import TaskDeferred
 
+from airbyte_deferrable import taskstate
 from airbyte_deferrable.simulator import Simulator
 
 T = TypeVar("T")
@@ -193,7 +194,10 @@ def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator
         except ImportError:
             from airflow.models import XCom
 
-            patch.setattr("airbyte_deferrable.taskstate._read_state_from_database", lambda _, __: ti.state)
+            known = {} if ti.state == "deleted" else {"state": ti.state}
+            patch.setattr(taskstate, "_read_state_from_database", lambda _, __: taskstate._name(known, "state"))
+            # Airflow 2's sensors ask the database themselves when they were first rescheduled.
+            patch.setattr("airflow.sensors.base._orig_start_date", lambda *_, **__: ti.first_rescheduled)
         else:
 
             def get_task_states(*, run_ids: list[str], task_ids: list[str], **_: Any) -> dict[str, Any]:

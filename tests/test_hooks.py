@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -323,7 +324,8 @@ def test_a_request_has_the_hooks_timeout(sim: Simulator, mine: str) -> None:
 
 @pytest.mark.parametrize("timeout", [0, -5, "soon"])
 def test_a_timeout_that_is_none_is_refused_as_in_the_official_hook(mine: str, timeout: Any) -> None:
-    with pytest.raises(ValueError, match="timeout"):
-        OfficialHook(mine, timeout=timeout)
+    if "timeout" in signature(OfficialHook).parameters:  # new in its release 6.2
+        with pytest.raises(ValueError, match="timeout"):
+            OfficialHook(mine, timeout=timeout)
     with pytest.raises(ValueError, match="timeout"):
         AirbyteHook(mine, timeout=timeout).get_job_details(1)

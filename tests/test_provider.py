@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import sys
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,7 +87,9 @@ def test_airflow_offers_the_connection_type_with_its_form(official: Installed) -
     manager = ProvidersManager()
     manager.initialize_providers_list()
     manager._provider_dict.clear()
-    manager._provider_dict["airbyte-deferrable"] = ProviderInfo(__version__, get_provider_info())
+    manager._provider_dict["airbyte-deferrable"] = ProviderInfo(
+        __version__, get_provider_info(), *["package"] * ("package_or_source" in signature(ProviderInfo).parameters)
+    )
     manager._hooks_lazy_dict.clear()
     manager._discover_hooks()
     try:

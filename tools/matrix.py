@@ -29,7 +29,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 SUPPORTED = {"2.11": PYTHONS[:3], "3.0": PYTHONS[:3], "3.1": PYTHONS, "3.2": PYTHONS, "3.3": PYTHONS}
 #: Releases whose LocalExecutor refuses SQLite.
 NEEDS_DATABASE_SERVER = ("2.11",)
-UNIT = ("-n", "2", "--dist", "loadfile", "-m", "not e2e and not package")
+UNIT = ("-n", "4", "--dist", "loadfile", "-m", "not e2e and not package")
 END_TO_END = ("tests/e2e/test_outcomes.py", "tests/e2e/test_examples.py")
 NUMBER = re.compile(r"\d+")
 

@@ -118,6 +118,9 @@ class Control:
     def advance(self, seconds: float) -> None:
         self._world.advance(seconds)
 
+    def tokens(self) -> list[str]:
+        return list(self._world.tokens)
+
     def revoke_tokens(self) -> None:
         self._world.revoke_tokens()
 

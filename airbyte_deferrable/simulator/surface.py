@@ -245,6 +245,10 @@ class Surface:
         """Move the simulator's clock on: jobs go on, tokens end."""
         self._do("advance", seconds=seconds)
 
+    def tokens(self) -> list[str]:
+        """The tokens given out and not revoked, for tests of what must not be written down."""
+        return list(self._do("tokens"))
+
     def revoke_tokens(self) -> None:
         """End all tokens now."""
         self._do("revoke_tokens")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 
@@ -43,6 +44,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, airbytes: tuple[Airbyte, A
         home,
         dags=home / "dags",
         parallelism=2,
+        # A database server's SQLAlchemy URL, where SQLite does not do: Airflow 2.11 needs one.
+        database=os.environ.get("E2E_DATABASE"),
         connections={"airbyte_default": europe, "airbyte_europe": europe, "airbyte_america": america},
         config={
             "AIRBYTE_DEMO_CONNECTIONS": json.dumps(MANY),

@@ -29,7 +29,7 @@ from airbyte_deferrable.simulator import Fault, Script
 from .support import EXAMPLES, Airbyte, eventually
 from .test_examples import NAMED
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("own-airflow"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 TEST = "button[aria-label='Test Connection']"

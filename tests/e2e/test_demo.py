@@ -15,7 +15,7 @@ import pytest
 
 from .support import eventually, processes_with
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("own-airflow")]
+pytestmark = [pytest.mark.e2e]
 
 MARK = "AIRBYTE_DEMO_TEST"
 

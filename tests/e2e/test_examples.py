@@ -17,7 +17,7 @@ try:
 except ImportError:  # Airflow 2
     sdk = None
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("shared-airflow")]
+pytestmark = [pytest.mark.e2e]
 
 # The Airbyte connections that the examples name, found in their source as a reader would find them.
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -32,7 +32,7 @@ from chaos.servers import PostgreSQL
 
 from .support import DAGS, Airbyte, eventually, start_airbyte
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("own-airflow")]
+pytestmark = [pytest.mark.e2e]
 thorough = pytest.mark.killmatrix
 
 FOREVER = Script(duration=10, outcome=None)
@@ -213,8 +213,6 @@ def test_a_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action
         eventually(lambda: [job["status"] for job in run.jobs()] == ["cancelled", "running"])
         run.airbyte.finish(run.jobs()[1]["id"], "succeeded")
     matrix.note(action, way, "cancelled" + (", 1 new one" if action == "clear" else ""), seconds)
-    if way == "deferred":
-        assert seconds < 10
 
 
 @thorough

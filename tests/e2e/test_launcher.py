@@ -12,7 +12,7 @@ from airbyte_deferrable.demo.airflow import LocalAirflow
 
 from .support import processes_with
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("own-airflow")]
+pytestmark = [pytest.mark.e2e]
 
 
 def start_fails(tmp_path: Path, reason: str, **arguments: Any) -> None:

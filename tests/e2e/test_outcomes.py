@@ -12,7 +12,7 @@ from airbyte_deferrable.simulator import Script
 
 from .support import QUICK, Airbyte, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("shared-airflow")]
+pytestmark = [pytest.mark.e2e]
 
 WAYS = ("e2e_synchronous", "e2e_deferrable", "e2e_sensor")
 REASON = {"failureOrigin": "source", "failureType": "config_error", "externalMessage": "The password has expired."}
@@ -94,7 +94,9 @@ def test_a_sync_that_fails(runs: dict[str, list[Run]], way: int) -> None:
     job = run.job()
     assert job["status"] == "failed"
     assert run.xcom("final_status") == "failed"
-    assert f"AirbyteJobFailed: Airbyte job {job['id']} of connection {run.connection_id} failed" in run.log()
+    assert f"AirbyteConfigError: Airbyte job {job['id']} of connection {run.connection_id} failed" in run.log()
+    assert "Failed in source (config_error) after 1 attempt" in run.log()
+    assert "The password has expired." in run.log()
 
 
 @pytest.mark.parametrize("way", range(len(WAYS)), ids=WAYS)

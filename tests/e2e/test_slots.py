@@ -9,7 +9,7 @@ from airbyte_deferrable.simulator import Script
 
 from .support import MANY, Airbyte, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("shared-airflow")]
+pytestmark = [pytest.mark.e2e]
 
 
 @pytest.mark.timeout(600)
