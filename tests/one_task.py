@@ -194,8 +194,10 @@ def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator
         except ImportError:
             from airflow.models import XCom
 
-            known = {} if ti.state == "deleted" else {"state": ti.state}
-            patch.setattr(taskstate, "_read_state_from_database", lambda _, __: taskstate._name(known, "state"))
+            def read_state(*_: Any) -> str | None:
+                return taskstate._name({} if ti.state == "deleted" else {"state": ti.state}, "state")
+
+            patch.setattr(taskstate, "_read_state_from_database", read_state)
             # Airflow 2's sensors ask the database themselves when they were first rescheduled.
             patch.setattr("airflow.sensors.base._orig_start_date", lambda *_, **__: ti.first_rescheduled)
         else:
