@@ -29,7 +29,7 @@ RESTARTING = "restarting"
 NEW_TRY_WRITES_WITHIN = 2.0
 #: Seconds that Airflow is given to say how the task stands. The first question of a triggerer took 7 s on a busy
 #: machine, since its supervisor loads an API server for it; without an answer nobody stops the job.
-ANSWERS_WITHIN = 15.0
+ANSWERS_WITHIN = 25.0
 #: And on a worker, where Airflow kills the task 5 s after it has told it to stop.
 ANSWERS_ON_WORKER_WITHIN = 3.0
 

@@ -9,6 +9,8 @@ import tempfile
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airbyte-deferrable-tests-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = os.path.join(os.environ["AIRFLOW_HOME"], "no-dags")
+# A task that fails unexpectedly is to show it at once, not after Airflow's five minutes.
+os.environ["AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY"] = "1"
 os.environ.pop("AIRFLOW__CORE__UNIT_TEST_MODE", None)
 
 from airbyte_deferrable.simulator.testing import airbyte_simulator

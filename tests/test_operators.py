@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowNotFoundException
 from one_task import Task, TaskInstance, airflow_tells, connection_to
 
 from airbyte_deferrable import operators
@@ -200,7 +201,8 @@ def test_a_bad_airflow_connection_is_refused_before_anything_is_started(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, fields: str
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", fields)
-    with pytest.raises(AirbyteSettingsError, match="'airbyte_default'"):
+    # Airflow 3.0 and 3.1 do not even hand over a connection whose extra they cannot read.
+    with pytest.raises((AirbyteSettingsError, AirflowNotFoundException), match="airbyte_default"):
         task(sim.add_connection()).run()
     assert sim.count() == 0
 

@@ -85,7 +85,9 @@ class Run:
         task = self.task()
         if self.way == "on_worker":
             return task["state"] == "running" and bool(task["pid"])
-        return task["state"] == "deferred" and task["triggerer_job"] is not None
+        # A trigger that has not begun yet is dropped without a word when its task is killed.
+        told = f"Airbyte job {self.jobs()[0]['id']} is running"
+        return task["state"] == "deferred" and told in self.airflow.log(self.dag_id, self.run_id, "sync")
 
     def act(self, action: str) -> None:
         self.acted_at = time.time()
