@@ -79,6 +79,15 @@ def test_a_paused_service_can_be_stopped(start) -> None:
     assert service.returncode == -signal.SIGTERM
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Undo that a shell lets its background jobs ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_until_the_block_is_done() -> None:
     done = False
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the block is what is tested
