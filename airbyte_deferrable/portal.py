@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -32,11 +33,20 @@ class Portal:
 
         :param coroutine: What to run; cancelled if the calling thread is interrupted by an exception.
         """
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        loop = self._running_loop()
+        outcome: Future[T] = Future()
+        begun: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            begun.append(loop.create_task(coroutine))
+            begun[0].add_done_callback(lambda task: _hand_over(task, outcome))
+
         try:
-            return future.result()
+            # Not run_coroutine_threadsafe: an interruption just before it returns would leave nothing to cancel.
+            loop.call_soon_threadsafe(begin)
+            return outcome.result()
         except BaseException:
-            future.cancel()
+            loop.call_soon_threadsafe(lambda: begun and begun[0].cancel())
             raise
 
     def close(self) -> None:
@@ -58,6 +68,15 @@ class Portal:
                 else:  # a signal handler was faster
                     _stop(loop, thread)
             return self._serving[0]
+
+
+def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
+    if task.cancelled():
+        outcome.cancel()
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
