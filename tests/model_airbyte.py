@@ -128,7 +128,7 @@ class Fault:
 
     :param start: When it begins.
     :param seconds: How long it lasts.
-    :param kind: ``down``, ``throttled``, ``forbidden`` or ``hang``.
+    :param kind: ``down``, ``refused``, ``throttled``, ``forbidden`` or ``hang``.
     :param call: ``list``, ``get`` or ``all``.
     :param every: Hits each so-manyth request.
     :param job_id: Only this job's look-ups.
@@ -263,4 +263,6 @@ def _error(fault: Fault, call: str) -> ApiError:
         return Forbidden(call, "Caller does not have the required WORKSPACE_READER permissions", 403)
     if fault.kind == "hang":
         return Unreachable(call, "TimeoutError.")
+    if fault.kind == "refused":
+        return Unreachable(call, "Cannot connect to host.", may_have_arrived=False)
     return Unreachable(call, "Service Unavailable", 503)
