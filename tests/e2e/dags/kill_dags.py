@@ -10,9 +10,10 @@ from typing import Any
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 
 try:
-    from airflow.sdk import DAG
+    from airflow.sdk import DAG, task
 except ImportError:  # Airflow 2
     from airflow import DAG
+    from airflow.decorators import task
 
 FROM_CONF = {"connection_id": "{{ dag_run.conf['connection_id'] }}"}
 WAYS: dict[str, dict[str, Any]] = {
@@ -41,7 +42,16 @@ class Lingering(AirbyteTriggerSyncOperator):
             time.sleep(NEVER)
 
 
+@task
+def connections(**context: Any) -> list[str]:
+    """Tell which connections a run of many is for."""
+    found: list[str] = context["dag_run"].conf["connection_ids"]
+    return found
+
+
 for way, how in WAYS.items():
+    with DAG(f"kill_mapped_{way}", schedule=None):
+        AirbyteTriggerSyncOperator.partial(task_id="sync", **how).expand(connection_id=connections())
     for kind, what in KINDS.items():
         with DAG(f"kill_{kind}_{way}", schedule=None, default_args=FROM_CONF):
             AirbyteTriggerSyncOperator(task_id="sync", **how, **what)
