@@ -1,8 +1,8 @@
 """What a task remembers of its job from one try to the next, also when its worker was killed in between.
 
 Airflow 3.3 has a store for that, the task state store. Before, Airflow forgets everything a task wrote when its
-next try begins, XComs included; an Airflow Variable is the only place that stays. It is written only for tasks
-that may be tried again, and deleted when the task is done.
+next try begins, XComs included; an Airflow Variable is the only place that stays. It is written only for tries that
+another one may follow, and deleted when the task is done, or by the last try, which is the last that can want it.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class _VariableStore:
 
 
 class _NoStore:
-    """For tasks that will not be tried again."""
+    """For tasks that are tried once."""
 
     cleans_up = False
 
@@ -149,11 +149,31 @@ class _NoStore:
         pass
 
 
+class _LastTryStore(_NoStore):
+    """For a task's last try. It takes what the tries before have left, and leaves nothing itself.
+
+    However it ends, nobody is there any more who would delete a Variable; and after a clear nobody would believe one.
+
+    :param before: The store of the tries before.
+    """
+
+    def __init__(self, before: _VariableStore) -> None:
+        self._before = before
+
+    def read(self) -> Any:
+        value = self._before.read()
+        if value is not None:
+            self._before.delete()
+        return value
+
+
 def _store_for(context: Context, ti: Any) -> _Store:
     store = context.get("task_state_store")
     if store is not None:
         return _TaskStateStore(store)
-    return _VariableStore(ti) if ti.max_tries else _NoStore()
+    if not ti.max_tries:
+        return _NoStore()
+    return _VariableStore(ti) if ti.try_number <= ti.max_tries else _LastTryStore(_VariableStore(ti))
 
 
 def _variable() -> Any:

@@ -8,6 +8,7 @@ import pytest
 from one_task import Store, TaskInstance, connection_to
 
 from airbyte_deferrable import memory
+from airbyte_deferrable.exceptions import AirbyteTimeout
 from airbyte_deferrable.memory import JobMemory, Record
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
@@ -87,6 +88,45 @@ def test_no_variable_is_written_for_a_task_that_is_tried_once(monkeypatch: pytes
     context: Any = {"ti": TaskInstance(max_tries=0)}
     JobMemory(context).remember(record(context, job_id=1))
     assert not variables
+
+
+def test_the_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = Variables()
+    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    context: Any = {"ti": TaskInstance(max_tries=2)}
+    JobMemory(context).remember(record(context, job_id=4))
+    context["ti"].try_number = 2
+    for _ in range(2):
+        recalled = JobMemory(context).recall("c", "sync")
+        assert recalled is not None
+        assert recalled.job_id == 4
+    context["ti"].try_number = 3
+    last = JobMemory(context)
+    assert last.recall("c", "sync") == recalled
+    assert not variables
+    last.remember(recalled)
+    assert not variables
+
+
+def test_no_variable_stays_of_a_task_that_fails_in_every_try(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job goes on after each timeout: the second try waits for it again, and a third there is none."""
+    variables = Variables()
+    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    connection_id = airbyte_simulator.add_connection(script=Script(outcome=None, pending=0.0))
+    ti = TaskInstance(max_tries=1)
+    left = []
+    for try_number in (1, 2):
+        ti.try_number = try_number
+        with pytest.raises(AirbyteTimeout):
+            AirbyteTriggerSyncOperator(
+                task_id="sync", connection_id=connection_id, wait_seconds=0.1, timeout=0.3
+            ).execute({"ti": ti})
+        left.append([value["job_id"] for value in variables.values()])
+    (job,) = airbyte_simulator.jobs(connection_id)
+    assert left == [[job["id"]], []]
 
 
 def test_a_variable_stays_until_the_very_end_of_a_successful_task(
