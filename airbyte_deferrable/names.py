@@ -80,6 +80,11 @@ async def find_connection(client: AirbyteClient, name: str, workspace_id: str | 
             f"{len(found)} Airbyte connections in {where} are named {name!r}: {which}. Give connection_id instead. "
             "Nothing was started."
         )
+    if not connections:
+        raise AirbyteInputError(
+            f"There is no Airbyte connection in {where}, so none is named {name!r}. Check workspace_id and the "
+            "application's permissions. Nothing was started."
+        )
     near = get_close_matches(name, [each.name for each in connections], n=NEAR_MATCHES, cutoff=0.5)
     hint = "; near matches: " + ", ".join(repr(each) for each in near) if near else ""
     raise AirbyteInputError(

@@ -169,11 +169,15 @@ def conclude(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -
         )
     what = f"Airbyte job {job.job_id} of connection {job.connection_id} failed ({facts(job)})."
     if why is None:
-        raise AirbyteJobFailed(f"{what} See the job's log in Airbyte.", **subject)
+        raise AirbyteJobFailed(
+            f"{what} Airbyte's config API did not tell why: see the job's log in Airbyte.", **subject
+        )
     if why.log_lines:
         log.error("The end of Airbyte's log of job %s:\n%s", job.job_id, "\n".join(why.log_lines))
-    cause = AirbyteConfigError if why.is_config_error else AirbyteJobFailed
-    raise cause(f"{what} {why}", explanation=why, **subject)
+    if why.is_config_error:
+        what = f"{what} It fails again until somebody mends the settings in Airbyte."
+        raise AirbyteConfigError(f"{what} {why}", explanation=why, **subject)
+    raise AirbyteJobFailed(f"{what} {why}", explanation=why, **subject)
 
 
 def fail(event: Event, conn_id: str, connection_id: str | None, patience: float | None) -> AirbyteException:
@@ -195,11 +199,17 @@ def fail(event: Event, conn_id: str, connection_id: str | None, patience: float 
             if clock == "execution_timeout"
             else "The job goes on; AirbyteJobSensor can wait for it."
         )
+        last = f"It was seen last as {event.job.status!r}." if event.job else "Airbyte has told nothing of it."
         return AirbyteTimeout(
-            f"Airbyte job {event.job_id}{of} has not ended before the task's {clock}{span} was over. {then}", **subject
+            f"Airbyte job {event.job_id}{of} has not ended before the task's {clock}{span} was over. {then} {last}",
+            **subject,
         )
     if event.reason == "not_visible":
-        return AirbyteNotVisibleError(f"Airbyte job {event.job_id}{of} cannot be seen: {event.message}", **subject)
+        return AirbyteNotVisibleError(
+            f"Airbyte job {event.job_id}{of} cannot be seen (Airflow connection {conn_id!r}): it is not there, or not "
+            f"any more, or the credentials may not see it. {event.message}",
+            **subject,
+        )
     return AirbyteException(f"Waiting for Airbyte job {event.job_id}{of} failed: {event.message}", **subject)
 
 

@@ -52,3 +52,11 @@ async def test_the_workspace_tells_two_of_one_name_apart(airbyte_simulator: Simu
     there = airbyte_simulator.add_connection(name="Orders", workspace_id=other)
     assert await find_connection(client, "Orders", other) == there
     assert await find_connection(client, "Orders", airbyte_simulator.workspace_id) == here
+
+
+async def test_a_workspace_in_which_nothing_can_be_seen_is_told(
+    airbyte_simulator: Simulator, client: AirbyteClient
+) -> None:
+    airbyte_simulator.add_connection(name="Orders")
+    with pytest.raises(AirbyteInputError, match=r"no Airbyte connection in workspace 1111.* Check workspace_id"):
+        await find_connection(client, "Orders", "11111111-2222-3333-4444-555555555555")

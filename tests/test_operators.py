@@ -659,7 +659,7 @@ def test_a_failure_of_another_kind_is_no_config_error(sim: Simulator, task: Make
 def test_a_failure_without_the_config_api_is_the_same_failure(sim: Simulator, task: Make) -> None:
     sync = task(sim.add_connection(script=Script(duration=0.1, pending=0.0, outcome="failed", failure=BAD_PASSWORD)))
     sim.add_fault(Fault(call="config", kind="status", status=403))
-    with pytest.raises(AirbyteJobFailed, match="See the job's log in Airbyte") as failed:
+    with pytest.raises(AirbyteJobFailed, match="see the job's log in Airbyte") as failed:
         sync.run()
     assert failed.value.explanation is None
 

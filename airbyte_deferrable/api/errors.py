@@ -6,10 +6,13 @@ through an :class:`Unreachable` Airbyte, a submission looks for the job that it 
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
-# Longer answers are proxies' HTML pages and stack traces; the beginning tells which.
+# Longer answers are stack traces; the beginning tells which.
 MAX_DETAIL = 300
+#: What of a page of HTML is not its words.
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.S | re.I)
 
 
 class ApiError(Exception):
@@ -24,11 +27,13 @@ class ApiError(Exception):
     #: Whether the same request may well succeed a little later.
     transient: ClassVar[bool] = False
     #: What the reader can do about it.
-    advice: ClassVar[str] = ""
+    advice: str = ""
 
     def __init__(self, call: str, detail: str = "", status: int | None = None) -> None:
         self.call = call
-        self.detail = " ".join(detail.split())[:MAX_DETAIL]
+        # A proxy answers with a page: what it says, without its markup.
+        words = _MARKUP.sub(" ", detail) if detail.lstrip().startswith("<") else detail
+        self.detail = " ".join(words.split())[:MAX_DETAIL]
         self.status = status
         super().__init__(call, self.detail, status)
 
@@ -48,7 +53,6 @@ class Unreachable(ApiError):
     """
 
     transient = True
-    advice = "Check that Airbyte runs, that the connection's Host is right, and that the network lets it pass."
 
     def __init__(
         self,
@@ -60,6 +64,15 @@ class Unreachable(ApiError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(call, detail, status)
+        if status is None:
+            self.advice = (
+                "Check that Airbyte runs, that the connection's Host is right, and that the network lets it pass."
+            )
+        elif status >= 500 or status in (408, 425, 429):
+            self.advice = "Airbyte, or a proxy before it, is overloaded or out of order: see its own logs."
+        else:
+            # A redirect, or a page where JSON should be: the web app's, for example.
+            self.advice = "Check that the connection's Host is the address of Airbyte's public API."
         self.may_have_arrived = may_have_arrived
         self.retry_after = retry_after
 
@@ -74,8 +87,8 @@ class NoTokenEndpoint(ApiError):
     """There is no token endpoint at the address: auth is switched off in that Airbyte, or the URL is wrong."""
 
     advice = (
-        "If this Airbyte runs without authentication, leave Client ID and Client Secret empty; "
-        "otherwise check the connection's Token URL."
+        "Check that the connection's Host ends in /api/public/v1 (Cloud: /v1), and its Token URL if it names one. "
+        "If this Airbyte runs without authentication, leave Client ID and Client Secret empty."
     )
 
 

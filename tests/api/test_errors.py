@@ -94,6 +94,24 @@ async def test_a_refusal_of_any_shape_is_told(body: str) -> None:
     assert type(await ask(reply(422, body))) is Rejected
 
 
+async def test_a_page_is_told_by_its_words() -> None:
+    page = "<html><head><style>p {color: red}</style>\n<title>502 Bad Gateway</title></head><p>nginx</p></html>"
+    assert (await ask(reply(502, page))).detail == "502 Bad Gateway nginx"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "advice"),
+    [
+        (503, "", "overloaded or out of order"),
+        (429, PROBLEM, "overloaded or out of order"),
+        (200, "<html>Sign in</html>", "Host is the address of Airbyte's public API"),
+        (404, "<html>nginx</html>", "Host is the address of Airbyte's public API"),
+    ],
+)
+async def test_the_advice_fits_the_answer(status: int, body: str, advice: str) -> None:
+    assert advice in str(await ask(reply(status, body)))
+
+
 async def test_a_long_page_is_told_in_short_and_on_one_line() -> None:
     error = await ask(reply(502, "<html>\n" + "very long\n" * 10_000))
     assert len(error.detail) <= MAX_DETAIL
