@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -13,13 +14,15 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airbyte_deferrable import outcome
 from airbyte_deferrable._compat import AIRFLOW_3, Stats
 from airbyte_deferrable.api.errors import ApiError
+from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.cancellation import cancel_job
-from airbyte_deferrable.connection import settings_for_trigger
+from airbyte_deferrable.connection import in_thread, settings_for_trigger
 from airbyte_deferrable.lease import killed_by_person, warm_up
 from airbyte_deferrable.outcome import Event
 from airbyte_deferrable.turns import wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
-from airbyte_deferrable.watcher import watcher_for
+from airbyte_deferrable.watcher import JobWatcher, watcher_for
 
 #: Seconds for the job to end once its task was killed.
 CANCEL_WITHIN = 10.0
@@ -30,6 +33,30 @@ HOLD_EVENTS = 10.0 if AIRFLOW_3 else 0.0
 RESUMES_WITHIN = 30.0
 #: Airflow 3.3 tells a trigger that its task was killed; before, the trigger must find out by itself.
 AIRFLOW_TELLS_OF_KILLS = hasattr(BaseTrigger, "on_kill")
+
+
+#: Whether Airflow's metrics have been used once in this process.
+_metrics_opened = False
+
+
+def _open_metrics() -> None:
+    global _metrics_opened
+    with suppress(Exception):
+        Stats.incr("airbyte_deferrable.sweeps", 0)
+    _metrics_opened = True
+
+
+_open_metrics_once = Shared(lambda: in_thread(_open_metrics))
+
+
+async def _watcher(settings: Settings) -> JobWatcher:
+    """Return the watcher of this Airbyte, which counts in Airflow's metrics.
+
+    The first metric of a process reads a file and looks its server up (60 ms were measured): not in the event loop.
+    """
+    if not _metrics_opened:
+        await _open_metrics_once()
+    return watcher_for(settings, metrics=Stats)
 
 
 def execution_deadline(now: float, life: timedelta | None) -> float | None:
@@ -146,7 +173,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         if self.cancel_on_kill and self.task_instance is not None:
             warm_up(self.task_instance)
         return await wait_for_end(
-            watcher_for(settings, metrics=Stats),
+            await _watcher(settings),
             self.job_id,
             deadlines,
             poll_interval=self.poll_interval,
@@ -167,7 +194,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         try:
             look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
             settings = await asyncio.wait_for(look_up, CANCEL_WITHIN)
-            client = watcher_for(settings, metrics=Stats).borrow_client()
+            client = (await _watcher(settings)).borrow_client()
             await cancel_job(client, self.job_id, within=CANCEL_WITHIN, log=self.log)
         except (ApiError, asyncio.TimeoutError) as error:
             why = str(error) or "the connection cannot be read"
@@ -253,5 +280,5 @@ class AirbyteTurnTrigger(BaseTrigger):
 
     async def _wait(self) -> None:
         settings = await settings_for_trigger(self.conn_id, self.api_version, self.log)
-        watcher = watcher_for(settings, metrics=Stats)
+        watcher = await _watcher(settings)
         await wait_for_turn(watcher, self.connection_id, self.queued_at, poll_interval=self.poll_interval, log=self.log)

@@ -1,11 +1,10 @@
-"""What is known of a job that somebody waits for, and how those who wait are told."""
+"""Who waits for which job, what is known of it, and how those who wait are told."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol
 
@@ -17,6 +16,8 @@ FAILED_LOOKS = 3
 #: A report of progress may come early by this share of its interval: the lists that bring it are read a little
 #: sooner one time and a little later the next, and a report must not wait for the list after.
 EARLY = 0.1
+#: Seconds; shorter poll intervals are raised to it.
+SHORTEST_POLL = 0.1
 
 
 class JobNotVisible(Exception):
@@ -263,57 +264,52 @@ class Watch:
             self._wake.set_result(None)
 
 
+class Watched:
+    """All that one watcher looks for, and how eagerly those who wait want it."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, TrackedJob] = {}
+        self._polls: Counter[float] = Counter()
+        self._progress: Counter[float] = Counter()
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def add(self, watch: Watch) -> TrackedJob:
+        """Begin to look for a watch's job.
+
+        :param watch: The watch.
+        """
+        tracked = self.jobs.setdefault(watch.job_id, TrackedJob(watch.job_id))
+        tracked.watches.append(watch)
+        self._polls[watch.poll_interval] += 1
+        self._progress[watch.progress_interval] += 1
+        return tracked
+
+    def remove(self, watch: Watch) -> None:
+        """Stop looking for a watch's job if nobody else waits for it.
+
+        :param watch: The watch.
+        """
+        tracked = self.jobs[watch.job_id]
+        tracked.watches.remove(watch)
+        if not tracked.watches:
+            del self.jobs[watch.job_id]
+        for counter, key in ((self._polls, watch.poll_interval), (self._progress, watch.progress_interval)):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
+
+    @property
+    def poll_interval(self) -> float:
+        """The shortest of all; :data:`SHORTEST_POLL` if nobody waits."""
+        return min(self._polls, default=SHORTEST_POLL)
+
+    @property
+    def progress_interval(self) -> float | None:
+        """The shortest of those who want reports of progress; None if nobody does."""
+        return min((each for each in self._progress if each > 0), default=None)
+
+
 def _if_over(trouble: Trouble | None) -> Trouble | None:
     return trouble if trouble is not None and trouble.error is None else None
-
-
-class ServerClock:
-    """A lower bound of Airbyte's clock, from the stamps that Airbyte itself puts on jobs.
-
-    The ``Date`` header would be the clock of whatever proxy answers, and may be hours off or missing. A job's
-    last change cannot lie in the future of the clock that stamped it, so the latest stamp seen, moved on by the
-    time since, never runs ahead of that clock.
-
-    Airbyte's server pods have a clock each. The bound is that of the one that is furthest ahead; by how much the
-    others are behind shows when a job that was seen running ends with a stamp from before.
-
-    :param now: Returns the event loop's time.
-    """
-
-    #: The most that one pod's clock is believed to be behind another's.
-    MOST = timedelta(hours=1)
-    #: Stamps are rounded down to whole seconds.
-    ROUNDED = timedelta(seconds=1)
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._anchor: tuple[datetime, float] | None = None
-        #: How far the pods' clocks are known to be apart.
-        self.spread = timedelta()
-
-    def saw(self, job: Job, before: TrackedJob | None = None) -> None:
-        """Learn from a job that was just read.
-
-        :param job: The job.
-        :param before: What was known of it until now, if it is waited for.
-        """
-        stamp = job.updated_at
-        if stamp is None:
-            return
-        bound = self.read()
-        if bound is None or stamp > bound:
-            self._anchor = (stamp, self._now())
-        if before is not None and before.seen_at is not None and job.terminal and not before.over:
-            seen_running = self.read(before.seen_at)
-            if seen_running is not None and stamp + self.ROUNDED < seen_running:
-                self.spread = max(self.spread, min(seen_running - stamp, self.MOST))
-
-    def read(self, at: float | None = None) -> datetime | None:
-        """Return a moment that Airbyte's clock had passed; None before any job was seen.
-
-        :param at: When, by the event loop's time. Default: now.
-        """
-        if self._anchor is None:
-            return None
-        stamp, seen_at = self._anchor
-        return stamp + timedelta(seconds=(self._now() if at is None else at) - seen_at)

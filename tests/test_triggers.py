@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -245,3 +246,31 @@ async def test_a_kill_while_airbyte_is_in_trouble_is_said_and_ends(
         await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
     sim.clear_faults()
     assert running.cancelled()
+
+
+# Metrics
+
+
+async def test_the_first_metric_is_not_sent_from_the_event_loop(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow reads a file and looks its metrics server up then; and a server that is wrong harms no wait."""
+    threads: list[int] = []
+
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            def fail(*_: Any) -> None:
+                threads.append(threading.get_ident())
+                raise OSError("no such metrics server")
+
+            return fail
+
+    monkeypatch.setattr(triggers, "Stats", Broken())
+    monkeypatch.setattr(triggers, "_metrics_opened", False)
+    job_ids = sim.add_jobs(sim.add_connections(3), Script(duration=0.5))
+    events = await asyncio.gather(*(first_event(waiting(job_id)) for job_id in job_ids))
+    assert [event["status"] for event in events] == ["success"] * 3
+    here = threading.get_ident()
+    assert threads[0] != here
+    # Only the first: the others take no time.
+    assert set(threads[1:]) == {here}

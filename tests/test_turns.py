@@ -13,8 +13,9 @@ from airbyte_deferrable import turns
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.sweeps import Pace
 from airbyte_deferrable.turns import wait_for_turn
-from airbyte_deferrable.watcher import JobWatcher, Pace
+from airbyte_deferrable.watcher import JobWatcher
 
 LOG = logging.getLogger(__name__)
 POLL = 0.1

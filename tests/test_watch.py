@@ -9,7 +9,8 @@ import pytest
 
 from airbyte_deferrable.api.errors import Forbidden, Unreachable
 from airbyte_deferrable.api.models import Job
-from airbyte_deferrable.watch import FAILED_LOOKS, JobNotVisible, ServerClock, TrackedJob, Trouble, Watch
+from airbyte_deferrable.server_clock import ServerClock
+from airbyte_deferrable.watch import FAILED_LOOKS, JobNotVisible, TrackedJob, Trouble, Watch
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 FORBIDDEN = Forbidden("GET /jobs/7", "no", 403)

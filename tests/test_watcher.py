@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
+from airbyte_deferrable import sweeps
 from airbyte_deferrable.api.errors import ApiError, Unreachable
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.sweeps import Pace
 from airbyte_deferrable.watch import JobNotVisible, Trouble
-from airbyte_deferrable.watcher import JobWatcher, Pace, watcher_for
+from airbyte_deferrable.watcher import JobWatcher, watcher_for
 
 NEVER = 1e9
 #: The model's loop begins here.
@@ -158,7 +160,8 @@ def test_tasks_that_trickle_in_do_not_hurry_the_sweeps() -> None:
 # What it sees
 
 
-def test_no_end_is_skipped_while_pages_shift() -> None:
+@pytest.mark.parametrize("latency", [0.1, 0.5])
+def test_no_end_is_skipped_while_pages_shift(latency: float) -> None:
     """Jobs change status while the pages are read: in an order by change, each would push another out of sight."""
     jobs = []
     for number in range(1, 601):
@@ -168,20 +171,47 @@ def test_no_end_is_skipped_while_pages_shift() -> None:
         end = Step(START + (100 if number % 2 else 30) + number * 0.04, "succeeded")
         created = START - 600 + number * 0.01
         jobs.append(ModelJob(number, (Step(created, "pending"), Step(created + 0.005, "running"), *flips, end)))
-    server = ModelAirbyte(jobs, latency=0.5)
+    server = ModelAirbyte(jobs, latency=latency)
     told = watch_for(server, 150)
     for job in jobs:
         ended_at = told[job.job_id].ended_at
         assert ended_at is not None
         # The poll, and a sweep's eight pages.
-        assert ended_at - job.end.at <= POLL + 8 * 0.5 + 2
+        assert ended_at - job.end.at <= POLL + 8 * latency + 2
 
 
-def test_a_sweep_that_fails_halfway_is_made_up_for_by_the_next() -> None:
+def test_a_list_that_fails_the_moment_before_airbyte_is_back_is_tried_again() -> None:
+    jobs = [running(number, START + 40 + number * 0.001) for number in range(1, 2001)]
+
+    class BackBetween(ModelAirbyte):
+        """Comes back with the first request for a single job."""
+
+        async def get_job(self, job_id: int) -> Job:
+            self.faults = []
+            return await super().get_job(job_id)
+
+    told = watch_for(BackBetween(jobs, [Fault(START + 33, NEVER)]), 90)
+    assert max(each.ended_at or NEVER for each in told.values()) <= START + 45 + 3 * POLL
+
+
+@pytest.mark.parametrize("seconds", [3.0, 14.0])
+def test_a_sweep_that_fails_is_made_up_for_by_the_next(seconds: float) -> None:
     ends = [running(number, START + 30 + number * 0.01) for number in range(1, 401)]
-    server = ModelAirbyte(ends, [Fault(START + 31, 14)])
-    told = watch_for(server, 70)
-    assert max(each.ended_at or NEVER for each in told.values()) <= START + 45 + 2 * POLL
+    told = watch_for(ModelAirbyte(ends, [Fault(START + 33, seconds)]), 90)
+    assert max(each.ended_at or NEVER for each in told.values()) <= START + 33 + seconds + 2 * POLL
+
+
+def test_a_pod_whose_clock_is_behind_delays_few_reports_until_that_is_learned() -> None:
+    """Half of the ends are stamped by a pod that is 15 s behind: behind what the sweeps have read."""
+    jobs = []
+    for number in range(1, 41):
+        created, end = START - 600 + number * 0.01, START + 20 + number * 11
+        steps = Step(created, "pending"), Step(created + 0.005, "running")
+        jobs.append(ModelJob(number, (*steps, Step(end, "succeeded", skew=-15.0 if number % 2 else 0.0))))
+    told = watch_for(ModelAirbyte(jobs), 500, progress=20.0)
+    late = [(told[job.job_id].ended_at or NEVER) - job.end.at for job in jobs]
+    # A report of progress that saw one of them run later than the stamp of its end taught that, or a part of it.
+    assert 1 <= sum(seconds > POLL + 1 for seconds in late) <= 6
 
 
 def test_a_job_that_no_list_names_is_seen_within_a_poll() -> None:
@@ -229,7 +259,7 @@ def test_one_refusal_is_not_believed() -> None:
 def test_a_forbidden_list_ends_no_wait_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     jobs = [running(number, START + 3000 + number) for number in range(1, 21)]
     server = ModelAirbyte(jobs, [Fault(START, NEVER, "forbidden", "list")])
-    with caplog.at_level(logging.WARNING, "airbyte_deferrable.watcher"):
+    with caplog.at_level(logging.WARNING, "airbyte_deferrable"):
         told = watch_for(server, 3100)
     assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + POLL + 2 for job in jobs)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -250,12 +280,63 @@ def test_a_server_where_too_much_else_changes_is_asked_for_ours_and_says_so_once
         running(number, START + number * 0.01, created=START - 300 + number * 1e-3) for number in range(6, 13_000)
     ]
     server = ModelAirbyte(ours + others)
-    with caplog.at_level(logging.INFO, "airbyte_deferrable.watcher"):
+    with caplog.at_level(logging.INFO, "airbyte_deferrable"):
         told = watch_for(server, 125, [job.job_id for job in ours])
     assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + POLL + 2 for job in ours)
     # Five waiters cost no more than a request each a poll, and a try of the list a minute.
     assert server.requests <= 5 * 125 / POLL + 3 * 15
     assert caplog.text.count("has too many changes to list") == 1
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let a hundred jobs be as many pages as a thousand are."""
+    monkeypatch.setattr(sweeps, "PAGE_SIZE", 10)
+    return 10
+
+
+def test_many_of_ours_that_end_together_are_not_taken_for_others(small_pages: int) -> None:
+    """Those whose end has been told are gone, but their changes are still in the next sweep's window."""
+    jobs = [running(number, START + 60 + number * 0.02) for number in range(1, 1001)]
+    server = ModelAirbyte(jobs, page_size=small_pages)
+    told = watch_for(server, 120)
+    assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + POLL + 3 for job in jobs)
+    assert server.count("get") <= 10
+
+
+def test_many_of_ours_are_found_in_lists_while_too_much_else_changes(small_pages: int) -> None:
+    ours = [running(number, START + 30 + number * 0.2) for number in range(1, 101)]
+    others = [
+        running(number, START + (number - 100) * 0.01, created=START - 300 + number * 1e-3)
+        for number in range(101, 7000)
+    ]
+    server = ModelAirbyte(ours + others, page_size=small_pages)
+    told = watch_for(server, 60, [job.job_id for job in ours])
+    assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + 2 * POLL for job in ours)
+    # The pages that ours fill, each poll, and one by one only what is not among the running ones any more.
+    assert server.count("get") <= 150
+    assert server.requests <= 60 / POLL * 60
+
+
+def test_no_end_is_missed_when_changes_are_read_again_and_not_to_their_end(small_pages: int) -> None:
+    """A task waits alone for a while, and its job ends just before another task comes."""
+    others = [running(number, START + number / 3, created=START - 300 + number * 1e-3) for number in range(1, 301)]
+    # Its change to running is read in a list, so that the changes are relied on for its end.
+    first = ModelJob(301, (Step(START, "pending"), Step(START + 8, "running"), Step(START + 40.5, "succeeded")))
+    ours = {"first": first, "gone": running(302, START + 12), "later": running(303)}
+    server = ModelAirbyte([*others, *ours.values()], page_size=small_pages)
+    told = {name: Told() for name in ours}
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        waits = [asyncio.ensure_future(follow(watcher, ours[name].job_id, told[name])) for name in ("first", "gone")]
+        await asyncio.sleep(44)
+        later = asyncio.ensure_future(follow(watcher, ours["later"].job_id, told["later"]))
+        await asyncio.wait(waits, timeout=60)
+        later.cancel()
+
+    run_in_virtual_time(go())
+    assert (told["first"].ended_at or NEVER) <= START + 40.5 + POLL + 2
 
 
 def test_the_list_is_tried_again_when_many_more_wait() -> None:
@@ -461,7 +542,7 @@ def test_metrics_count_sweeps_requests_errors_and_how_late_ends_are_seen() -> No
 
 
 def test_one_line_a_minute_says_what_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "airbyte_deferrable.watcher"):
+    with caplog.at_level(logging.INFO, "airbyte_deferrable"):
         watch_for(ModelAirbyte([running(1), running(2)]), 310)
     assert sum("Waiting for 2 jobs" in record.getMessage() for record in caplog.records) == 4
 

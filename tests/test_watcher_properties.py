@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
-from airbyte_deferrable import watcher as module
+from airbyte_deferrable import sweeps as module
 from airbyte_deferrable.outcome import Event
+from airbyte_deferrable.sweeps import Pace
 from airbyte_deferrable.waiting import Deadlines, wait_for_end
-from airbyte_deferrable.watcher import JobWatcher, Pace
+from airbyte_deferrable.watcher import JobWatcher
 
 #: Pages of three rows, so that a dozen jobs fill several and shift while they are read.
 PAGE = 3

@@ -1,0 +1,63 @@
+"""What the watchers count, for Airflow's metrics."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from typing import Protocol
+
+
+class Metrics(Protocol):
+    """Where counters go; Airflow's ``Stats`` fits."""
+
+    def incr(self, stat: str, count: int = 1) -> None:
+        """Count."""
+
+    def gauge(self, stat: str, value: float) -> None:
+        """Set a level."""
+
+    def timing(self, stat: str, dt: timedelta) -> None:
+        """Record a span."""
+
+
+class Meter:
+    """Counts under this package's names. Where the counters go may fail: that is no reason to stop watching.
+
+    ``airbyte_deferrable.waiting`` (gauge): jobs that are waited for in this process.
+    ``airbyte_deferrable.sweeps``, ``.requests``, ``.errors`` (counters): looks at an Airbyte, what they took, and
+    those that failed.
+    ``airbyte_deferrable.seen_after`` (timing): from the end of a job to its being noticed.
+
+    :param metrics: Where they go; None for nowhere.
+    """
+
+    def __init__(self, metrics: Metrics | None) -> None:
+        self._metrics = metrics
+
+    def waiting(self, jobs: int) -> None:
+        """Set how many jobs this process waits for.
+
+        :param jobs: How many.
+        """
+        if self._metrics is not None:
+            with suppress(Exception):
+                self._metrics.gauge("airbyte_deferrable.waiting", jobs)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Count sweeps, requests or errors.
+
+        :param what: Which of them.
+        :param number: How many.
+        """
+        if self._metrics is not None and number:
+            with suppress(Exception):
+                self._metrics.incr(f"airbyte_deferrable.{what}", number)
+
+    def seen_after(self, span: timedelta) -> None:
+        """Record how late the end of a job was noticed.
+
+        :param span: The time since Airbyte's stamp.
+        """
+        if self._metrics is not None:
+            with suppress(Exception):
+                self._metrics.timing("airbyte_deferrable.seen_after", span)

@@ -1,0 +1,61 @@
+"""Airbyte's clock, as far as it can be known from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.watch import TrackedJob
+
+
+class ServerClock:
+    """A lower bound of Airbyte's clock, from the stamps that Airbyte itself puts on jobs.
+
+    The ``Date`` header would be the clock of whatever proxy answers, and may be hours off or missing. A job's
+    last change cannot lie in the future of the clock that stamped it, so the latest stamp seen, moved on by the
+    time since, never runs ahead of that clock.
+
+    Airbyte's server pods have a clock each. The bound is that of the one that is furthest ahead; by how much the
+    others are behind shows when a job that was seen running ends with a stamp from before.
+
+    :param now: Returns the event loop's time.
+    """
+
+    #: The most that one pod's clock is believed to be behind another's.
+    MOST = timedelta(hours=1)
+    #: Stamps are rounded down to whole seconds.
+    ROUNDED = timedelta(seconds=1)
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._anchor: tuple[datetime, float] | None = None
+        #: How far the pods' clocks are known to be apart.
+        self.spread = timedelta()
+
+    def saw(self, job: Job, before: TrackedJob | None = None) -> None:
+        """Learn from a job that was just read.
+
+        :param job: The job.
+        :param before: What was known of it until now, if it is waited for.
+        """
+        stamp = job.updated_at
+        if stamp is None:
+            return
+        bound = self.read()
+        if bound is None or stamp > bound:
+            self._anchor = (stamp, self._now())
+        if before is not None and before.seen_at is not None and job.terminal and not before.over:
+            seen_running = self.read(before.seen_at)
+            if seen_running is not None and stamp + self.ROUNDED < seen_running:
+                self.spread = max(self.spread, min(seen_running - stamp, self.MOST))
+
+    def read(self, at: float | None = None) -> datetime | None:
+        """Return a moment that Airbyte's clock had passed; None before any job was seen.
+
+        :param at: When, by the event loop's time. Default: now.
+        """
+        if self._anchor is None:
+            return None
+        stamp, seen_at = self._anchor
+        return stamp + timedelta(seconds=(self._now() if at is None else at) - seen_at)
