@@ -107,3 +107,18 @@ async def test_an_airbyte_in_trouble_is_waited_for_and_a_refusal_is_left_to_the_
     assert sim.count("list") == 4
     sim.add_fault(Fault("list", status=403))
     await asyncio.wait_for(wait_for_turn(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), 10)
+
+
+@pytest.mark.parametrize("fault", [Fault("list", status=401, times=4), Fault("token", status=404, times=2)])
+async def test_credentials_that_are_refused_meanwhile_are_a_doubt(
+    airbyte_simulator: Simulator, watcher: JobWatcher, fault: Fault
+) -> None:
+    """So an Airbyte answers whose login service restarts."""
+    sim = airbyte_simulator
+    job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
+    sim.add_fault(fault)
+    waiting = asyncio.ensure_future(wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG))
+    done, _ = await asyncio.wait({waiting}, timeout=0.6)
+    assert not done
+    sim.finish(job_id, "succeeded")
+    await asyncio.wait_for(waiting, 10)
