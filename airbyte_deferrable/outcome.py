@@ -199,9 +199,9 @@ def fail(event: Event, conn_id: str, connection_id: str | None, patience: float 
             if clock == "execution_timeout"
             else "The job goes on; AirbyteJobSensor can wait for it."
         )
-        last = f"It was seen last as {event.job.status!r}." if event.job else "Airbyte has told nothing of it."
+        last = f" It was seen last as {event.job.status!r}." if event.job else ""
         return AirbyteTimeout(
-            f"Airbyte job {event.job_id}{of} has not ended before the task's {clock}{span} was over. {then} {last}",
+            f"Airbyte job {event.job_id}{of} has not ended before the task's {clock}{span} was over. {then}{last}",
             **subject,
         )
     if event.reason == "not_visible":
