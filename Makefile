@@ -6,7 +6,7 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready-$(AIRFLOW)
 GROUPS  := --group test --group lint --group package --group docs --group postgresql
 
-.PHONY: demo test lint unit e2e bench matrix package docs constraints clean
+.PHONY: demo test lint unit e2e bench bench-triggerer matrix package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m airbyte_deferrable.demo $(DEMO_ARGS)
@@ -14,6 +14,11 @@ demo: $(READY)
 # What waiting costs, beside the official provider: about ten minutes; BENCH_ARGS=--quick for one.
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# The same in a real triggerer, with a whole Airflow around it: about an hour, nearly all of it Airflow's workers; needs
+# Debian's postgresql. BENCH_ARGS="--tasks 100" for some minutes.
+bench-triggerer: $(READY)
+	$(BIN)/python -m benchmarks.triggerer $(BENCH_ARGS)
 
 test: lint unit e2e
 

@@ -14,7 +14,8 @@ from benchmarks.report import plot, table
 #: The official trigger holds the loop for a request per waiter and poll: at 10,000 it would need hours.
 FULL = [("official", 10), ("official", 100), ("official", 1000)]
 FULL += [("ours", waiters) for waiters in (10, 100, 1000, 10_000, 30_000)]
-QUICK = [("official", 10), ("official", 50), ("ours", 10), ("ours", 50), ("ours", 1000)]
+FULL += [("sleeping", waiters) for waiters in (1000, 10_000, 30_000)]
+QUICK = [("official", 10), ("official", 50), ("ours", 10), ("ours", 50), ("ours", 1000), ("sleeping", 1000)]
 
 
 def main() -> int:

@@ -111,22 +111,29 @@ def measure(server: RemoteSimulator, trigger: str, waiters: int, *, poll: float,
     """Let so many triggers wait for jobs that end evenly over a while.
 
     :param server: The simulator.
-    :param trigger: ``ours`` or ``official``.
+    :param trigger: ``ours``, ``official``, or ``sleeping`` for one that asks nobody.
     :param waiters: How many.
     :param poll: Seconds.
     :param spread: Seconds from the first end to the last.
     """
     # The process needs some seconds to import Airflow, then all triggers should wait before the first job ends.
-    quiet = 6.0 + 2 * poll + waiters * 0.0015
-    job_ids, before = _make_jobs(server, waiters, quiet, spread)
+    quiet = 6.0 + 2 * poll + waiters * (0.1 if trigger == "official" else 0.0015)
+    if trigger == "sleeping":
+        now = time.time()
+        ended_at = {number: now + quiet + spread * number / waiters for number in range(waiters)}
+        jobs = list(ended_at.items())
+    else:
+        job_ids, before = _make_jobs(server, waiters, quiet, spread)
+        jobs = [(job_id, time.time() + 3600) for job_id in job_ids]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "jobs.json")
-        path.write_text(json.dumps(job_ids))
+        path.write_text(json.dumps(jobs))
         figures, memory = _run(server, trigger, path, poll)
     counts = {call: server.count(call) for call in ("list", "get", "token")}
-    ended_at = {job["id"]: job["updatedAt"] for job in server.jobs() if job["id"] > before}
+    if trigger != "sleeping":
+        ended_at = {job["id"]: job["updatedAt"] for job in server.jobs() if job["id"] > before}
     late, wrong = [], 0
-    for job_id in job_ids:
+    for job_id, _ in jobs:
         told_at, status = figures["events"][str(job_id)]
         late.append(told_at - max(ended_at[job_id], figures["told_to_start"]))
         wrong += status != "success" or told_at < ended_at[job_id]

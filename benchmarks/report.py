@@ -10,8 +10,12 @@ from pathlib import Path
 
 from benchmarks.measure import HANDLER_MS, HANDLER_THREADS, Result
 
-NAMES = {"ours": "airbyte-deferrable", "official": "apache-airflow-providers-airbyte"}
-COLOURS = {"ours": "#1f6feb", "official": "#d9480f"}
+NAMES = {
+    "ours": "airbyte-deferrable",
+    "official": "apache-airflow-providers-airbyte",
+    "sleeping": "a trigger that only sleeps",
+}
+COLOURS = {"ours": "#1f6feb", "official": "#d9480f", "sleeping": "#8c959f"}
 
 
 def machine() -> str:
@@ -63,6 +67,7 @@ many triggers start as in Airflow's triggerer; then their jobs end evenly over {
 - *Memory*: growth of the process's own memory (USS), libraries loaded before.
 - *CPU a minute*: of waiting, with all jobs ending in it.
 - *Requests*: first looks, sweeps and the token.
+- *A trigger that only sleeps* asks nobody: what asyncio and Airflow's trigger class cost by themselves.
 - *Late*: from the job's end in Airbyte, or from the moment at which the triggers were to start, to the event.
 """
     return "\n".join(lines) + "\n" + notes
@@ -93,13 +98,22 @@ def plot(results: Sequence[Result], path: Path) -> None:
     figure, grid = pyplot.subplots(2, 2, figsize=(10, 7.2), layout="constrained")
     counts = sorted({result.waiters for result in results})
     for axes, (title, value, show) in zip(grid.flat, panels, strict=True):
-        for trigger in ("official", "ours"):
-            points = sorted((r.waiters, value(r)) for r in results if r.trigger == trigger)
+        for trigger in ("sleeping", "official", "ours"):
+            # A logarithmic axis has no place for nothing.
+            points = sorted((r.waiters, value(r)) for r in results if r.trigger == trigger and value(r) > 0)
             if not points:
                 continue
+            thin = trigger == "sleeping"
             axes.plot(
-                *zip(*points, strict=True), marker="o", color=COLOURS[trigger], linewidth=2.2, label=NAMES[trigger]
+                *zip(*points, strict=True),
+                marker="o",
+                color=COLOURS[trigger],
+                label=NAMES[trigger],
+                linewidth=1.2 if thin else 2.2,
+                linestyle="--" if thin else "-",
             )
+            if thin:
+                continue
             last_x, last_y = points[-1]
             axes.annotate(
                 show(last_y),
@@ -136,8 +150,8 @@ def plot(results: Sequence[Result], path: Path) -> None:
         ha="right",
         color="#57606a",
     )
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=11)
+    handles, labels = grid[0][1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=11)
     figure.supxlabel(
         f"Jobs end evenly over {spread:g} s. {os.cpu_count()} cores of {_cpu()}, Python {platform.python_version()}, "
         f"Airflow {version('apache-airflow')}",

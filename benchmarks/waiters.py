@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 TRIGGERS = {
     "ours": ("airbyte_deferrable.triggers", "AirbyteSyncTrigger"),
     "official": ("airflow.providers.airbyte.triggers.airbyte", "AirbyteSyncTrigger"),
+    "sleeping": ("benchmarks.sleeping", "SleepingTrigger"),
 }
 CONNECTION = "airbyte_bench"
 
@@ -102,20 +103,30 @@ async def start_like_the_triggerer(
     return tasks
 
 
-async def measure(trigger: type[Any], job_ids: list[int], poll: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Let them all wait, and return the figures."""
+async def measure(
+    trigger: type[Any], jobs: list[tuple[int, float]], poll: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Let them all wait, and return the figures.
+
+    :param trigger: The class.
+    :param jobs: The jobs' ids, each with the moment until which to wait for it.
+    :param poll: Seconds.
+    :param say: Told when all wait.
+    """
     freezes = Freezes(asyncio.get_running_loop())
     events: dict[int, tuple[float, str]] = {}
 
+    until = dict(jobs)
+
     def make(job_id: int) -> Any:
-        return trigger(job_id=job_id, conn_id=CONNECTION, end_time=time.time() + 3600, poll_interval=poll)
+        return trigger(job_id=job_id, conn_id=CONNECTION, end_time=until[job_id], poll_interval=poll)
 
     def told(job_id: int, event: Any) -> None:
         events[job_id] = (time.time(), event.payload["status"])
 
     told_to_start = time.time()
     began, cpu_began = time.perf_counter(), time.process_time()
-    tasks = await start_like_the_triggerer(make, job_ids, told)
+    tasks = await start_like_the_triggerer(make, list(until), told)
     waiting, cpu_waiting = time.perf_counter(), time.process_time()
     say("waiting")
     await asyncio.gather(*tasks)
@@ -138,11 +149,11 @@ def main() -> None:
     """Measure once."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--trigger", choices=TRIGGERS, required=True)
-    parser.add_argument("--jobs", required=True, help="a JSON file with the ids of the jobs")
+    parser.add_argument("--jobs", required=True, help="a JSON file: job ids, each with its time limit")
     parser.add_argument("--poll", type=float, required=True)
     given = parser.parse_args()
     with open(given.jobs) as file:
-        job_ids = json.load(file)
+        jobs = json.load(file)
 
     real_stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     silence = open(os.devnull, "wb")  # noqa: SIM115
@@ -154,7 +165,7 @@ def main() -> None:
     gc.collect()
     say("ready")
     sys.stdin.readline()
-    figures = asyncio.run(measure(trigger, job_ids, given.poll, say))
+    figures = asyncio.run(measure(trigger, jobs, given.poll, say))
     say("done")
     sys.stdin.readline()
     say(json.dumps(figures))
@@ -171,7 +182,7 @@ def load(name: str, logs: BinaryIO) -> type[Any]:
 
     configure_logging(json_output=True, output=logs)
     module, attribute = TRIGGERS[name]
-    importlib.import_module("aiohttp" if name == "ours" else "httpx")
+    importlib.import_module("httpx" if name == "official" else "aiohttp")
     importlib.import_module("airbyte_deferrable._compat").BaseHook.get_connection(CONNECTION)
     trigger: type[Any] = getattr(importlib.import_module(module), attribute)
     return trigger
