@@ -7,7 +7,7 @@ Needs the Airflow connection ``airbyte_default`` and a running triggerer. ``conn
 address of the connection's page in Airbyte; put yours here, or into the environment variable
 ``AIRBYTE_DEMO_CONNECTION``.
 
-The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 9``.
+The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 10``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ wait in the triggerer. With tasks that stay on their workers, only as many could
 Needs the Airflow connection ``airbyte_default`` and a running triggerer. Put the ids of your connections here, or a
 JSON list of them into the environment variable ``AIRBYTE_DEMO_CONNECTIONS``.
 
-The ids below are those of the simulator: ``python -m airbyte_deferrable.simulator --connections 9``.
+The ids below are those of the simulator: ``python -m airbyte_deferrable.simulator --connections 10``.
 """
 
 from __future__ import annotations

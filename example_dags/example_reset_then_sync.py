@@ -1,13 +1,13 @@
 """Reset, then sync: throw the connection's data away and load everything anew.
 
-``job_type="reset"`` empties the destination's tables of this connection; the sync after it starts from nothing. Other
-job types are ``refresh`` and ``clear``.
+``job_type="reset"`` empties the destination's tables of this connection; the sync after it starts from nothing. To
+Airbyte, ``clear`` is the same.
 
 Needs the Airflow connection ``airbyte_default`` and a running triggerer. ``connection_id`` is the last part of the
 address of the connection's page in Airbyte; put yours here, or into the environment variable
 ``AIRBYTE_DEMO_CONNECTION``.
 
-The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 9``.
+The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 10``.
 """
 
 from __future__ import annotations

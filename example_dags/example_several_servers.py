@@ -4,7 +4,7 @@ Needs the Airflow connections ``airbyte_europe`` and ``airbyte_america``, and a 
 the last part of the address of the connection's page in Airbyte; put yours here, or into the environment variables
 ``AIRBYTE_DEMO_CONNECTION_EUROPE`` and ``AIRBYTE_DEMO_CONNECTION_AMERICA``.
 
-The ids below are those of the simulator: ``python -m airbyte_deferrable.simulator --connections 9``.
+The ids below are those of the simulator: ``python -m airbyte_deferrable.simulator --connections 10``.
 """
 
 from __future__ import annotations

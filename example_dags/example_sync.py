@@ -6,7 +6,7 @@ The plainest way, right for syncs of a few seconds. The worker slot is taken the
 Needs the Airflow connection ``airbyte_default``. ``connection_id`` is the last part of the address of the
 connection's page in Airbyte; put yours here, or into the environment variable ``AIRBYTE_DEMO_CONNECTION``.
 
-The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 9``.
+The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 10``.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import argparse
 import configparser
 import importlib
 import json
+import logging
 import os
 import re
 import shlex
@@ -17,9 +18,17 @@ from typing import Any
 
 import pytest
 from airflow.configuration import conf
+from one_task import Task, airflow_tells
 
+from airbyte_deferrable import operators
+from airbyte_deferrable.api.models import Failure, Job
 from airbyte_deferrable.connection import Extra, read_connection
-from airbyte_deferrable.simulator import Simulator
+from airbyte_deferrable.exceptions import AirbyteConfigError
+from airbyte_deferrable.explanation import Explanation
+from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
+from airbyte_deferrable.outcome import conclude
+from airbyte_deferrable.simulator import Script, Simulator
+from airbyte_deferrable.simulator.__main__ import connection_id_of
 
 from .blocks import BLOCKS, ROOT, Block, in_language
 
@@ -112,6 +121,47 @@ def test_settings_are_settings_of_airflow(block: Block) -> None:
             assert conf.has_option(section, known_as), f"[{section}] {option}"
 
 
+# Text: what a reader is told to find in the log.
+
+
+@pytest.mark.parametrize("block", in_language("text"), ids=str)
+def test_what_is_shown_is_what_is_to_be_seen(block: Block, request: pytest.FixtureRequest) -> None:
+    shown = SHOWN[block.page](request)
+    # Lines of the page are as wide as the page is: what is shown is one text, in which "…" stands for anything.
+    words = r"\s+".join(re.escape(word).replace("…", r"\S*") for word in block.text.split())
+    assert re.search(words, shown), shown
+
+
+def log_of_the_quick_start(request: pytest.FixtureRequest) -> str:
+    """Run the page's task on the connection of its simulator, and return what the task logs."""
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    monkeypatch.setattr(operators, "HOLD_EVENTS", 0)
+    airbyte: Simulator = request.getfixturevalue("airbyte_for")("")
+    orders = airbyte.add_connection("Connection 1", Script(duration=2, pending=0, rows=1000), connection_id_of(1))
+    task = Task(lambda: AirbyteTriggerSyncOperator(task_id="sync_orders", connection_id=orders, deferrable=True))
+    with airflow_tells(monkeypatch, task.ti):
+        task.run()
+    log = "\n".join(task.lines)
+    return log.replace(airbyte.url.partition("/api/")[0], "http://localhost:8000").replace(", 2s", ", 20s")
+
+
+def error_of_a_failed_sync(request: pytest.FixtureRequest) -> str:
+    """Let a job fail as the page says, and return what the task fails with."""
+    told = {"jobId": 7, "status": "failed", "jobType": "sync", "connectionId": connection_id_of(1)}
+    job = Job.model_validate({**told, "duration": "PT1M2S", "rowsSynced": 0, "bytesSynced": 0})
+    failure = Failure(
+        failure_origin="source",
+        failure_type="config_error",
+        external_message='The password for user "reader" is wrong.',
+    )
+    with pytest.raises(AirbyteConfigError) as error:
+        conclude(job, logging.getLogger(), "airbyte_default", Explanation(failure, attempts=3, rows_committed=0))
+    return f"{error.type.__name__}: {error.value}"
+
+
+SHOWN = {"docs/quick-start.md": log_of_the_quick_start, "docs/outcomes.md": error_of_a_failed_sync}
+
+
 # Shell: what a command claims, as far as it can be checked without leaving this machine.
 
 
@@ -123,19 +173,18 @@ def test_commands_exist_and_take_these_arguments(block: Block, tmp_path: Path) -
 
 def commands(script: str) -> list[list[str]]:
     """Split a script into its commands."""
-    lexer = shlex.shlex(script.replace("\\\n", " ") + "\n", posix=True, punctuation_chars=False)
-    lexer.whitespace = " \t"
-    lexer.whitespace_split = True
-    found: list[list[str]] = [[]]
-    for word in lexer:
-        # A line's end outside of quotes is glued to the word before it.
-        *ends, last = re.split(r"\n+(?=\S|$)", word) if "\n" in word and "=" not in word else [word]
-        for end in ends:
-            found[-1].append(end)
-            found.append([])
-        if last:
-            found[-1].append(last.rstrip("\n"))
-    return [command for command in found if command]
+    found: list[list[str]] = []
+    pending = ""
+    for line in script.replace("\\\n", " ").splitlines(keepends=True):
+        pending += line
+        try:
+            words = shlex.split(pending, comments=True)
+        except ValueError:
+            continue  # a quotation that goes on in the next line
+        found.extend([words] if words else [])
+        pending = ""
+    assert not pending
+    return found
 
 
 def check_pip(command: list[str], _: Path) -> None:
@@ -156,6 +205,8 @@ def check_airflow(command: list[str], tmp_path: Path) -> None:
     told = get_parser().parse_args(command[1:])
     if command[1:3] == ["connections", "add"]:
         check_connection(told)
+    if hasattr(told, "dag_id"):
+        assert any(f'DAG("{told.dag_id}"' in block.text for block in DAG_FILES)
 
 
 def check_connection(told: argparse.Namespace) -> None:
@@ -178,6 +229,10 @@ def check_connection(told: argparse.Namespace) -> None:
 
 def check_export(command: list[str], _: Path) -> None:
     name, _, value = command[1].partition("=")
+    if name.startswith("AIRFLOW__"):
+        section, option = name.removeprefix("AIRFLOW__").lower().split("__")
+        assert conf.has_option(section, option)
+        return
     assert name.startswith("AIRFLOW_CONN_")
     from airflow.models.connection import Connection
 

@@ -18,6 +18,7 @@ from airbyte_deferrable.outcome import Event
 from airbyte_deferrable.provider import FORM_FIELDS
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from tools.matrix import CELLS, SUPPORTED
 
 from .blocks import ROOT
 
@@ -74,8 +75,8 @@ def test_every_method_of_the_hook_is_told() -> None:
 
 
 def test_every_metric_is_told() -> None:
-    source = (ROOT / "airbyte_deferrable" / "watcher.py").read_text()
-    counted = set(re.findall(r"""_count\("(\w+)\"""", source))
+    source = "".join((ROOT / "airbyte_deferrable" / f"{module}.py").read_text() for module in ("metrics", "watcher"))
+    counted = set(re.findall(r"""\.count\("(\w+)\"""", source))
     named = set(re.findall(r"\"airbyte_deferrable\.(\w+)\"", source))
     told = set(re.findall(r"\| `airbyte_deferrable\.(\w+)` \|", page("at-scale")))
     assert counted | named == told
@@ -88,3 +89,28 @@ def test_every_picture_is_shown_and_small() -> None:
     for picture in pictures:
         assert f"images/{picture.name})" in text, picture.name
         assert picture.stat().st_size < 200_000, picture.name
+
+
+def test_every_message_of_the_test_button_is_told() -> None:
+    source = (ROOT / "airbyte_deferrable" / "hooks.py").read_text()
+    said = re.findall(r'return False, f"([^{]+?)[.:?] ', source)
+    section = page("connection").partition("## The Test button")[2].partition("##")[0]
+    told = re.findall(r"^\| `([^`]+?)\.?` \|", section, re.M)
+    assert len(said) == len(told) == 4
+    assert all(any(words.startswith(begin) for begin in told) for words in said)
+
+
+def test_the_readme_leads_somewhere() -> None:
+    """What mkdocs does for the pages."""
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text())
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_versions_are_those_of_the_matrix() -> None:
+    told = re.findall(r"^\| ([\d.]+) \| ([\d., ]+) \| ([\d., ]+) \|$", page("compatibility"), re.M)
+    assert {airflow: tuple(pythons.split(", ")) for airflow, pythons, _ in told} == SUPPORTED
+    tested = {(airflow, python) for airflow, _, pythons in told for python in pythons.split(", ")}
+    # The one of `make test`, as .ci/run calls it.
+    assert "export PYTHON=python3.11" in (ROOT / ".ci" / "run").read_text()
+    assert tested == {(cell.airflow, cell.python) for cell in CELLS} | {("3.3", "3.11")}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ import airbyte_deferrable.operators
 import airbyte_deferrable.sensors
 import airbyte_deferrable.triggers
 from airbyte_deferrable.simulator import Simulator
+
+from .blocks import in_language
 
 try:
     from airflow.providers.airbyte.hooks.airbyte import AirbyteHook as OfficialHook
@@ -67,19 +70,25 @@ with DAG(
 '''
 
 
-def only_the_import_changed(source: str) -> str:
-    changed = re.sub(
-        r"airflow\.providers\.airbyte\.(operators|sensors|triggers|hooks)\.airbyte", r"airbyte_deferrable.\1", source
-    )
+def only_the_import_changed(source: str, folder: Path) -> str:
+    """Do what the page on migrating says."""
+    (block,) = (block for block in in_language("sh") if block.page == "docs/migrating.md")
+    (folder / "dags").mkdir()
+    file = folder / "dags" / "mine.py"
+    file.write_text(source)
+    subprocess.run(block.text, shell=True, cwd=folder, check=True)
+    changed = file.read_text()
     assert changed != source
     return changed
 
 
 def test_the_official_example_runs(
-    airbyte_for: Callable[[str], Simulator], run_dags: Callable[[str], dict[str, Any]]
+    airbyte_for: Callable[[str], Simulator],
+    run_dags: Callable[[str], dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     airbyte = airbyte_for(OFFICIAL_DAG)
-    runs = run_dags(only_the_import_changed(OFFICIAL_DAG))
+    runs = run_dags(only_the_import_changed(OFFICIAL_DAG, tmp_path_factory.mktemp("migrated")))
     assert runs["official_example"].state == "success"
     assert [job["status"] for job in airbyte.jobs()] == ["succeeded"] * 3
 
