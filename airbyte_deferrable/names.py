@@ -69,8 +69,8 @@ async def find_connection(client: AirbyteClient, name: str, workspace_id: str | 
     :raises AirbyteInputError: If there is none, or more than one.
     """
     connections = await _all_connections(client, workspace_id)
-    exact = [each for each in connections if each.name == name]
-    found = exact or [each for each in connections if _plain(each.name) == _plain(name)]
+    exact = [each for each in connections if each.true_name == name]
+    found = exact or [each for each in connections if _plain(each.true_name) == _plain(name)]
     if len(found) == 1:
         return found[0].connection_id
     where = f"workspace {workspace_id}" if workspace_id else "the workspaces that the credentials may see"

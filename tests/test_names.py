@@ -40,6 +40,17 @@ async def test_case_and_outer_blanks_do_not_matter_unless_they_tell_two_apart(
         await find_connection(client, " ORDERS ", None)
 
 
+async def test_a_name_with_a_headers_value_in_it_is_found_and_shown_without(airbyte_simulator: Simulator) -> None:
+    """Values of headers count as secrets."""
+    sim = airbyte_simulator
+    daily = sim.add_connection(name="Daily orders")
+    credentials = ClientCredentials(sim.client_id, sim.client_secret)
+    async with AirbyteClient(Settings(sim.url, credentials, headers=(("X-Team", "orders"),))) as client:
+        assert await find_connection(client, "daily orders", None) == daily
+        with pytest.raises(AirbyteInputError, match=r"near matches: 'Daily \*\*\*'"):
+            await find_connection(client, "Daily order", None)
+
+
 async def test_an_unknown_name_lists_near_matches(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     airbyte_simulator.add_connection(name="Orders to warehouse")
     with pytest.raises(AirbyteInputError, match="near matches: 'Orders to warehouse'"):

@@ -105,7 +105,7 @@ class TokenAuth:
         asked_at = time.monotonic()
         answer = await self._ask(call)
         if answer.status in _NO_SUCH_ENDPOINT:
-            raise NoTokenEndpoint(call, problem(answer.text).detail, answer.status)
+            raise NoTokenEndpoint(call, problem(answer).detail, answer.status)
         if answer.status >= 300:
             error = refusal(call, answer)
             # Whatever else it is called here (Airbyte Core says 400, Keycloak 401, gateways 403), it is about the

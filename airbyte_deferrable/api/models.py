@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 _TIMESTAMP = TypeAdapter(datetime)
@@ -48,6 +48,10 @@ class JobStatus(str, Enum):
 
 #: A job in one of these has ended and never changes again.
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+#: Where an answer keeps a ``name`` as it came, when something in the answer looked like a secret.
+TRUE_NAME = "trueName"
 
 
 class _Wire(BaseModel):
@@ -141,10 +145,15 @@ class JobPage(_Wire):
 
 
 class Connection(_Wire):
-    """An Airbyte connection: what leads from one source to one destination."""
+    """An Airbyte connection: what leads from one source to one destination.
+
+    :param name: What it is called, for people.
+    :param true_name: The same to be compared with, never to be shown: somebody's secret header may be a word of it.
+    """
 
     connection_id: str
     name: str = ""
+    true_name: str = Field(default="", validation_alias=AliasChoices(TRUE_NAME, "name"), repr=False)
     workspace_id: str = ""
     source_id: str = ""
     destination_id: str = ""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +26,7 @@ from airbyte_deferrable.api.errors import (
     Rejected,
     Unreachable,
 )
+from airbyte_deferrable.api.models import TRUE_NAME, JobStatus, JobType
 from airbyte_deferrable.api.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,28 +40,58 @@ CONNECT_WITHIN = 15.0
 MAX_REDIRECTS = 3
 #: Taking out shorter secrets would garble ordinary words.
 SHORTEST_REDACTED_SECRET = 6
+#: What is data by its form: ids, moments, spans. A header's value may well be a part of one, and is none to hide there.
+_DATA = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9TZ:.+-]+|P[0-9DTHMS.]+")
+#: Likewise the words that something is decided by.
+_WORDS = frozenset(
+    (*JobStatus, *JobType, "active", "inactive", "deprecated", "try-again-later", "state-conflict", "config_error")
+)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the status, the headers and the text, secrets taken out."""
+    """What came back. Nobody gets at it but with the secrets taken out.
+
+    :param status: The HTTP status.
+    :param headers: The headers.
+    :param body: The text as it came; not to be read but by the methods here.
+    :param redact: Takes the secrets out of a text.
+    """
 
     status: int
     headers: Mapping[str, str]
-    text: str
+    body: str = field(repr=False)
+    redact: Callable[[str], str] = field(repr=False)
+
+    @cached_property
+    def text(self) -> str:
+        """The body in words, for people."""
+        return self.redact(self.body)
 
     def json(self, call: str) -> Any:
-        """Return the body as JSON.
+        """Return the body as JSON. Only what is prose in it is redacted: data is left as Airbyte told it.
 
         :param call: What was asked, for the error.
         :raises Unreachable: If it is none: a proxy's page, or an answer cut short.
         """
-        try:
-            return json.loads(self.text)
-        except ValueError:
-            # Only a page is quoted: an answer cut short may be one that was to bring a token.
-            page = f", it begins with {self.text[:80]!r}" if self.text.lstrip().startswith("<") else ""
-            raise Unreachable(call, f"The answer is not JSON{page}.", self.status) from None
+        with suppress(ValueError, RecursionError):
+            data = json.loads(self.body)
+            return data if self.text == self.body else self._without_secrets(data)
+        # Not from within an except, whose error would bring the whole body along. Only a page is quoted: an answer cut
+        # short may be one that was to bring a token.
+        page = f", it begins with {self.text[:80]!r}" if self.text.lstrip().startswith("<") else ""
+        raise Unreachable(call, f"The answer is not JSON{page}.", self.status)
+
+    def _without_secrets(self, data: Any) -> Any:
+        if isinstance(data, str):
+            return data if data in _WORDS or _DATA.fullmatch(data) else self.redact(data)
+        if isinstance(data, list):
+            return [self._without_secrets(each) for each in data]
+        if not isinstance(data, dict):
+            return data
+        told = {key: self._without_secrets(value) for key, value in data.items()}
+        # What a thing is called is also compared with what the user wrote.
+        return {**told, TRUE_NAME: data["name"]} if "name" in data else told
 
 
 class Transport:
@@ -147,7 +181,7 @@ class Transport:
                 url, params = elsewhere, None
         # A page in place of a token will be quoted in the error.
         wanted = secret_answer and status < 300 and text.lstrip().startswith("{")
-        return Answer(status, received, text if wanted else self._redact(text))
+        return Answer(status, received, text, str if wanted else self._redact)
 
     async def _exchange(
         self, call: str, method: str, url: str, *, timeout: float, **request: Any
@@ -219,7 +253,7 @@ def refusal(call: str, answer: Answer) -> ApiError:
     :param answer: The answer.
     """
     status = answer.status
-    kind, detail, from_airbyte = problem(answer.text)
+    kind, detail, from_airbyte = problem(answer)
     if status < 400:
         # Not carried out, and most likely a login page, or an address that has moved.
         detail = "It leads elsewhere (a redirect), which is only followed on the same host."
@@ -253,14 +287,15 @@ class Problem(NamedTuple):
     from_airbyte: bool
 
 
-def problem(text: str) -> Problem:
-    """Read a refusal's body.
+def problem(answer: Answer) -> Problem:
+    """Read a refusal's body: a problem as in RFC 9457, or whatever a gateway says instead.
 
-    :param text: The body: a problem as in RFC 9457, or whatever a gateway says instead.
+    :param answer: The refusal.
     """
+    text = answer.text
     try:
-        body = json.loads(text)
-    except ValueError:
+        body = answer.json("")
+    except Unreachable:
         return Problem("", text, from_airbyte=False)
     if not isinstance(body, dict):
         return Problem("", text, from_airbyte=False)

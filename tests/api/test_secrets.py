@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from airbyte_deferrable.api.client import AirbyteClient
-from airbyte_deferrable.api.errors import ApiError
+from airbyte_deferrable.api.errors import ApiError, Conflict
 from airbyte_deferrable.api.settings import (
     BasicAuth,
     BearerToken,
@@ -164,6 +164,40 @@ async def test_a_proxy_that_refuses_its_password_gives_none_away() -> None:
                     await client.get_job(7)
             assert "407" in str(caught.value)
             assert leaks(told(caught.value)) == []
+
+
+async def test_data_stays_true_where_it_looks_like_a_secret() -> None:
+    """A header's value counts as a secret, and may be no more than a team's name or a tenant's number."""
+    uuid = "10f3a1c8-0b2d-4c55-9a1e-5c2b8e1d9f00"
+    job = {
+        "jobId": 1000007,
+        "status": "succeeded",
+        "jobType": "sync",
+        "connectionId": uuid,
+        "startTime": "2026-01-01T00:00:00Z",
+        "duration": "PT1000000S",
+        "bytesSynced": 1000000,
+    }
+    words = ("100000", "succeeded", "2026-01", "T1000000", uuid, uuid[:8], "orders", "state-conflict", "config_error")
+
+    def answer(request: Request) -> bytes:
+        if request.path.endswith("/connections"):
+            return reply(200, {"data": [{"connectionId": uuid, "name": "Daily orders", "status": "active"}]})
+        if request.method == "POST":
+            body = {"status": 100000, "title": "state-conflict", "data": {"message": "no orders of the-header-key"}}
+            return reply(409, body)
+        return reply(200, job)
+
+    async with Wire(answer) as wire:
+        headers = (("X-Key", HEADER), *((f"X-{number}", word) for number, word in enumerate(words)))
+        async with AirbyteClient(Settings(wire.base_url, headers=headers)) as client:
+            assert (await client.get_job(7)).to_json() == job
+            (connection,) = await client.list_connections()
+            with pytest.raises(Conflict) as caught:
+                await client.create_job(uuid)
+    assert (connection.connection_id, connection.true_name) == (uuid, "Daily orders")
+    assert "orders" not in str(connection)
+    assert (caught.value.kind, caught.value.detail) == ("state-conflict", "no *** of ***")
 
 
 def test_settings_and_credentials_show_no_secret() -> None:
