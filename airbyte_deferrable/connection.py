@@ -355,15 +355,21 @@ def _proxies(extra: Extra, base_url: str, conn_id: str) -> tuple[tuple[str, str]
         return ()
     else:
         found, whose = getproxies(), "environment's proxy"
-    used = {scheme: found.get(scheme) or found.get("all") for scheme in ("http", "https")}
-    proxies = tuple((scheme, url) for scheme, url in used.items() if url)
-    for _, url in proxies:
-        if not _is_http_url(url):
+    proxies = []
+    for scheme in ("http", "https"):
+        url = found.get(scheme) or found.get("all")
+        if not url:
+            continue
+        # The environment often names no scheme.
+        url = url if "://" in url else f"http://{url}"
+        if _is_http_url(url):
+            proxies.append((scheme, url))
+        elif scheme == urlsplit(base_url).scheme:
             raise AirbyteSettingsError(
                 f"The {whose} of Airflow connection {conn_id!r} must be a URL such as http://proxy:3128.",
                 conn_id=conn_id,
             )
-    return proxies
+    return tuple(proxies)
 
 
 def _is_http_url(url: str) -> bool:

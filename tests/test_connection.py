@@ -266,6 +266,28 @@ def test_proxies_of_the_environment_are_used_and_passed_by(monkeypatch: pytest.M
     assert read(host="https://other.org").proxies != ()
 
 
+@pytest.mark.parametrize(
+    ("environment", "proxies"),
+    [
+        ({"HTTPS_PROXY": "env:1"}, (("https", "http://env:1"),)),
+        ({"HTTPS_PROXY": "me:word@env:1"}, (("https", "http://me:word@env:1"),)),
+        ({"HTTPS_PROXY": "http://env:1", "ALL_PROXY": "socks5://all:2"}, (("https", "http://env:1"),)),
+    ],
+)
+def test_proxies_of_the_environment_are_understood_as_other_clients_do(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], proxies: tuple[tuple[str, str], ...]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert read(host="https://airbyte.example.com").proxies == proxies
+
+
+def test_a_proxy_of_the_environment_that_is_needed_and_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://all:2")
+    with pytest.raises(AirbyteSettingsError, match="environment's proxy"):
+        read()
+
+
 def test_settings_are_equal_when_connections_are() -> None:
     assert read(**LOGIN) == read(**LOGIN)
     assert hash(read(**LOGIN)) == hash(read(**LOGIN))
