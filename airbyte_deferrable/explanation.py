@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from airbyte_deferrable.api.client import AirbyteClient
@@ -43,8 +43,8 @@ class _Stats(_Wire):
 
 class _Attempt(_Wire):
     id: int = 0
-    failure_summary: _Summary = Field(default_factory=_Summary)
-    total_stats: _Stats = Field(default_factory=_Stats)
+    failure_summary: _Summary | None = None
+    total_stats: _Stats | None = None
 
 
 class _AttemptInfo(_Wire):
@@ -115,14 +115,15 @@ async def _ask(client: AirbyteClient, job_id: int, found: list[Explanation]) -> 
     if not info.attempts:
         return
     last = info.attempts[-1].attempt
-    failures = [each.attempt.failure_summary.failures for each in info.attempts]
+    summaries = [each.attempt.failure_summary or _Summary() for each in info.attempts]
     # An attempt's first failure is the cause, those behind it are what it caused.
-    named = next((failed[0] for failed in reversed(failures) if failed), None)
+    named = next((each.failures[0] for each in reversed(summaries) if each.failures), None)
+    stats = last.total_stats or _Stats()
     told = Explanation(
         failure=named,
         attempts=len(info.attempts),
-        rows_committed=last.total_stats.records_committed,
-        bytes_committed=last.total_stats.bytes_committed,
+        rows_committed=stats.records_committed,
+        bytes_committed=stats.bytes_committed,
     )
     found.append(told)
     log = await client.ask_config_api("attempt/get_for_job", {"jobId": job_id, "attemptNumber": last.id})

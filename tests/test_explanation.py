@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -67,6 +68,22 @@ async def test_the_last_attempt_that_names_a_failure_counts(
     assert why.failure is not None
     assert why.failure.failure_origin == "destination"
     assert not why.is_config_error
+
+
+async def test_an_attempt_of_which_nothing_is_known_does_not_hide_the_others(
+    airbyte_simulator: Simulator, client: AirbyteClient
+) -> None:
+    job_id = failed_job(airbyte_simulator)
+    attempts = [
+        {"id": 0, "failureSummary": {"failures": [BAD_PASSWORD]}, "totalStats": {"recordsCommitted": 5}},
+        {"id": 1, "failureSummary": None, "totalStats": None},
+    ]
+    body = json.dumps({"job": {}, "attempts": [{"attempt": attempt} for attempt in attempts]})
+    airbyte_simulator.add_fault(Fault(call="config:jobs/get_without_logs", kind="status", status=200, body=body))
+    why = await explain(client, job_id)
+    assert why is not None
+    assert why.is_config_error
+    assert (why.attempts, why.rows_committed, why.bytes_committed) == (2, None, None)
 
 
 async def test_a_stack_trace_is_in_neither_the_words_nor_the_repr(
