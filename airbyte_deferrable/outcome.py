@@ -237,7 +237,8 @@ def facts(job: Job) -> str:
         parts.append(f"{job.rows_synced:,} rows")
     if job.bytes_synced is not None:
         parts.append(readable_bytes(job.bytes_synced))
-    if job.duration_seconds is not None:
+    # Of a live one it is that until the last change of its status.
+    if job.terminal and job.duration_seconds is not None:
         parts.append(readable_seconds(job.duration_seconds))
     return ", ".join(parts) or "no figures"
 

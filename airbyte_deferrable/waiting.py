@@ -104,6 +104,8 @@ async def until_terminal(watch: Watch, log: Log) -> Job:
             log.info("Airbyte job %s is %s", news.job_id, status)
         else:
             log.info("Airbyte job %s is %s: %s so far", news.job_id, status, outcome.facts(news))
+        # Thousands wait here for long: each would keep its last answer alive beside the newest.
+        del news
 
 
 def _tell(trouble: Trouble, log: Log) -> None:

@@ -102,3 +102,5 @@ def test_rows_and_bytes_are_one_line_an_interval(caplog: pytest.LogCaptureFixtur
         wait(ModelAirbyte([life((0, "running"), (200, "succeeded"))]), progress=60)
     words = [record.getMessage() for record in caplog.records if record.name == "tests.task"]
     assert [("so far" in line) for line in words] == [False, True, True, True]
+    # What Airbyte calls a live job's duration stands still: no line says that.
+    assert set(words[1:]) == {"Airbyte job 7 is running: no figures so far"}
