@@ -6,6 +6,9 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready-$(AIRFLOW)
 GROUPS  := --group test --group lint --group package --group docs --group postgresql
 
+# Airflow starts hundreds of processes: with this, which containers like to set, each compiles all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint unit e2e bench bench-triggerer matrix package docs constraints clean
 
 demo: $(READY)
