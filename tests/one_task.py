@@ -77,10 +77,7 @@ class Task:
     def __init__(self, make: Callable[[], Any], *, ti: TaskInstance | None = None, store: Store | None = None) -> None:
         self.ti = ti or TaskInstance()
         self.store = Store() if store is None else store
-        # Not one that Airflow could configure away.
-        self.log = logging.Logger("task", logging.INFO)  # noqa: LOG001
-        self.log.addHandler(_Keeper(lines := []))
-        self.lines: list[str] = lines
+        self.log, self.lines = kept_log()
         self.triggers: list[Any] = []
         self.events: list[Any] = []
         self._make = make
@@ -137,6 +134,31 @@ class Task:
         """Do what Airflow does when a person clears the task."""
         self.ti.max_tries = self.ti.try_number + self.ti.max_tries
         self.next_try()
+
+
+def kept_log() -> tuple[logging.Logger, list[str]]:
+    """Return a task's log, and the list of what is said there."""
+    lines: list[str] = []
+    # Not one that Airflow could configure away.
+    log = logging.Logger("task", logging.INFO)  # noqa: LOG001
+    log.addHandler(_Keeper(lines))
+    return log, lines
+
+
+def said(lines: list[str], beginning: str) -> int:
+    """Return how many lines begin so."""
+    return sum(line.startswith(beginning) for line in lines)
+
+
+def when_said(log: logging.Logger, what: str, do: Callable[[], object]) -> None:
+    """Do something each time that a line with these words is said, before it goes on.
+
+    :param log: A task's log.
+    :param what: The words.
+    :param do: What to do.
+    """
+    log.addHandler(listener := logging.Handler())
+    listener.emit = lambda record: do() if what in record.getMessage() else None  # type: ignore[method-assign]
 
 
 class _Keeper(logging.Handler):

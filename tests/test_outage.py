@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
-from one_task import connection_to, first_event, stored
+from one_task import connection_to, first_event, kept_log, said, stored
 
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
@@ -29,33 +28,6 @@ HOUR = 3600.0
 A_DAY = 86_400.0
 #: What the requests of one sweep take, one after the other.
 SWEEP = 2.0
-
-
-class Lines(logging.Handler):
-    """Counts what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: Counter[str] = Counter()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said[str(record.msg).split(".")[0]] += 1
-
-    def count(self, beginning: str) -> int:
-        return sum(number for line, number in self.said.items() if line.startswith(beginning))
-
-
-@pytest.fixture
-def lines() -> Lines:
-    return Lines()
-
-
-@pytest.fixture
-def log(lines: Lines) -> logging.Logger:
-    # Not one that Airflow could configure away.
-    logger = logging.Logger("task", logging.INFO)  # noqa: LOG001
-    logger.addHandler(lines)
-    return logger
 
 
 def wait_through(server: ModelAirbyte, log: logging.Logger) -> list[tuple[str, float]]:
@@ -77,7 +49,7 @@ def wait_through(server: ModelAirbyte, log: logging.Logger) -> list[tuple[str, f
 @pytest.mark.parametrize(("kind", "hangs"), [("refused", 0.0), ("down", 0.0), ("hang", 5.0), ("hang", 30.0)])
 @pytest.mark.parametrize("more", [0.0, 13.1, 28.9])
 def test_an_hour_without_airbyte_is_no_outcome_and_ends_within_two_polls(
-    lines: Lines, log: logging.Logger, waiting: int, kind: str, hangs: float, more: float
+    waiting: int, kind: str, hangs: float, more: float
 ) -> None:
     """Whatever a look is doing in the moment when Airbyte comes back, hence the seconds more."""
     back = GONE + HOUR + more
@@ -88,35 +60,38 @@ def test_an_hour_without_airbyte_is_no_outcome_and_ends_within_two_polls(
     ]
     server = ModelAirbyte([ModelJob(n, life) for n, life in enumerate(lives, 1)], [Fault(GONE, back - GONE, kind)])
     server.timeout = hangs
+    log, lines = kept_log()
     told = wait_through(server, log)
     assert {status for status, _ in told} == {"success"}
     assert min(at for _, at in told) >= back
     # A request that hangs when Airbyte comes back is given up first.
     assert max(at for _, at in told) <= back + max(2 * POLL, hangs + POLL) + SWEEP
-    assert lines.count("Airbyte cannot be asked now") == waiting
+    assert said(lines, "Airbyte cannot be asked now") == waiting
 
 
 async def test_a_server_that_is_stopped_and_started_again_resolves_all_who_waited(
-    lines: Lines, log: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Simulator(state_file=tmp_path / "airbyte.jsonl")
     before.start()
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(before))
     jobs = [before.add_job(before.add_connection(), script=Script(outcome=None, pending=0.0))["id"] for _ in range(20)]
 
+    log, lines = kept_log()
+
     def waiting_for(job_id: int) -> Any:
         trigger = stored(AirbyteSyncTrigger(job_id, "airbyte_default", time.time() + A_DAY, 0.2))
         trigger._log = log
         return trigger
 
-    async def until_said(line: str) -> None:
-        while lines.count(line) < len(jobs):
+    async def all_said(how: str) -> None:
+        while sum(how in line for line in lines) < len(jobs):
             await asyncio.sleep(0.02)
 
     waiting = [asyncio.ensure_future(first_event(waiting_for(job_id))) for job_id in jobs]
-    await until_said("Airbyte job %s is %s")
+    await all_said("is running")
     await asyncio.to_thread(before.stop)
-    await until_said("Airbyte cannot be asked now")
+    await all_said("Airbyte cannot be asked now")
     # As Airbyte's own, its jobs go on and end while nobody can ask for them.
     after = Simulator(urlsplit(before.url).port or 0, state_file=tmp_path / "airbyte.jsonl")
     for job_id in jobs:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fault_table import CARRIED_OUT, FAULTS, add_fault, all_were_met
-from one_task import Task, TaskInstance, airflow_tells, connection_to
+from one_task import Task, TaskInstance, airflow_tells, connection_to, said, when_said
 
 from airbyte_deferrable.exceptions import AirbyteCredentialsError, AirbyteException, AirbyteUnreachableError
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
@@ -167,24 +167,15 @@ def test_a_refusal_is_not_repeated(sim: Simulator, ti: TaskInstance) -> None:
 @pytest.mark.parametrize(
     "fault", [name for name in FAULTS if name not in ("expired token",) and not name.startswith("lost to")]
 )
-def test_trouble_while_a_task_waits_is_no_outcome(sim: Simulator, ti: TaskInstance, fault: str) -> None:
+@pytest.mark.parametrize("way", ["worker", "deferred"])
+def test_trouble_while_a_task_waits_is_no_outcome(sim: Simulator, ti: TaskInstance, fault: str, way: str) -> None:
     """And it is told once when it begins and once when it is over."""
     cid = sim.add_connection(script=Script(outcome=None, pending=0.0))
-    task = sync(cid, ti, asynchronous=False, deferrable=True)
-    deferred = task.leave()
-    sim.add_fault(Fault("get", **FAULTS[fault]))
-    warning, info = task.log.warning, task.log.info
-
-    def it_passes(line: str, *args: Any) -> None:
-        warning(line, *args)
-        sim.clear_faults()
-
-    def and_the_job_ends(line: str, *args: Any) -> None:
-        info(line, *args)
-        if "answers again" in line:
-            sim.finish(deferred.trigger.job_id, "succeeded")
-
-    task.log.warning, task.log.info = it_passes, and_the_job_ends  # type: ignore[method-assign]
-    assert task.come_back(deferred) == deferred.trigger.job_id
-    assert sum("Airbyte cannot be asked now" in line for line in task.lines) == 1
-    assert sum("Airbyte answers again" in line for line in task.lines) == 1
+    task = sync(cid, ti, asynchronous=False, deferrable=way == "deferred")
+    waits = "Leaving the worker" if way == "deferred" else "Submitted job"
+    when_said(task.log, waits, lambda: add_fault(sim, "get", fault, "always"))
+    when_said(task.log, "Airbyte cannot be asked now", sim.clear_faults)
+    when_said(task.log, "Airbyte answers again", lambda: sim.finish(sim.jobs(cid)[0]["id"], "succeeded"))
+    assert task.run() == sim.jobs(cid)[0]["id"]
+    assert said(task.lines, "Airbyte cannot be asked now") == 1
+    assert said(task.lines, "Airbyte answers again") == 1

@@ -1,0 +1,63 @@
+"""Every fault at every call of a cancellation, through real sockets: this job and no other, or a word on why not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fault_table import CARRIED_OUT, ENDLESS, FAULTS, TIMES, add_fault, all_were_met
+from one_task import TaskInstance, airflow_tells, connection_to, kept_log, stored
+
+from airbyte_deferrable import triggers
+from airbyte_deferrable.simulator import Simulator
+from airbyte_deferrable.triggers import AirbyteSyncTrigger
+
+CALLS = ("get", "cancel", "token")
+CANCELLED, LEFT = (
+    "Airbyte job 2 is cancelled",
+    ("Airbyte job 2 could not be cancelled", "Airbyte job 2 is still running"),
+)
+
+
+async def kill(monkeypatch: pytest.MonkeyPatch, call: str, fault: str, times: str) -> tuple[list[str], str]:
+    """Go through a row of the table, on an Airbyte of its own: a person has killed the task that waits for job 2.
+
+    :return: What became of the three jobs, and what the task's log says last.
+    """
+    conn_id = f"airbyte_{list(FAULTS).index(fault)}"
+    log, lines = kept_log()
+    with Simulator() as sim:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", connection_to(sim, timeout=0.3))
+        sim.add_jobs(sim.add_connections(3), script=ENDLESS)
+        await asyncio.to_thread(add_fault, sim, call, fault, times)
+        trigger = stored(AirbyteSyncTrigger(2, conn_id, 2e9, 0.1, cancel_on_kill=True, try_number=1))
+        trigger.task_instance, trigger._log = TaskInstance(), log
+        # What Airflow 3.3 calls; before, the end of run() leads to the same.
+        await trigger.on_kill()
+        assert all_were_met(sim)
+        return [sim.job(job_id)["status"] for job_id in (1, 2, 3)], lines[-1]
+
+
+def is_cancelled(call: str, fault: str, times: str) -> bool:
+    """Whether the cancellation comes through sooner or later."""
+    if fault == "expired token":
+        # Of all requests, only a token's own does not mind.
+        return times != "always" or call == "token"
+    return times != "always" or (call == "cancel" and fault in CARRIED_OUT)
+
+
+@pytest.mark.parametrize("times", TIMES)
+@pytest.mark.parametrize("call", CALLS)
+async def test_trouble_delays_a_cancellation_and_never_hits_another_job(
+    monkeypatch: pytest.MonkeyPatch, call: str, times: str
+) -> None:
+    if times == "always":
+        monkeypatch.setattr(triggers, "CANCEL_WITHIN", 1.5)
+    with airflow_tells(monkeypatch, TaskInstance(state="failed")):
+        rows = await asyncio.gather(*(kill(monkeypatch, call, fault, times) for fault in FAULTS))
+    comes_through = {fault: is_cancelled(call, fault, times) for fault in FAULTS}
+    assert {fault: jobs for fault, (jobs, _) in zip(FAULTS, rows, strict=True)} == {
+        fault: ["running", "cancelled" if comes else "running", "running"] for fault, comes in comes_through.items()
+    }
+    for fault, (_, last) in zip(FAULTS, rows, strict=True):
+        assert last.startswith(CANCELLED if comes_through[fault] else LEFT), fault

@@ -1,0 +1,104 @@
+"""Every fault at every call of a wait, through real sockets: a task is told how its job ended, or that time is up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NamedTuple
+
+import pytest
+from fault_table import ENDLESS, FAULTS, TIMES, add_fault, all_were_met
+from one_task import connection_to, first_event, kept_log, said, stored
+
+from airbyte_deferrable.simulator import Simulator
+from airbyte_deferrable.triggers import AirbyteSyncTrigger
+
+#: How many wait: a lone waiter gets its job, several read the list.
+WAITERS = {"get": 1, "token": 1, "list": 2}
+#: Seconds to wait where Airbyte cannot be asked, and where it can.
+IN_VAIN, PATIENTLY = 2.0, 60.0
+
+
+class Wait(NamedTuple):
+    """What became of one row.
+
+    :param told: What the waiting tasks were told.
+    :param jobs: All jobs on the server.
+    :param cancels: How often somebody asked to cancel one.
+    :param troubles: How often a task's log says that Airbyte cannot be asked.
+    :param calms: And that it answers again.
+    """
+
+    told: set[tuple[str, str | None]]
+    jobs: list[str]
+    cancels: int
+    troubles: int
+    calms: int
+
+
+async def wait(monkeypatch: pytest.MonkeyPatch, call: str, fault: str, times: str) -> Wait:
+    """Go through a row of the table, on an Airbyte of its own. The jobs succeed once the fault has hit."""
+    conn_id = f"airbyte_{list(FAULTS).index(fault)}"
+    log, lines = kept_log()
+    with Simulator() as sim:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", connection_to(sim, timeout=0.3))
+        sim.add_jobs(connections := sim.add_connections(WAITERS[call]), script=ENDLESS)
+        mine = [sim.jobs(each)[0]["id"] for each in connections]
+        await asyncio.to_thread(add_fault, sim, call, fault, times)
+        end_time = time.time() + (PATIENTLY if heals(call, fault, times) else IN_VAIN)
+        triggers = [stored(AirbyteSyncTrigger(job_id, conn_id, end_time, 0.1)) for job_id in mine]
+        for trigger in triggers:
+            trigger._log = log
+        waiting = asyncio.gather(*map(first_event, triggers))
+        while sim.faults()[0]["hits"] < (2 if times == "always" and fault != "expired token" else 1):
+            await asyncio.sleep(0.02)
+        for job_id in mine:
+            sim.finish(job_id, "succeeded")
+        events = await waiting
+        assert all_were_met(sim)
+        return Wait(
+            {(event["status"], event.get("reason")) for event in events},
+            [sim.job(job_id)["status"] for job_id in mine],
+            sim.count("cancel"),
+            said(lines, "Airbyte cannot be asked now"),
+            said(lines, "Airbyte answers again"),
+        )
+
+
+def heals(call: str, fault: str, times: str) -> bool:
+    """Whether Airbyte can be asked for the job in some way, sooner or later."""
+    if call == "list":
+        # A server that sheds load, or refuses fresh tokens, is not asked in another way, but for the last look.
+        return times != "always" or fault not in ("429", "expired token")
+    # Tokens that end when a token is asked for do not matter: the new one is good.
+    return times != "always" or (call, fault) == ("token", "expired token")
+
+
+@pytest.mark.parametrize("times", TIMES)
+@pytest.mark.parametrize("call", WAITERS)
+async def test_no_trouble_while_a_task_waits_is_an_outcome(
+    monkeypatch: pytest.MonkeyPatch, call: str, times: str
+) -> None:
+    rows = dict(
+        zip(FAULTS, await asyncio.gather(*(wait(monkeypatch, call, each, times) for each in FAULTS)), strict=True)
+    )
+    number = WAITERS[call]
+    success, out_of_time = {("success", None)}, {("error", "timeout")}
+    # Where only the list is out of order, a last look tells.
+    assert {fault: row.told for fault, row in rows.items()} == {
+        fault: success if call == "list" or heals(call, fault, times) else out_of_time for fault in FAULTS
+    }
+    # Nothing was started and nothing stopped.
+    assert {fault: (row.jobs, row.cancels) for fault, row in rows.items()} == dict.fromkeys(
+        FAULTS, (["succeeded"] * number, 0)
+    )
+    for fault, row in rows.items():
+        if times == "once" or (times == "flapping" and call != "list"):
+            # One look that fails is nothing to speak of.
+            assert (row.troubles, row.calms) == (0, 0), fault
+        elif times == "always" and (call, fault) != ("token", "expired token"):
+            # Once for each who waits, and no end of it where there was none.
+            assert row.troubles == number, fault
+            assert row.calms <= (number if heals(call, fault, times) else 0), fault
+        else:
+            assert row.calms <= row.troubles, fault
