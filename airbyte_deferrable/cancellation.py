@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from weakref import WeakKeyDictionary
 
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, Conflict, Unreachable
 from airbyte_deferrable.api.models import Job
 
-#: Seconds between two looks at a job that is being cancelled.
-LOOK_AGAIN = 0.5
+#: Seconds between the first two looks at a job that is being cancelled; the pauses grow to the second.
+LOOK_AGAIN, LOOK_AGAIN_LATER = 0.5, 2.0
+
+_gates: WeakKeyDictionary[AirbyteClient, asyncio.Semaphore] = WeakKeyDictionary()
 
 
-async def cancel_job(client: AirbyteClient, job_id: int, *, within: float, log: Log) -> Job:
+async def cancel_job(borrow: Callable[[], AirbyteClient], job_id: int, *, within: float, log: Log) -> Job:
     """Cancel a job and see it end.
 
     Airbyte cancels whatever the job's *connection* runs, whichever job is named, and does nothing while the job
@@ -28,7 +33,7 @@ async def cancel_job(client: AirbyteClient, job_id: int, *, within: float, log: 
     :return: The job as it was seen last: terminal, unless time was up.
     :raises airbyte_deferrable.api.errors.ApiError: If Airbyte refused, or gave no answer in that time.
     """
-    cancellation = _Cancellation(client, job_id, log)
+    cancellation = _Cancellation(borrow, job_id, log)
     try:
         # Around all of it: a single request may hang for longer than there is time.
         return await asyncio.wait_for(cancellation.run(), within)
@@ -40,39 +45,49 @@ async def cancel_job(client: AirbyteClient, job_id: int, *, within: float, log: 
 
 
 class _Cancellation:
-    def __init__(self, client: AirbyteClient, job_id: int, log: Log) -> None:
+    def __init__(self, borrow: Callable[[], AirbyteClient], job_id: int, log: Log) -> None:
         self.seen: Job | None = None
         self.trouble: ApiError | None = None
-        self._client = client
+        self._borrow = borrow
         self._job_id = job_id
         self._log = log
+        self._asked = False
 
     async def run(self) -> Job:
-        asked = False
+        pause = LOOK_AGAIN
         while True:
             try:
-                job = self.seen = await self._client.get_job(self._job_id)
-                if job.terminal and not asked:
-                    self._log.info("Airbyte job %s has ended already (%s): nothing to cancel", job.job_id, job.status)
-                    return job
-                if not job.terminal:
-                    if not asked:
-                        self._log.info("Cancelling Airbyte job %s of connection %s", job.job_id, job.connection_id)
-                    asked = True
-                    job = self.seen = await self._ask(job)
-                if job.terminal:
-                    self._log.info("Airbyte job %s is %s", job.job_id, job.status)
-                    return job
+                client = self._borrow()
+                async with _gate(client):
+                    if (job := await self._attempt(client)).terminal:
+                        return job
             except ApiError as error:
                 if not error.transient:
                     raise
                 self.trouble = error
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LOOK_AGAIN_LATER)
 
-    async def _ask(self, job: Job) -> Job:
-        try:
-            return await self._client.cancel_job(job.job_id)
-        except Conflict:
-            # "Job is not currently running": it has ended meanwhile, or its attempt has not begun. The next look
-            # tells.
+    async def _attempt(self, client: AirbyteClient) -> Job:
+        """Look at the job, and cancel it if it is live."""
+        job = self.seen = await client.get_job(self._job_id)
+        if job.terminal and not self._asked:
+            self._log.info("Airbyte job %s has ended already (%s): nothing to cancel", job.job_id, job.status)
             return job
+        if not job.terminal:
+            if not self._asked:
+                self._log.info("Cancelling Airbyte job %s of connection %s", job.job_id, job.connection_id)
+            self._asked = True
+            # A Conflict is "Job is not currently running": it has ended meanwhile, or its attempt has not begun. The
+            # next look tells.
+            with suppress(Conflict):
+                job = self.seen = await client.cancel_job(job.job_id)
+        if job.terminal:
+            self._log.info("Airbyte job %s is %s", job.job_id, job.status)
+        return job
+
+
+def _gate(client: AirbyteClient) -> asyncio.Semaphore:
+    if client not in _gates:
+        _gates[client] = asyncio.Semaphore(max(1, client.settings.max_requests - 1))
+    return _gates[client]

@@ -194,7 +194,7 @@ class AirbyteHook(BaseHook):
         :return: The job as it was seen last.
         """
         return self.call(
-            lambda client: cancel_job(client, job_id, within=CANCEL_WITHIN, log=self.log),
+            lambda client: cancel_job(lambda: client, job_id, within=CANCEL_WITHIN, log=self.log),
             f"cancelling job {job_id}",
             job_id=job_id,
         )

@@ -24,8 +24,10 @@ from airbyte_deferrable.turns import wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher, watcher_for
 
-#: Seconds for the job to end once its task was killed.
-CANCEL_WITHIN = 10.0
+#: Seconds for the job to end once its task was killed. One is cancelled at once. But all of a DAG run may be killed
+#: together: at three a time, and half a second each as Airbyte stops them, two thousand take six minutes. No triggerer
+#: that stops is held by it: Airflow ends that within half a minute.
+CANCEL_WITHIN = 600.0
 #: Seconds after deferral before which Airflow 3 may fail a task that is resumed: the executor's late "success" of
 #: the leg that deferred then hits the re-queued task (apache/airflow#66374, #71580). None was seen at 8 s.
 HOLD_EVENTS = 10.0 if AIRFLOW_3 else 0.0
@@ -194,8 +196,8 @@ class AirbyteSyncTrigger(BaseTrigger):
         try:
             look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
             settings = await asyncio.wait_for(look_up, CANCEL_WITHIN)
-            client = (await _watcher(settings)).borrow_client()
-            await cancel_job(client, self.job_id, within=CANCEL_WITHIN, log=self.log)
+            watcher = await _watcher(settings)
+            await cancel_job(watcher.borrow_client, self.job_id, within=CANCEL_WITHIN, log=self.log)
         except (ApiError, asyncio.TimeoutError) as error:
             why = str(error) or "the connection cannot be read"
             self.log.error("Airbyte job %s could not be cancelled: %s", self.job_id, why)

@@ -26,7 +26,7 @@ async def client(airbyte_simulator: Simulator) -> AsyncIterator[AirbyteClient]:
 
 
 async def cancel(client: AirbyteClient, job_id: int, within: float = 5.0) -> str:
-    return (await cancel_job(client, job_id, within=within, log=LOG)).status
+    return (await cancel_job(lambda: client, job_id, within=within, log=LOG)).status
 
 
 async def test_a_live_job_is_cancelled(airbyte_simulator: Simulator, client: AirbyteClient) -> None:

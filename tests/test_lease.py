@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -76,6 +77,22 @@ async def test_an_airflow_that_does_not_answer_leaves_the_job_alone(
 
     monkeypatch.setattr(lease, "read_state", broken)
     assert await killed_by_person(TaskInstance(), 7, 1, LOG) is False
+
+
+async def test_two_thousand_that_ask_at_once_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, as all that triggers ask Airflow: the clock is far ahead when the last is answered."""
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, 0.0
+
+    def answer(_: Any) -> str:
+        nonlocal ahead
+        ahead += 0.017
+        return "failed"
+
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead)
+    monkeypatch.setattr(lease, "read_state", answer)
+    told = await asyncio.gather(*(killed_by_person(TaskInstance(), job, 1, LOG) for job in range(2000)))
+    assert all(told)
 
 
 async def test_dag_test_has_no_task_instance_and_nothing_is_cancelled() -> None:

@@ -248,6 +248,26 @@ async def test_a_kill_while_airbyte_is_in_trouble_is_said_and_ends(
     assert running.cancelled()
 
 
+async def test_many_kills_at_once_all_reach_their_jobs_and_hold_nobody_elses_looks(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airbyte answers a cancel call only when the job has stopped: the last of them has long to wait."""
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(sim, max_requests=1))
+    *killed, other = sim.add_jobs(sim.add_connections(26), ENDLESS)
+    sim.add_fault(Fault("cancel", "latency", seconds=0.45))
+    waits_on = await started(waiting(other), sim)
+    ti = TaskInstance(state="failed")
+    with airflow_tells(monkeypatch, ti):
+        kills = asyncio.gather(*(waiting(each, ti, cancel_on_kill=True, try_number=1).on_kill() for each in killed))
+        while sim.count("cancel") < 2:
+            await asyncio.sleep(0.02)
+        sim.finish(other, "succeeded")
+        assert (await waits_on)["status"] == "success"
+        assert sim.count("cancel") < 12
+        await kills
+    assert {sim.job(each)["status"] for each in killed} == {"cancelled"}
+
+
 # Metrics
 
 
