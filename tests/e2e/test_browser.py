@@ -33,6 +33,18 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 TEST = "button[aria-label='Test Connection']"
+(ORDERS,) = NAMED["example_deferrable"]
+#: Without the last ones, Chromium calls home at each start.
+CHROMIUM = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--window-size=1200,1000",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +78,22 @@ def airflow(
         yield running
 
 
+@pytest.fixture(scope="module", autouse=True)
+def run_id(airflow: LocalAirflow, airbyte: Airbyte) -> Iterator[str]:
+    """A run whose task waits for a job. It gets there while the other tests look at the form."""
+    airbyte.add_connection("Orders", Script(outcome=None, rows=48_200, bytes=91_300_000), ORDERS)
+    yield airflow.trigger("example_deferrable")
+    for job in airbyte.jobs_of(ORDERS):
+        airbyte.finish(job["id"], "succeeded")
+
+
 class Page:
     """A tab of Chromium, as wide as the pictures in the documentation."""
 
     def __init__(self, url: str, pictures: Path) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium") or pytest.fail("needs Debian's chromium")
-        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,1000"):
+        for argument in CHROMIUM:
             options.add_argument(argument)
         driver = shutil.which("chromedriver") or pytest.fail("needs Debian's chromium-driver")
         self.chrome = webdriver.Chrome(options=options, service=Driver(driver))
@@ -117,10 +138,10 @@ class Page:
             self.chrome.save_screenshot(path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(airflow: LocalAirflow) -> Iterator[Page]:
     pictures = airflow.home / "pictures"
-    pictures.mkdir(exist_ok=True)
+    pictures.mkdir()
     opened = Page(airflow.url, pictures)
     try:
         yield opened
@@ -198,16 +219,14 @@ def test_the_test_button_tells_what_is_wrong(page: Page, airflow: LocalAirflow, 
     page.picture("connection-test")
 
 
-def test_the_button_on_a_deferred_task_leads_to_its_job(page: Page, airflow: LocalAirflow, airbyte: Airbyte) -> None:
-    (connection_id,) = NAMED["example_deferrable"]
-    airbyte.add_connection("Orders", Script(outcome=None, rows=48_200, bytes=91_300_000), connection_id)
-    run_id = airflow.trigger("example_deferrable")
-
+def test_the_button_on_a_deferred_task_leads_to_its_job(
+    page: Page, airflow: LocalAirflow, airbyte: Airbyte, run_id: str
+) -> None:
     def is_deferred() -> bool:
         return airflow.task_instance("example_deferrable", run_id, "sync_orders")["state"] == "deferred"
 
     eventually(is_deferred, timeout=60)
-    job = airbyte.jobs_of(connection_id)[-1]
+    job = airbyte.jobs_of(ORDERS)[-1]
     page.chrome.set_window_size(1200, 800)
     page.open(f"/dags/example_deferrable/runs/{run_id}/tasks/sync_orders")
     page.one("body", f"Submitted job {job['id']} (sync) of connection 'Orders'")
@@ -217,7 +236,5 @@ def test_the_button_on_a_deferred_task_leads_to_its_job(page: Page, airflow: Loc
     button = page.one("a", "Airbyte job")
     page.picture("deferred-task")
     address = button.get_attribute("href") or ""
-    assert re.fullmatch(
-        rf"{airbyte.host}/workspaces/[\w-]+/connections/{connection_id}/timeline\?.*jobId={job['id']}", address
-    )
-    airbyte.finish(job["id"], "succeeded")
+    job_page = rf"{airbyte.host}/workspaces/[\w-]+/connections/{ORDERS}/timeline\?.*jobId={job['id']}"
+    assert re.fullmatch(job_page, address)
