@@ -2,9 +2,9 @@
 
 Airbyte's create has no idempotency key, and its answer can get lost while the job runs. What makes it safe is
 that Airbyte numbers jobs in the order of their creation and lists a connection's newest first: what is newer than
-the newest job before the request is what the request made.
+the newest job before the request, and was made within minutes of it, is what the request made.
 
-What this cannot tell: whether somebody else started that job in the very same moments. It is taken for the task's
+What this cannot tell: whether somebody else started that job in the very same minutes. It is taken for the task's
 own then, so that nothing runs twice.
 """
 
@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.client import NEWEST_FIRST, AirbyteClient
@@ -29,6 +29,8 @@ T = TypeVar("T")
 BUSY = "try-again-later"
 #: How far back a connection's newest jobs are looked through.
 LOOK_BACK = 20
+#: Seconds that Airbyte's clock may be ahead of the worker's.
+CLOCKS_APART = 120.0
 #: Airbyte's word that there is no such thing, or none that the credentials may see.
 NOT_VISIBLE = (Forbidden, NotFound, Conflict)
 #: What Airbyte may make of a request. A sync can come back as anything: Airbyte does what is pending first.
@@ -72,6 +74,21 @@ class Busy(Exception):
         super().__init__(job)
 
 
+class _Lost(NamedTuple):
+    """Requests that Airbyte gave no answer to that counts, by what they may have made.
+
+    :param after: It is newer than this job, the connection's newest before the first of them.
+    :param until: It was made before this moment, seconds since the epoch.
+    """
+
+    after: int
+    until: float
+
+    def may_have_made(self, job: Job) -> bool:
+        made_at = job.created_at
+        return job.job_id > self.after and (made_at is None or made_at.timestamp() < self.until)
+
+
 class Submission:
     """Gets one task its one job. It can be asked again after the connection was :class:`Busy`.
 
@@ -94,8 +111,7 @@ class Submission:
         self._patience = patience or Patience()
         self._give_up_at = 0.0
         self._request: asyncio.Task[Job] | None = None
-        #: The connection's newest job before the first request whose answer was lost.
-        self._lost_after: int | None = None
+        self._lost: _Lost | None = None
 
     @property
     def starting(self) -> bool:
@@ -120,7 +136,7 @@ class Submission:
             await self._forget()
             raise
         except ApiError:
-            if self._lost_after is None:
+            if self._lost is None:
                 # Nothing was made, and what somebody else starts later must not be taken for it.
                 await self._forget()
             raise
@@ -163,8 +179,11 @@ class Submission:
         if record.after is None:
             return None
         left = record.written_at + self._patience.settle - time.time()
-        self._lost_after = record.after
-        return await self._look_for_made(client, min(max(0.0, left), self._patience.settle))
+        self._lost = lost = self._lost_by(record.after, record.written_at)
+        job = await self._look_for_made(client, min(max(0.0, left), self._patience.settle))
+        if time.time() > lost.until:
+            self._lost = None
+        return job
 
     async def _look_up(self, client: AirbyteClient, job_id: int) -> Job | None:
         """Return the job; None if Airbyte says twice that there is none."""
@@ -190,13 +209,13 @@ class Submission:
                 # Airbyte would refuse a sync, but for a reset cancel the job that runs.
                 raise Busy(newest)
             after = None if jobs is None else newest.job_id if newest else 0
-            await self._remember(after if self._lost_after is None else self._lost_after)
+            await self._remember(after if self._lost is None else self._lost.after)
             try:
                 return await self._ask(client)
             except Conflict as error:
                 if error.kind == BUSY:
                     # What runs may be what an earlier request of ours has started late.
-                    made = self._made(await self._newest_jobs(client)) if self._lost_after is not None else None
+                    made = self._made(await self._newest_jobs(client)) if self._lost is not None else None
                     if made is not None:
                         return self._found(made)
                     raise await _busy(client, self._connection_id, error) from None
@@ -216,7 +235,7 @@ class Submission:
                 self._log.warning(
                     "Airbyte's answer is lost, the job may have been started. Looking for it: %s", trouble
                 )
-                self._lost_after = after if self._lost_after is None else self._lost_after
+                self._lost = self._lost_by(after, time.time())
                 made = await self._look_for_made(client, self._patience.settle)
                 if made is not None:
                     return self._found(made)
@@ -252,12 +271,17 @@ class Submission:
             await asyncio.sleep(min(next(pauses), left))
 
     def _made(self, jobs: tuple[Job, ...] | None) -> Job | None:
-        """Return the first job that a lost request may have made: newer than it, and of a type that ours may have."""
-        if self._lost_after is None:
+        """Return the first job that a lost request may have made, of a type that ours may have."""
+        if self._lost is None:
             return None
         types = MAY_BECOME.get(JobType(self._job_type))
-        newer = [job for job in jobs or () if job.job_id > self._lost_after and (not types or job.job_type in types)]
-        return min(newer, default=None, key=lambda job: job.job_id)
+        made = [job for job in jobs or () if self._lost.may_have_made(job) and (not types or job.job_type in types)]
+        return min(made, default=None, key=lambda job: job.job_id)
+
+    def _lost_by(self, after: int, asked_at: float) -> _Lost:
+        """Return what is lost once a request's answer is, beside those that are lost already."""
+        until = asked_at + self._patience.settle + CLOCKS_APART
+        return _Lost(after if self._lost is None else self._lost.after, until)
 
     async def _newest_jobs(self, client: AirbyteClient) -> tuple[Job, ...] | None:
         """Return the connection's newest jobs; None if they cannot be listed."""

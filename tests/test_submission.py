@@ -97,6 +97,26 @@ async def test_what_a_killed_try_never_got_is_not_waited_for_for_ever(airbyte_si
     assert [job.job_id] == [row["id"] for row in sim.jobs(cid)]
 
 
+@pytest.mark.parametrize(("made_ago", "ours"), [(3550.0, True), (0.0, False)])
+async def test_a_job_made_long_after_a_lost_request_is_somebody_elses(
+    airbyte_simulator: Simulator, made_ago: float, ours: bool
+) -> None:
+    """An hour lies between two tries: what Airbyte's own schedule starts meanwhile must not be cancelled with a task."""
+    sim = airbyte_simulator
+    cid, store = sim.add_connection(), Store()
+    record = Record(generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time() - 3600)
+    store.set("airbyte_deferrable", record.model_dump())
+    made = sim.add_job(cid, script=ENDLESS, created_ago=made_ago)["id"]
+    mine = submission(cid, store)
+    async with client_of(sim) as client:
+        if ours:
+            await mine.obtain(client)
+        else:
+            with pytest.raises(Busy):
+                await mine.obtain(client)
+    assert mine.our_job == (made if ours else None)
+
+
 async def test_the_job_is_remembered_before_and_after_airbyte_is_asked(airbyte_simulator: Simulator) -> None:
     written: list[Any] = []
 
