@@ -47,7 +47,8 @@ class Patience:
 
     :param settle: How long a job is looked for whose create got no answer that counts, before it is certain that
         none was made. Airbyte gives its own answer up after 60 s.
-    :param unreachable: How long an Airbyte that cannot be reached is tried.
+    :param unreachable: How long an Airbyte that cannot be reached is asked the same again. It may need as long for a
+        single create.
     :param pause: The longest pause between two attempts.
     """
 
@@ -109,7 +110,6 @@ class Submission:
         self._job_type = job_type
         self._log = log
         self._patience = patience or Patience()
-        self._give_up_at = 0.0
         self._request: asyncio.Task[Job] | None = None
         self._lost: _Lost | None = None
 
@@ -126,7 +126,6 @@ class Submission:
         :raises Busy: If the connection runs another job.
         :raises airbyte_deferrable.api.errors.ApiError: If Airbyte refuses, or cannot be reached for long.
         """
-        self._give_up_at = time.monotonic() + self._patience.unreachable
         job = await self._find_again(client)
         if job is not None:
             return job
@@ -199,6 +198,7 @@ class Submission:
 
     async def _start(self, client: AirbyteClient) -> Job:
         pauses = self._patience.pauses()
+        give_up_at = time.monotonic() + self._patience.unreachable
         while True:
             jobs = await self._newest_jobs(client)
             made = self._made(jobs)
@@ -240,7 +240,7 @@ class Submission:
                 if made is not None:
                     return self._found(made)
                 self._log.info("No job of connection %s was started: asking Airbyte again", self._connection_id)
-            if time.monotonic() + asked_to_wait >= self._give_up_at:
+            if time.monotonic() + asked_to_wait >= give_up_at:
                 raise trouble
             await asyncio.sleep(max(asked_to_wait, next(pauses)))
 
@@ -317,13 +317,14 @@ class Submission:
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until Airbyte answers, or for so long that the task had better fail."""
         pauses = self._patience.pauses()
+        give_up_at = time.monotonic() + self._patience.unreachable
         troubled = False
         while True:
             try:
                 answer = await ask()
             except Unreachable as error:
                 wait = max(error.retry_after or 0.0, next(pauses))
-                if time.monotonic() + wait >= self._give_up_at:
+                if time.monotonic() + wait >= give_up_at:
                     raise
                 if not troubled:
                     self._log.warning("Airbyte cannot be asked now, trying again: %s", error)

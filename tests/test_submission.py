@@ -20,8 +20,10 @@ LOG = logging.getLogger(__name__)
 ENDLESS = Script(outcome=None, pending=0.0)
 
 
-def client_of(sim: Simulator) -> AirbyteClient:
-    return AirbyteClient(Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=20.0))
+def client_of(sim: Simulator, **settings: Any) -> AirbyteClient:
+    return AirbyteClient(
+        Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=20.0, **settings)
+    )
 
 
 def submission(connection_id: str, store: Store | None = None, **patience: float) -> Submission:
@@ -115,6 +117,18 @@ async def test_a_job_made_long_after_a_lost_request_is_somebody_elses(
             with pytest.raises(Busy):
                 await mine.obtain(client)
     assert mine.our_job == (made if ours else None)
+
+
+async def test_a_create_that_took_all_patience_leaves_some_to_look_for_its_job(airbyte_simulator: Simulator) -> None:
+    sim = airbyte_simulator
+    cid = sim.add_connection(script=ENDLESS)
+    sim.add_fault(Fault("create", "lost_answer", seconds=30.0, times=1))
+    async with client_of(sim, create_timeout=1.2) as client:
+        asking = asyncio.ensure_future(submission(cid, unreachable=1.0).obtain(client))
+        while not sim.jobs(cid):
+            await asyncio.sleep(0.02)
+        sim.add_fault(Fault("list", status=503, times=2))
+        assert (await asking).job_id == sim.jobs(cid)[0]["id"]
 
 
 async def test_the_job_is_remembered_before_and_after_airbyte_is_asked(airbyte_simulator: Simulator) -> None:
