@@ -18,8 +18,8 @@ demo: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-# The same in a real triggerer, with a whole Airflow around it: about an hour, nearly all of it Airflow's workers; needs
-# Debian's postgresql. BENCH_ARGS="--tasks 100" for some minutes.
+# The same in a real triggerer, with a whole Airflow around it: half an hour, nearly all of it Airflow's workers; needs
+# Debian's postgresql. BENCH_ARGS="--tasks 100 --sleepers 50" for some minutes.
 bench-triggerer: $(READY)
 	$(BIN)/python -m benchmarks.triggerer $(BENCH_ARGS)
 

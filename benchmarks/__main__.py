@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import Result, measure, simulator
-from benchmarks.report import plot, table
+from benchmarks.report import brief, plot, table, write_between
+
+#: What the repository keeps, and the README and the documentation show.
+RESULTS = Path("benchmarks/results")
 
 #: The official trigger holds the loop for a request per waiter and poll: at 10,000 it would need hours.
 FULL = [("official", 10), ("official", 100), ("official", 1000)]
@@ -24,7 +27,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a small run, to see that it works")
     parser.add_argument("--poll", type=float, default=5.0, metavar="SECONDS", help="poll interval")
     parser.add_argument("--spread", type=float, metavar="SECONDS", help="from the first job's end to the last")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), metavar="FOLDER")
+    parser.add_argument("--output", type=Path, default=RESULTS, metavar="FOLDER")
     given = parser.parse_args()
     poll = 1.0 if given.quick else given.poll
     spread = given.spread or (5.0 if given.quick else 25.0)
@@ -39,6 +42,8 @@ def main() -> int:
     (given.output / "results.json").write_text(json.dumps([result.to_json() for result in results], indent=1) + "\n")
     (given.output / "table.md").write_text(table(results))
     plot(results, given.output / "plot.png")
+    if given.output == RESULTS:
+        write_between(Path("README.md"), brief(results))
     print(f"{time.monotonic() - began:4.0f} s  done\n\n{table(results)}\nand {given.output / 'plot.png'}")
     wrong = sum(result.wrong for result in results)
     if wrong:

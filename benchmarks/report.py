@@ -15,6 +15,8 @@ NAMES = {
     "official": "apache-airflow-providers-airbyte",
     "sleeping": "a trigger that only sleeps",
 }
+#: Between these the README has what :func:`brief` returns.
+BEGIN, END = "<!-- benchmark begins -->", "<!-- benchmark ends -->"
 COLOURS = {"ours": "#1f6feb", "official": "#d9480f", "sleeping": "#8c959f"}
 
 
@@ -49,10 +51,6 @@ def table(results: Sequence[Result]) -> str:
         ("99 %", lambda r: _seconds(r.late_p99)),
         ("max", lambda r: _seconds(r.late_max)),
     ]
-    ordered = sorted(results, key=lambda r: (r.waiters, r.trigger))
-    head = [name for name, _ in columns]
-    lines = ["| " + " | ".join(head) + " |", "|:--" + "|--:" * (len(head) - 1) + "|"]
-    lines += ["| " + " | ".join(show(result) for _, show in columns) + " |" for result in ordered]
     notes = f"""
 Measured on {machine()}.
 
@@ -70,7 +68,44 @@ many triggers start as in Airflow's triggerer; then their jobs end evenly over {
 - *A trigger that only sleeps* asks nobody: what asyncio and Airflow's trigger class cost by themselves.
 - *Late*: from the job's end in Airbyte, or from the moment at which the triggers were to start, to the event.
 """
-    return "\n".join(lines) + "\n" + notes
+    return _rows(results, columns) + notes
+
+
+def brief(results: Sequence[Result]) -> str:
+    """Return what of the table the README shows.
+
+    :param results: The measurements.
+    """
+    columns: list[tuple[str, Callable[[Result], str]]] = [
+        ("Trigger", lambda r: NAMES[r.trigger]),
+        ("Waiting tasks", lambda r: f"{r.waiters:,}"),
+        ("Longest freeze", lambda r: _seconds(r.longest_freeze)),
+        ("Memory", lambda r: f"{r.memory / 1e6:,.0f} MB"),
+        ("CPU a minute", lambda r: f"{r.cpu_per_minute:.1f} s"),
+        ("Requests", lambda r: f"{r.requests:,}"),
+        ("Last end seen after", lambda r: _seconds(r.late_max)),
+    ]
+    shown = [result for result in results if result.trigger != "sleeping" and result.waiters >= 100]
+    return _rows(shown, columns) + f"\nMeasured on {machine()}; poll interval {results[0].poll:g} s.\n"
+
+
+def write_between(path: Path, text: str) -> None:
+    """Put a text between the two marks of a document.
+
+    :param path: The document.
+    :param text: The text.
+    """
+    before, begin, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
+
+
+def _rows(results: Sequence[Result], columns: Sequence[tuple[str, Callable[[Result], str]]]) -> str:
+    ordered = sorted(results, key=lambda r: (r.waiters, r.trigger))
+    head = [name for name, _ in columns]
+    lines = ["| " + " | ".join(head) + " |", "|:--" + "|--:" * (len(head) - 1) + "|"]
+    lines += ["| " + " | ".join(show(result) for _, show in columns) + " |" for result in ordered]
+    return "\n".join(lines) + "\n"
 
 
 def _seconds(value: float) -> str:

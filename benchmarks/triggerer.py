@@ -30,7 +30,8 @@ from benchmarks.statsd import StatsdServer
 from chaos.servers import PostgreSQL
 
 ROOT = Path(__file__).parents[1]
-NAMES = {"bench_ours": "syncs", "bench_sleeping": "tasks that sleep"}
+SYNCS, SLEEPERS = "bench_syncs", "bench_sleepers"
+NAMES = {SYNCS: "syncs", SLEEPERS: "tasks that sleep"}
 LIMIT = 3600.0
 
 
@@ -58,11 +59,12 @@ class Phase:
 class Report:
     """What was measured.
 
+    :param tasks: How many, by DAG.
     :param seen_after: Seconds from each job's end to its being noticed.
     :param resumed_after: Seconds from each job's end to the end of its task.
     """
 
-    tasks: int
+    tasks: dict[str, int]
     poll: float
     slots: int
     phases: list[Phase] = field(default_factory=list)
@@ -148,7 +150,7 @@ def run(bench: Bench, report: Report, dag: str, steady: float, end: Callable[[],
     :param steady: Seconds in which nothing happens but waiting.
     :param end: Begins the end of all waits, and returns when each of them ends, by map index.
     """
-    tasks = report.tasks
+    tasks = report.tasks[dag]
     with bench.phase(report, dag, "start"):
         bench.airflow.trigger(dag)
         bench.until("starting", lambda: bench.states(dag).get("deferred", 0) == tasks, dag)
@@ -159,7 +161,7 @@ def run(bench: Bench, report: Report, dag: str, steady: float, end: Callable[[],
     bench.airflow.restart("triggerer")
     with bench.phase(report, dag, "take over"):
         # The watcher's own count comes a moment after Airflow's; sleepers have none.
-        gauges = ["triggers.running", *(["airbyte_deferrable.waiting"] if dag == "bench_ours" else [])]
+        gauges = ["triggers.running", *(["airbyte_deferrable.waiting"] if dag == SYNCS else [])]
         bench.until("taking over", lambda: all(bench.statsd.level(name) == tasks for name in gauges), dag)
     with bench.phase(report, dag, "wait again"):
         time.sleep(steady)
@@ -175,14 +177,15 @@ def run(bench: Bench, report: Report, dag: str, steady: float, end: Callable[[],
 def main() -> int:
     """Measure, and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.triggerer", description=__doc__)
-    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--tasks", type=int, default=1000, help="syncs")
+    parser.add_argument("--sleepers", type=int, default=250, help="tasks that sleep")
     parser.add_argument("--poll", type=float, default=5.0, metavar="SECONDS")
     parser.add_argument("--slots", type=int, default=6, help="tasks that run on workers at once")
     parser.add_argument("--steady", type=float, default=60.0, metavar="SECONDS", help="of mere waiting")
     parser.add_argument("--spread", type=float, default=60.0, metavar="SECONDS", help="from the first end to the last")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), metavar="FOLDER")
     given = parser.parse_args()
-    report = Report(given.tasks, given.poll, given.slots)
+    report = Report({SYNCS: given.tasks, SLEEPERS: given.sleepers}, given.poll, given.slots)
     with ExitStack() as cleanup:
         home = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
         airbyte = cleanup.enter_context(simulator())
@@ -215,6 +218,7 @@ def main() -> int:
                 "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
                 "BENCH_CONNECTIONS_FILE": str(home / "connections.json"),
                 "BENCH_SLEEP_FILE": str(home / "wake.json"),
+                "BENCH_SLEEPERS": str(given.sleepers),
                 "BENCH_POLL": str(given.poll),
                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
             },
@@ -231,20 +235,20 @@ def main() -> int:
             return {number: updated[connection_id] for number, connection_id in enumerate(connections)}
 
         def wake_the_sleepers() -> dict[int, float]:
-            first, apart = time.time() + 1, given.spread / given.tasks
+            first, apart = time.time() + 1, given.spread / given.sleepers
             waiting = home / "wake.tmp"
             waiting.write_text(json.dumps([first, apart]))
             waiting.rename(home / "wake.json")
-            return {number: first + apart * number for number in range(given.tasks)}
+            return {number: first + apart * number for number in range(given.sleepers)}
 
-        run(bench, report, "bench_ours", given.steady, end_the_jobs)
+        run(bench, report, SYNCS, given.steady, end_the_jobs)
         report.jobs = len(airbyte.jobs())
-        run(bench, report, "bench_sleeping", given.steady, wake_the_sleepers)
+        run(bench, report, SLEEPERS, given.steady, wake_the_sleepers)
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "triggerer.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
     (given.output / "triggerer.md").write_text(table(report))
     print(table(report))
-    return 1 if report.failed or report.jobs != report.tasks else 0
+    return 1 if report.failed or report.jobs != given.tasks else 0
 
 
 def table(report: Report) -> str:
@@ -254,7 +258,7 @@ def table(report: Report) -> str:
     for phase in report.phases:
         minutes = phase.seconds / 60
         cells = [
-            f"{report.tasks:,} {NAMES[phase.dag]}",
+            f"{report.tasks[phase.dag]:,} {NAMES[phase.dag]}",
             phase.name,
             f"{phase.seconds:,.0f} s",
             f"{phase.blocked}",
@@ -264,23 +268,20 @@ def table(report: Report) -> str:
             f"{phase.requests:,}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    syncs, sleepers = (report.resumed_after[dag] for dag in ("bench_ours", "bench_sleeping"))
-    starts = {phase.dag: phase.seconds for phase in report.phases if phase.name == "start"}
-    ends = {phase.dag: phase.seconds for phase in report.phases if phase.name == "end"}
+    syncs = report.resumed_after[SYNCS]
+    pace = {(phase.dag, phase.name): report.tasks[phase.dag] / phase.seconds for phase in report.phases}
     notes = f"""
 Measured on {machine()}, with PostgreSQL, LocalExecutor and {report.slots} worker slots, all on that machine; the
 simulated Airbyte's answers take {HANDLER_MS} ms and it works on {HANDLER_THREADS} at a time. Poll interval
 {report.poll:g} s. The triggerer is killed with `kill -9` between *wait* and *take over*.
 
-- {report.tasks:,} tasks made {report.jobs:,} jobs; {report.failed} tasks failed.
+- {report.tasks[SYNCS]:,} tasks made {report.jobs:,} jobs; {report.failed} tasks failed.
 - *Start* is the time until all are deferred, *end* from the first job's end until the last task's.
-- The end of a job was seen after {median(report.seen_after):.1f} s (median), {max(report.seen_after):.1f} s at most,
-  by the clock that Airbyte's stamps tell.
-- From its end to the end of its task: {median(syncs):.0f} s (median), {max(syncs):.0f} s at most. For a task whose
-  trigger only sleeps: {median(sleepers):.0f} s, and {max(sleepers):.0f} s. That is Airflow's own pace: on this machine
-  it starts {report.tasks / starts["bench_sleeping"]:.1f} such tasks a second and resumes
-  {report.tasks / ends["bench_sleeping"]:.1f}; with syncs {report.tasks / starts["bench_ours"]:.1f} and
-  {report.tasks / ends["bench_ours"]:.1f}.
+- The end of a job was seen after {median(report.seen_after):.1f} s (median), {max(report.seen_after):.1f} s at most, by
+  the clock that Airbyte's stamps tell. The task was over {median(syncs):.0f} s (median), {max(syncs):.0f} s (at most)
+  after its job: the rest is Airflow's scheduler and workers.
+- Their pace here: {pace[SYNCS, "start"]:.1f} syncs a second are started and {pace[SYNCS, "end"]:.1f} resumed;
+  of tasks that only sleep {pace[SLEEPERS, "start"]:.1f} and {pace[SLEEPERS, "end"]:.1f}.
 - *Loop blocked*: Airflow's `triggers.blocked_main_thread`. *CPU* and *memory* are those of the process with the
   triggerer's event loop.
 """

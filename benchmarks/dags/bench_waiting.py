@@ -1,4 +1,4 @@
-"""As many syncs as there are connections, and as many tasks that only sleep."""
+"""Many syncs, and many tasks that only sleep."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class SleepOperator(BaseOperator):
 
 connections = json.loads(Path(os.environ["BENCH_CONNECTIONS_FILE"]).read_text())
 
-with DAG("bench_ours", schedule=None, max_active_tasks=len(connections)):
+with DAG("bench_syncs", schedule=None, max_active_tasks=len(connections)):
     AirbyteTriggerSyncOperator.partial(
         task_id="wait", airbyte_conn_id="airbyte_bench", deferrable=True, wait_seconds=POLL
     ).expand(connection_id=connections)
 
-with DAG("bench_sleeping", schedule=None, max_active_tasks=len(connections)):
-    SleepOperator.partial(task_id="wait").expand(number=list(range(len(connections))))
+with DAG("bench_sleepers", schedule=None, max_active_tasks=len(connections)):
+    SleepOperator.partial(task_id="wait").expand(number=list(range(int(os.environ["BENCH_SLEEPERS"]))))
