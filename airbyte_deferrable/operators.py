@@ -138,21 +138,21 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         now = time.time()
         return self._run(context, Clocks(now + self.timeout, execution_deadline(now, self.execution_timeout)), now)
 
-    def execute_turn(self, context: Context, event: Any, queued_at: float, **clocks: float | None) -> int:
+    def execute_turn(self, context: Context, event: Any = None) -> int:
         """Resume when the connection, busy before, may run this task's job.
 
         :param context: The task's context.
-        :param event: What :class:`~airbyte_deferrable.triggers.AirbyteTurnTrigger` tells.
-        :param queued_at: When the task began to wait for its turn: it keeps its place if the connection is busy again.
-        :param clocks: When the task's clocks run out.
+        :param event: What :class:`~airbyte_deferrable.triggers.AirbyteTurnTrigger` tells. It brings back the task's
+            clocks and its place in the line: in ``dag.test()`` a task is given nothing else.
         :return: The job's id.
         """
-        if is_of_another_try(event, context, self.log):
+        if not isinstance(event, dict) or is_of_another_try(event, context, self.log):
             return self.execute(context)
-        if isinstance(event, dict) and event.get("status") == "timeout":
+        if event.get("status") == "timeout":
             raise self._never_our_turn(event["reason"])
         self._check_input()
-        return self._run(context, Clocks(**clocks), queued_at)
+        clocks = Clocks(event["end_time"], event["execution_deadline"])
+        return self._run(context, clocks, event["queued_at"])
 
     def execute_complete(self, context: Context, event: Any = None) -> int:
         """Resume with what the trigger tells.
@@ -325,7 +325,6 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 not_before=time.time() + HOLD_EVENTS,
             ),
             method_name=self.execute_turn.__name__,
-            kwargs={"queued_at": queued_at, **clocks._asdict()},
         )
 
     def _finish(self, hook: AirbyteHook, context: Context, event: Event) -> int:

@@ -269,9 +269,18 @@ class AirbyteTurnTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event: ``status`` is ``turn``, or ``timeout`` with the clock as ``reason``."""
+        """Wait, and yield one event: ``status`` is ``turn``, or ``timeout`` with the clock as ``reason``.
+
+        It also brings what the task is to go on with: its clocks and its place in the line.
+        """
         deadlines = Deadlines(self.end_time, self.execution_deadline)
-        event = {"status": "turn", "try_number": self.try_number}
+        event = {
+            "status": "turn",
+            "try_number": self.try_number,
+            "queued_at": self.queued_at,
+            "end_time": self.end_time,
+            "execution_deadline": self.execution_deadline,
+        }
         try:
             await asyncio.wait_for(self._wait(), deadlines.left())
         except asyncio.TimeoutError:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowNotFoundException
-from one_task import Task, TaskInstance, airflow_tells, connection_to
+from one_task import Task, TaskInstance, airflow_tells, connection_to, first_event, run_in_loop, stored
 
 from airbyte_deferrable import operators
 from airbyte_deferrable._compat import AirflowSkipException
@@ -413,13 +413,29 @@ def test_somebody_elses_job_is_not_taken_for_ours_after_the_wait(sim: Simulator,
 def test_a_task_that_finds_the_connection_busy_again_keeps_its_place(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection()
     sim.add_job(cid, script=ENDLESS)
+    sync = task(cid, "deferred", execution_timeout=timedelta(hours=1))
+    first = sync.leave()
+    # As when the job before has ended and another has begun at once.
+    sim.finish(sim.jobs(cid)[0]["id"], "succeeded")
+    event = run_in_loop(first_event(stored(first.trigger)))
+    sim.add_job(cid, script=ENDLESS)
+    # dag.test() hands over the event and nothing else.
+    with pytest.raises(type(first)) as deferred:
+        sync.operator().resume_execution(first.method_name, {"event": event}, sync.context)
+    again = deferred.value.trigger
+    assert (again.queued_at, again.end_time) == (first.trigger.queued_at, first.trigger.end_time)
+    assert again.execution_deadline == first.trigger.execution_deadline is not None
+
+
+def test_a_turn_that_cannot_be_read_starts_over(sim: Simulator, task: Make) -> None:
+    cid = sim.add_connection(script=QUICK)
+    other = sim.add_job(cid, script=ENDLESS)["id"]
     sync = task(cid, "deferred")
     first = sync.leave()
+    sim.finish(other, "succeeded")
     with pytest.raises(type(first)) as deferred:
-        sync.resume(first, {"status": "turn", "try_number": 1})
-    again = deferred.value
-    assert again.trigger.queued_at == first.trigger.queued_at == again.kwargs["queued_at"]
-    assert again.trigger.end_time == first.trigger.end_time
+        sync.resume(first, None)
+    assert deferred.value.trigger.job_id == sim.jobs(cid)[1]["id"]
 
 
 @pytest.mark.parametrize("way", WAYS)
