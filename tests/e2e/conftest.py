@@ -11,6 +11,7 @@ import pytest
 
 from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.demo.processes import Service, stop_all
+from benchmarks.statsd import StatsdServer
 
 from .support import DAGS, EXAMPLES, MANY, Airbyte, start_airbyte
 
@@ -35,7 +36,16 @@ def airbyte(airbytes: tuple[Airbyte, Airbyte]) -> Airbyte:
 
 
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory: pytest.TempPathFactory, airbytes: tuple[Airbyte, Airbyte]) -> Iterator[LocalAirflow]:
+def statsd() -> Iterator[StatsdServer]:
+    """Where Airflow's metrics go."""
+    with StatsdServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    tmp_path_factory: pytest.TempPathFactory, airbytes: tuple[Airbyte, Airbyte], statsd: StatsdServer
+) -> Iterator[LocalAirflow]:
     home = tmp_path_factory.mktemp("airflow")
     shutil.copytree(EXAMPLES, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
@@ -48,6 +58,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, airbytes: tuple[Airbyte, A
         database=os.environ.get("E2E_DATABASE"),
         connections={"airbyte_default": europe, "airbyte_europe": europe, "airbyte_america": america},
         config={
+            **statsd.settings,
             "AIRBYTE_DEMO_CONNECTIONS": json.dumps(MANY),
             # The executor can keep a slot for this many seconds after its task has ended: the suite has many tasks.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",

@@ -9,6 +9,7 @@ import pytest
 
 from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Script
+from benchmarks.statsd import StatsdServer
 
 from .support import QUICK, Airbyte, eventually
 
@@ -107,3 +108,25 @@ def test_a_sync_that_somebody_cancels_in_airbyte(runs: dict[str, list[Run]], way
     assert job["status"] == "cancelled"
     assert run.xcom("final_status") == "cancelled"
     assert f"AirbyteJobCancelled: Airbyte job {job['id']} of connection {run.connection_id} was cancelled" in run.log()
+
+
+def test_what_the_triggerers_watcher_counts_is_among_airflows_metrics(
+    airflow: LocalAirflow, airbyte: Airbyte, statsd: StatsdServer
+) -> None:
+    connection_id = airbyte.add_connection(script=Script(outcome=None))
+    run_id = airflow.trigger("e2e_deferrable", conf={"connection_id": connection_id})
+    run = Run(airflow, airbyte, "e2e_deferrable", run_id, connection_id)
+
+    def the_trigger_has_seen_the_job() -> bool:
+        return run.is_in_airbyte("running") and f"Airbyte job {run.job()['id']} is running" in run.log()
+
+    eventually(the_trigger_has_seen_the_job)
+    airbyte.finish(run.job()["id"], "succeeded")
+    assert run.state() == "success"
+    for counter in ("sweeps", "requests"):
+        assert sum(statsd.values(f"airbyte_deferrable.{counter}")) > 0
+    assert max(statsd.values("airbyte_deferrable.waiting")) >= 1
+    # In milliseconds; Airbyte's stamps are in whole seconds.
+    seen_after = statsd.values("airbyte_deferrable.seen_after")
+    assert seen_after
+    assert all(0 <= span < 60_000 for span in seen_after)
