@@ -232,8 +232,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                     self._leave(context, job, clocks)
                 return self._finish(hook, context, self._wait(hook, job.job_id, clocks.end_time))
             except AirflowTaskTimeout:
-                self._cancel_our_job()
-                raise self._out_of_time() from None
+                raise self._out_of_time(hook) from None
 
     def _obtain(self, hook: AirbyteHook, context: Context, clocks: Clocks, queued_at: float) -> Job:
         """Find the job of an earlier try, or start one, or come to terms with one that runs."""
@@ -371,19 +370,20 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _is_ours(self, job: Job) -> bool:
         return self._the_submission.our_job == job.job_id
 
-    def _cancel_our_job(self) -> None:
-        """Cancel the job that this task started, if there is one; never another."""
+    def _cancel_our_job(self) -> bool:
+        """Cancel the job that this task started, if there is one; never another. Return whether it has ended."""
         submission = self._submission
         wait_until = time.monotonic() + STARTS_WITHIN
         while submission is not None and submission.starting and time.monotonic() < wait_until:
             time.sleep(0.05)
         if submission is None or submission.our_job is None:
-            return
+            return False
         try:
             with self._connect() as hook:
-                hook.cancel_job(submission.our_job)
+                return hook.cancel_job(submission.our_job).terminal
         except Exception as error:
             self.log.error("Airbyte job %s could not be cancelled: %s", submission.our_job, error)
+            return False
 
     def _connect(self) -> AirbyteHook:
         """Return the task's one hook, for one session and one token."""
@@ -399,12 +399,22 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _life(self) -> float | None:
         return self.execution_timeout.total_seconds() if self.execution_timeout else None
 
-    def _out_of_time(self) -> AirbyteTimeout:
-        job_id = self._the_submission.our_job
+    def _out_of_time(self, hook: AirbyteHook) -> AirbyteTimeout:
+        """Cancel the job for the ``execution_timeout``: contrary to a kill, Airflow leaves the task time for that."""
+        submission = self._the_submission
+        if submission.our_job is None:
+            self.log.info("The task's execution_timeout is over: finding out which job it has started, if any")
+            hook.call(submission.find_out, "looking for the task's job", connection_id=self.connection_id)
+        job_id = submission.our_job
+        if job_id is None:
+            then = "No job is known that it started."
+        elif self._cancel_our_job():
+            then = "The job is cancelled."
+        else:
+            then = "The job could not be cancelled: see the task's log, and cancel it in Airbyte."
         return AirbyteTimeout(
             f"{f'Airbyte job {job_id}' if job_id else 'The task'} of connection {self.connection_id} has not ended "
-            f"before the task's execution_timeout ({self._life():g} s) was over. "
-            "The job is cancelled if this task started it.",
+            f"before the task's execution_timeout ({self._life():g} s) was over. {then}",
             conn_id=self.airbyte_conn_id,
             connection_id=self.connection_id,
             job_id=job_id,

@@ -14,6 +14,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -143,6 +144,19 @@ class Submission:
         await self._remember(None, job)
         return job
 
+    async def find_out(self, client: AirbyteClient) -> None:
+        """Learn which job an interrupted :meth:`obtain` has started, as far as Airbyte tells, and set ``our_job``.
+
+        :param client: The Airbyte.
+        """
+        settle = self._patience.settle
+        if self.our_job is None and self._request is not None:
+            await asyncio.wait({self._request}, timeout=settle)
+        if self.our_job is None and self._lost is not None:
+            with suppress(ApiError, asyncio.TimeoutError):
+                made = await asyncio.wait_for(self._look_for_made(client, settle), settle)
+                self.our_job = made.job_id if made else None
+
     def attach(self, job: Job) -> Job:
         """Take somebody else's job for the task's, but not to cancel it.
 
@@ -211,7 +225,7 @@ class Submission:
             after = None if jobs is None else newest.job_id if newest else 0
             await self._remember(after if self._lost is None else self._lost.after)
             try:
-                return await self._ask(client)
+                return await self._ask(client, after)
             except Conflict as error:
                 if error.kind == BUSY:
                     # What runs may be what an earlier request of ours has started late.
@@ -223,8 +237,7 @@ class Submission:
                 trouble: ApiError = error
                 arrived, asked_to_wait = True, 0.0
             except Unreachable as error:
-                # Airbyte sheds load (429) before it looks at a request.
-                arrived, asked_to_wait = error.may_have_arrived and error.status != 429, error.retry_after or 0.0
+                arrived, asked_to_wait = _may_have_arrived(error), error.retry_after or 0.0
                 trouble = error
             if not arrived:
                 self._log.warning("Airbyte cannot be reached to start the job, trying again: %s", trouble)
@@ -244,11 +257,20 @@ class Submission:
                 raise trouble
             await asyncio.sleep(max(asked_to_wait, next(pauses)))
 
-    async def _ask(self, client: AirbyteClient) -> Job:
+    async def _ask(self, client: AirbyteClient, after: int | None) -> Job:
         """Ask Airbyte for the job. An interrupted task leaves the request alone: only its answer names the job."""
 
         async def create() -> Job:
-            job = await client.create_job(self._connection_id, self._job_type)
+            before = self._lost
+            if after is not None:
+                # Until there is an answer.
+                self._lost = self._lost_by(after, time.time())
+            try:
+                job = await client.create_job(self._connection_id, self._job_type)
+            except ApiError as error:
+                if not _may_have_arrived(error):
+                    self._lost = before
+                raise
             self.our_job = job.job_id
             return job
 
@@ -334,6 +356,11 @@ class Submission:
                 if troubled:
                     self._log.info("Airbyte answers again")
                 return answer
+
+
+def _may_have_arrived(error: ApiError) -> bool:
+    """Tell whether a request may be carried out although it failed. Load (429) is shed before a look at it."""
+    return isinstance(error, Unreachable) and error.may_have_arrived and error.status != 429
 
 
 async def newest_job(client: AirbyteClient, connection_id: str) -> Job | None:

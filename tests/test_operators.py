@@ -15,7 +15,7 @@ import pytest
 from airflow.exceptions import AirflowNotFoundException
 from one_task import Task, TaskInstance, airflow_tells, connection_to, first_event, run_in_loop, stored
 
-from airbyte_deferrable import operators
+from airbyte_deferrable import hooks, operators
 from airbyte_deferrable._compat import AirflowSkipException
 from airbyte_deferrable.exceptions import (
     AirbyteConfigError,
@@ -478,15 +478,52 @@ def test_execution_timeout_on_the_worker_cancels_the_job(
     assert sim.jobs(cid)[0]["status"] == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("answer", "settle"),
+    [
+        (Fault("create", "lost_answer", seconds=2.5), 20.0),
+        (Fault("create", "lost_answer", seconds=2.5, status=504), 20.0),
+        (Fault("create", "lost_answer", seconds=60.0), 1.0),
+    ],
+    ids=["late", "late and lost", "never"],
+)
 def test_execution_timeout_while_airbyte_makes_the_job_cancels_it(
-    sim: Simulator, task: Make, interrupt_after: Callable[[float], Any]
+    sim: Simulator,
+    task: Make,
+    interrupt_after: Callable[[float], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Fault,
+    settle: float,
 ) -> None:
+    """A kill has 5 s, then Airflow ends the process; this has no such limit."""
+    monkeypatch.setattr(operators, "STARTS_WITHIN", 0.1)
+    monkeypatch.setattr(AirbyteTriggerSyncOperator, "patience", Patience(settle=settle, unreachable=2.0, pause=0.1))
     cid = sim.add_connection(script=ENDLESS)
-    sim.add_fault(Fault("create", "lost_answer", seconds=2.0))
+    sim.add_fault(answer)
     sync = task(cid, execution_timeout=timedelta(seconds=1))
-    with pytest.raises(AirbyteTimeout), interrupt_after(1.0):
+    with pytest.raises(AirbyteTimeout, match=r"was over\. The job is cancelled\."), interrupt_after(1.0):
         sync.run()
     assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
+
+
+def test_execution_timeout_before_a_job_is_started_says_so(
+    sim: Simulator, task: Make, interrupt_after: Callable[[float], Any]
+) -> None:
+    cid = sim.add_connection()
+    sim.add_fault(Fault("create", "hang"))
+    with pytest.raises(AirbyteTimeout, match="No job is known that it started"), interrupt_after(1.0):
+        task(cid, execution_timeout=timedelta(seconds=1)).run()
+    assert sim.count("cancel") == 0
+
+
+def test_execution_timeout_does_not_say_cancelled_of_a_job_that_goes_on(
+    sim: Simulator, task: Make, interrupt_after: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "CANCEL_WITHIN", 0.5)
+    cid = sim.add_connection(script=ENDLESS)
+    sim.add_fault(Fault("cancel", status=500))
+    with pytest.raises(AirbyteTimeout, match="could not be cancelled"), interrupt_after(2.0):
+        task(cid, execution_timeout=timedelta(seconds=2)).run()
 
 
 def test_an_adopted_job_outlives_the_execution_timeout(sim: Simulator, task: Make) -> None:
