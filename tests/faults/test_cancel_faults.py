@@ -51,13 +51,16 @@ def is_cancelled(call: str, fault: str, times: str) -> bool:
 async def test_trouble_delays_a_cancellation_and_never_hits_another_job(
     monkeypatch: pytest.MonkeyPatch, call: str, times: str
 ) -> None:
-    if times == "always":
-        monkeypatch.setattr(triggers, "CANCEL_WITHIN", 1.5)
-    with airflow_tells(monkeypatch, TaskInstance(state="failed")):
-        rows = await asyncio.gather(*(kill(monkeypatch, call, fault, times) for fault in FAULTS))
     comes_through = {fault: is_cancelled(call, fault, times) for fault in FAULTS}
-    assert {fault: jobs for fault, (jobs, _) in zip(FAULTS, rows, strict=True)} == {
+    rows = {}
+    with airflow_tells(monkeypatch, TaskInstance(state="failed")):
+        for within, comes in ((triggers.CANCEL_WITHIN, True), (5.0, False)):
+            monkeypatch.setattr(triggers, "CANCEL_WITHIN", within)
+            faults = [fault for fault in FAULTS if comes_through[fault] == comes]
+            found = await asyncio.gather(*(kill(monkeypatch, call, fault, times) for fault in faults))
+            rows.update(zip(faults, found, strict=True))
+    assert {fault: jobs for fault, (jobs, _) in rows.items()} == {
         fault: ["running", "cancelled" if comes else "running", "running"] for fault, comes in comes_through.items()
     }
-    for fault, (_, last) in zip(FAULTS, rows, strict=True):
+    for fault, (_, last) in rows.items():
         assert last.startswith(CANCELLED if comes_through[fault] else LEFT), fault
