@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from airbyte_deferrable._compat import Context
+from airbyte_deferrable._compat import Context, Log
 
 KEY = "airbyte_deferrable"
 
@@ -54,10 +54,12 @@ class JobMemory:
     """The memory of one task instance.
 
     :param context: The task's context.
+    :param log: The task's log.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, log: Log) -> None:
         ti: Any = context["ti"]
+        self._log = log
         self.generation = int(ti.max_tries or 0)
         self._store = _store_for(context, ti)
 
@@ -77,9 +79,15 @@ class JobMemory:
     def remember(self, record: Record) -> None:
         """Write before, and again after, Airbyte is asked for the job.
 
-        :param record: What to remember.
+        :param record: What to remember. Once it names the job, a failure is no more than a line in the log: what was
+            written before leads a next try to the job, too.
         """
-        self._store.write(record.model_dump())
+        try:
+            self._store.write(record.model_dump())
+        except Exception as error:
+            if record.job_id is None:
+                raise
+            self._log.warning("Airflow does not take down that the task waits for job %s: %s", record.job_id, error)
 
     def forget(self) -> None:
         """Drop what was remembered: a later try is to start another job."""
@@ -89,10 +97,14 @@ class JobMemory:
         """Drop what is in nobody's care: the task has what it wanted, and is about to end.
 
         A worker can still die before it has told so, and the next try then needs the record. Airflow 3.3's store
-        keeps it until Airflow cleans up; a Variable would stay for ever.
+        keeps it until Airflow cleans up; a Variable would stay for ever, as it does if Airflow fails to delete it now.
         """
-        if not self._store.cleans_up:
+        if self._store.cleans_up:
+            return
+        try:
             self._store.delete()
+        except Exception as error:
+            self._log.warning("Airflow does not delete the Variable that held the task's job: %s", error)
 
 
 class _TaskStateStore:

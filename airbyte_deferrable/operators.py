@@ -188,7 +188,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param result: The task's return value.
         """
         super().post_execute(context, result)
-        JobMemory(context).conclude()
+        JobMemory(context, self.log).conclude()
 
     def on_kill(self) -> None:
         """Cancel the job that this task started, when a person stops the task on its worker.
@@ -340,7 +340,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         push(event.job, context)
         if event.status != "success":
             # The next try is to start another.
-            JobMemory(context).conclude()
+            JobMemory(context, self.log).conclude()
         return conclude(event.job, self.log, self.airbyte_conn_id, hook.explain(event.job))
 
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
@@ -355,7 +355,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _new_submission(self, context: Context) -> Submission:
         self._ti = context["ti"]
-        return Submission(JobMemory(context), self.connection_id, self.job_type, log=self.log, patience=self.patience)
+        memory = JobMemory(context, self.log)
+        return Submission(memory, self.connection_id, self.job_type, log=self.log, patience=self.patience)
 
     def _resume_submission(self, context: Context) -> None:
         """Learn again which job is ours, after the task was away."""

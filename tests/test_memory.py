@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from airbyte_deferrable.exceptions import AirbyteTimeout
 from airbyte_deferrable.memory import JobMemory, Record
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
+
+LOG = logging.getLogger(__name__)
 
 
 class Variables(dict[str, Any]):
@@ -45,32 +48,32 @@ def record(context: Any, **fields: Any) -> Record:
 
 
 def test_a_retry_recalls_and_a_cleared_task_does_not(context: Any) -> None:
-    JobMemory(context).remember(record(context, after=3))
-    JobMemory(context).remember(record(context, after=3, job_id=4))
+    JobMemory(context, LOG).remember(record(context, after=3))
+    JobMemory(context, LOG).remember(record(context, after=3, job_id=4))
     context["ti"].try_number += 1
-    recalled = JobMemory(context).recall("c", "sync")
+    recalled = JobMemory(context, LOG).recall("c", "sync")
     assert recalled is not None
     assert (recalled.job_id, recalled.after, recalled.ours) == (4, 3, True)
     context["ti"].max_tries += 1
-    assert JobMemory(context).recall("c", "sync") is None
+    assert JobMemory(context, LOG).recall("c", "sync") is None
 
 
 def test_other_work_is_not_recalled(context: Any) -> None:
-    JobMemory(context).remember(record(context, job_id=4))
-    assert JobMemory(context).recall("other", "sync") is None
-    assert JobMemory(context).recall("c", "reset") is None
+    JobMemory(context, LOG).remember(record(context, job_id=4))
+    assert JobMemory(context, LOG).recall("other", "sync") is None
+    assert JobMemory(context, LOG).recall("c", "reset") is None
 
 
 def test_what_is_forgotten_is_gone_also_twice(context: Any) -> None:
-    JobMemory(context).remember(record(context, job_id=4))
-    JobMemory(context).forget()
-    JobMemory(context).forget()
-    assert JobMemory(context).recall("c", "sync") is None
+    JobMemory(context, LOG).remember(record(context, job_id=4))
+    JobMemory(context, LOG).forget()
+    JobMemory(context, LOG).forget()
+    assert JobMemory(context, LOG).recall("c", "sync") is None
 
 
 def test_what_cannot_be_read_is_nothing(context: Any) -> None:
-    JobMemory(context)._store.write({"generation": "?"})
-    assert JobMemory(context).recall("c", "sync") is None
+    JobMemory(context, LOG)._store.write({"generation": "?"})
+    assert JobMemory(context, LOG).recall("c", "sync") is None
 
 
 def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +81,7 @@ def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(memory, "_variable", lambda: variables)
     for index in range(3):
         context: Any = {"ti": TaskInstance(max_tries=1, map_index=index)}
-        JobMemory(context).remember(record(context, job_id=index))
+        JobMemory(context, LOG).remember(record(context, job_id=index))
     assert len(variables) == 3
 
 
@@ -86,7 +89,7 @@ def test_no_variable_is_written_for_a_task_that_is_tried_once(monkeypatch: pytes
     variables = Variables()
     monkeypatch.setattr(memory, "_variable", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=0)}
-    JobMemory(context).remember(record(context, job_id=1))
+    JobMemory(context, LOG).remember(record(context, job_id=1))
     assert not variables
 
 
@@ -94,14 +97,14 @@ def test_the_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monke
     variables = Variables()
     monkeypatch.setattr(memory, "_variable", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=2)}
-    JobMemory(context).remember(record(context, job_id=4))
+    JobMemory(context, LOG).remember(record(context, job_id=4))
     context["ti"].try_number = 2
     for _ in range(2):
-        recalled = JobMemory(context).recall("c", "sync")
+        recalled = JobMemory(context, LOG).recall("c", "sync")
         assert recalled is not None
         assert recalled.job_id == 4
     context["ti"].try_number = 3
-    last = JobMemory(context)
+    last = JobMemory(context, LOG)
     assert last.recall("c", "sync") == recalled
     assert not variables
     last.remember(recalled)
@@ -143,3 +146,44 @@ def test_a_variable_stays_until_the_very_end_of_a_successful_task(
     assert [value["job_id"] for value in variables.values()] == [result]
     operator.post_execute(context, result)
     assert not variables
+
+
+def test_a_hiccup_of_airflow_after_the_start_fails_neither_the_start_nor_the_success(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written before the start leads the next try to the job as well."""
+
+    class Hiccups(Variables):
+        def set(self, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
+            if value["job_id"] is not None:
+                raise RuntimeError("API_SERVER_ERROR")
+            super().set(key, value, description, serialize_json)
+
+        def delete(self, key: str) -> None:
+            raise RuntimeError("API_SERVER_ERROR")
+
+    variables = Hiccups()
+    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
+    context: Any = {"ti": TaskInstance(max_tries=2)}
+    results = []
+    for context["ti"].try_number in (1, 2):
+        operator = AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, wait_seconds=0.1)
+        results.append(operator.execute(context))
+        operator.post_execute(context, results[-1])
+    assert results == [job["id"] for job in airbyte_simulator.jobs(connection_id)] * 2
+
+
+def test_what_cannot_be_written_before_the_start_starts_nothing(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Store):
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            raise RuntimeError("API_SERVER_ERROR")
+
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    context: Any = {"ti": TaskInstance(), "task_state_store": Broken()}
+    with pytest.raises(RuntimeError, match="API_SERVER_ERROR"):
+        AirbyteTriggerSyncOperator(task_id="sync", connection_id=airbyte_simulator.add_connection()).execute(context)
+    assert airbyte_simulator.count("create") == 0

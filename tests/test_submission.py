@@ -29,7 +29,7 @@ def client_of(sim: Simulator, **settings: Any) -> AirbyteClient:
 def submission(connection_id: str, store: Store | None = None, **patience: float) -> Submission:
     context: Any = {"ti": TaskInstance(), "task_state_store": Store() if store is None else store}
     values = {"settle": 0.5, "unreachable": 20.0, "pause": 0.1, **patience}
-    return Submission(JobMemory(context), connection_id, "sync", log=LOG, patience=Patience(**values))
+    return Submission(JobMemory(context, LOG), connection_id, "sync", log=LOG, patience=Patience(**values))
 
 
 async def test_two_hundred_lost_answers_are_two_hundred_jobs(airbyte_simulator: Simulator) -> None:
