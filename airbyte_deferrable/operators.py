@@ -346,8 +346,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
         """Name the job and lead to it, in the log and from the task's page."""
         name, url = lead_to_job(hook, context, job)
-        whose = "Submitted" if self._is_ours(job) else "Waiting for"
-        self.log.info("%s job %s (%s) of connection %s", whose, job.job_id, job.job_type, name or self.connection_id)
+        how = "Submitted" if self._is_ours(job) else "Waiting for"
+        if self._the_submission.found_again:
+            how = "Found again:"
+        self.log.info("%s job %s (%s) of connection %s", how, job.job_id, job.job_type, name or self.connection_id)
         if url:
             self.log.info("See it in Airbyte: %s", url)
 

@@ -106,6 +106,8 @@ class Submission:
     ) -> None:
         #: The job, if this task has started it. Set as soon as it is known: whoever kills the task may ask any time.
         self.our_job: int | None = None
+        #: Whether the job is that of an earlier try.
+        self.found_again = False
         self._memory = memory
         self._connection_id = connection_id
         self._job_type = job_type
@@ -178,7 +180,7 @@ class Submission:
         )
         if job is not None and (job.status == JobStatus.SUCCEEDED or not job.terminal):
             self._log.info("Found Airbyte job %s of an earlier try, which is %s", job.job_id, job.status)
-            self.our_job = job.job_id if record.ours else None
+            self.our_job, self.found_again = job.job_id if record.ours else None, True
             await asyncio.to_thread(self._memory.remember, record.model_copy(update={"job_id": job.job_id}))
             return job
         if job is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowNotFoundException
-from one_task import Task, TaskInstance, airflow_tells, connection_to, first_event, run_in_loop, stored
+from one_task import Task, TaskInstance, airflow_tells, connection_to, first_event, run_in_loop, said, stored
 
 from airbyte_deferrable import hooks, operators
 from airbyte_deferrable._compat import AirflowSkipException
@@ -255,6 +255,16 @@ def test_a_retry_finds_the_job_of_the_try_before(sim: Simulator, task: Make, way
     assert len(jobs) == started
     assert result == (first if started == 1 else max(jobs))
     assert again.store["airbyte_deferrable"]["job_id"] == result
+
+
+def test_a_job_that_was_found_again_is_not_said_to_be_submitted(sim: Simulator, task: Make) -> None:
+    sync = task(sim.add_connection(name="Orders", script=ENDLESS), "deferred")
+    job_id = sync.leave().trigger.job_id
+    assert said(sync.lines, f"Submitted job {job_id} (sync) of connection 'Orders'") == 1
+    sync.next_try()
+    sync.leave()
+    assert said(sync.lines, "Submitted") == 1
+    assert said(sync.lines, f"Found again: job {job_id} (sync) of connection 'Orders'") == 1
 
 
 def test_a_task_killed_before_airbyte_named_the_job_finds_it(

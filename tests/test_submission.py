@@ -103,7 +103,7 @@ async def test_what_a_killed_try_never_got_is_not_waited_for_for_ever(airbyte_si
 async def test_a_job_made_long_after_a_lost_request_is_somebody_elses(
     airbyte_simulator: Simulator, made_ago: float, ours: bool
 ) -> None:
-    """An hour lies between two tries: what Airbyte's own schedule starts meanwhile must not be cancelled with a task."""
+    """What Airbyte's own schedule starts in the hour between two tries must not be cancelled with the task."""
     sim = airbyte_simulator
     cid, store = sim.add_connection(), Store()
     record = Record(generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time() - 3600)
