@@ -9,14 +9,17 @@ clears when the next try begins, tell which.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from airbyte_deferrable._compat import Context, Log
 from airbyte_deferrable.connection import in_thread
 from airbyte_deferrable.taskstate import NO_STATUS, read_state, read_xcom
+
+T = TypeVar("T")
 
 LEASE = "airbyte_lease"
 #: Airflow's states of a task that nobody waits for any more.
@@ -73,18 +76,8 @@ def stopped_by_person(ti: Any, log: Log) -> bool:
     :param ti: The task's own task instance.
     :param log: Says why a job is left alone.
     """
-    answer: Future[str | None] = Future()
-
-    def ask() -> None:
-        try:
-            answer.set_result(read_state(ti))
-        except Exception as error:
-            answer.set_exception(error)
-
-    # Whoever waits for Airflow's answer in the task's main thread may wait until it is killed.
-    Thread(target=ask, daemon=True).start()
     try:
-        state = answer.result(ANSWERS_ON_WORKER_WITHIN)
+        state = ask_while_killed(lambda: read_state(ti))
     except Exception as error:
         log.warning("Airflow does not tell why the task is stopped (%s): leaving its job alone", error or type(error))
         return False
@@ -92,6 +85,24 @@ def stopped_by_person(ti: Any, log: Log) -> bool:
         return True
     log.warning("Airflow stops the task, but nobody asked for it (it is %s): leaving its job alone", state)
     return False
+
+
+def ask_while_killed(question: Callable[[], T]) -> T:
+    """Ask Airflow on behalf of a task that is being killed: who waits in its main thread may do so until it is dead.
+
+    :param question: What to ask.
+    :return: The answer.
+    """
+    answer: Future[T] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(question())
+        except Exception as error:
+            answer.set_exception(error)
+
+    Thread(target=ask, daemon=True).start()
+    return answer.result(ANSWERS_ON_WORKER_WITHIN)
 
 
 def warm_up(ti: Any) -> None:

@@ -22,7 +22,8 @@ class Record(BaseModel):
     """What is remembered.
 
     :param generation: Tells the tries after a person cleared the task from those before: a cleared task starts
-        afresh. It is the task's ``max_tries``, which Airflow raises at each clear and leaves alone at a retry.
+        afresh. It is the task's ``max_tries``, which Airflow raises at each clear and leaves alone at a retry. It
+        leaves it alone, too, when the task runs while it is cleared: see :meth:`JobMemory.abandon`.
     :param connection_id: The connection that was to run.
     :param job_type: What was to run.
     :param after: The connection's newest job before ours was asked for; None if that could not be learned.
@@ -61,7 +62,7 @@ class JobMemory:
         ti: Any = context["ti"]
         self._log = log
         self.generation = int(ti.max_tries or 0)
-        self._store = _store_for(context, ti)
+        self._store: _Store = _store_for(context, ti)
 
     def recall(self, connection_id: str, job_type: str) -> Record | None:
         """Return what an earlier try of the same generation wrote about the same work.
@@ -92,6 +93,14 @@ class JobMemory:
     def forget(self) -> None:
         """Drop what was remembered: a later try is to start another job."""
         self._store.delete()
+
+    def abandon(self) -> None:
+        """Drop what was remembered, and remember nothing more: what may follow is to start afresh.
+
+        For a task that a person stops while it runs: to Airflow, its next try after a clear is no other than a retry.
+        """
+        store, self._store = self._store, _NoStore()
+        store.delete()
 
     def conclude(self) -> None:
         """Drop what is in nobody's care: the task has what it wanted, and is about to end.

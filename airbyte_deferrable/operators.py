@@ -19,7 +19,7 @@ from airbyte_deferrable._compat import (
 from airbyte_deferrable.api.models import Job, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.lease import own_job, stopped_by_person, write_lease
+from airbyte_deferrable.lease import ask_while_killed, own_job, stopped_by_person, write_lease
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
 from airbyte_deferrable.memory import JobMemory
 from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, read_event
@@ -191,13 +191,11 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         JobMemory(context, self.log).conclude()
 
     def on_kill(self) -> None:
-        """Cancel the job that this task started, when a person stops the task on its worker.
+        """Cancel the job that this task started, when a person stops the task on its worker, and let it be forgotten.
 
         Airflow calls this in the middle of whatever the task does, and lets a task of Airflow 3 go on with it. It
         also does when nobody asked for it, see :func:`~airbyte_deferrable.lease.stopped_by_person`.
         """
-        if not self.cancel_on_kill:
-            return
         if self._submission is None:
             # A task that is stopped as soon as it is resumed has not read yet what it waited for.
             with suppress(Exception):
@@ -206,8 +204,14 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         overdue = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
         if self._submission is None or not (overdue or stopped_by_person(self._ti, self.log)):
             return
-        self._killed = True
-        self._cancel_our_job()
+        if not overdue:
+            try:
+                ask_while_killed(self._submission.abandon)
+            except Exception as error:
+                self.log.warning("Airflow does not forget the task's job, a next try will find it: %r", error)
+        if self.cancel_on_kill:
+            self._killed = True
+            self._cancel_our_job()
 
     # Its steps
 

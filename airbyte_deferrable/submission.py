@@ -159,6 +159,10 @@ class Submission:
                 made = await asyncio.wait_for(self._look_for_made(client, settle), settle)
                 self.our_job = made.job_id if made else None
 
+    def abandon(self) -> None:
+        """Let no later try find the job. Blocks."""
+        self._memory.abandon()
+
     def attach(self, job: Job) -> Job:
         """Take somebody else's job for the task's, but not to cancel it.
 

@@ -633,6 +633,27 @@ def test_a_task_that_nobody_asked_to_stop_leaves_its_job_alone(sim: Simulator, t
     assert sim.jobs(cid)[0]["status"] == "running"
 
 
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+def test_a_task_that_is_cleared_while_it_runs_starts_afresh(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, cancel_on_kill: bool
+) -> None:
+    """Airflow leaves max_tries alone then; and Airbyte may still wind the job down when the next try asks for one."""
+    monkeypatch.setattr(hooks, "CANCEL_WITHIN", 0.3)
+    sync = task(cid := sim.add_connection(script=ENDLESS), cancel_on_kill=cancel_on_kill, timeout=2.5)
+    fault = sim.add_fault(Fault("cancel", status=500))
+    operator = sync.operator()
+    undo = kill_in(0.8, sync, operator, "restarting")
+    with pytest.raises(AirbyteTimeout):
+        operator.execute(sync.context)
+    undo()
+    sim.clear_faults(fault)
+    sync.next_try()
+    again = task(cid, "deferred")
+    again.store = sync.store
+    # It waits for the first to end, which runs still.
+    assert again.leave().method_name == "execute_turn"
+
+
 def test_a_kill_leaves_an_adopted_job_alone(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection()
     sim.add_job(cid, script=ENDLESS)
