@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,11 +46,10 @@ def wait_through(server: ModelAirbyte, log: logging.Logger) -> list[tuple[str, f
     return run_in_virtual_time(all_of_them())
 
 
-@pytest.mark.parametrize("waiting", [1, 50])
+@pytest.mark.parametrize(("waiting", "more"), [*product((1, 50), (0.0, 13.1, 28.9)), (1000, 19.9)])
 @pytest.mark.parametrize(("kind", "hangs"), [("refused", 0.0), ("down", 0.0), ("hang", 5.0), ("hang", 30.0)])
-@pytest.mark.parametrize("more", [0.0, 13.1, 28.9])
 def test_an_hour_without_airbyte_is_no_outcome_and_ends_within_two_polls(
-    waiting: int, kind: str, hangs: float, more: float
+    waiting: int, more: float, kind: str, hangs: float
 ) -> None:
     """Whatever a look is doing in the moment when Airbyte comes back, hence the seconds more."""
     back = GONE + HOUR + more
