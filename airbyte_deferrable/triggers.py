@@ -61,6 +61,11 @@ async def _watcher(settings: Settings) -> JobWatcher:
     return watcher_for(settings, metrics=Stats)
 
 
+async def _hold_event(not_before: float) -> None:
+    """Hold an event back, but not for longer than is of use: a worker's clock may be ahead."""
+    await asyncio.sleep(min(not_before - time.time(), HOLD_EVENTS))
+
+
 def execution_deadline(now: float, life: timedelta | None) -> float | None:
     """Return when the trigger is to say that a task's ``execution_timeout`` is over, seconds since the epoch.
 
@@ -145,7 +150,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         try:
             event = await self._wait()
             if self.task_instance is not None:
-                await asyncio.sleep(self.not_before - time.time())
+                await _hold_event(self.not_before)
         except asyncio.CancelledError:
             if not AIRFLOW_TELLS_OF_KILLS:
                 await self._finish(self._clean_up_after_kill())
@@ -286,7 +291,7 @@ class AirbyteTurnTrigger(BaseTrigger):
         except asyncio.TimeoutError:
             event.update(status="timeout", reason=deadlines.clock)
         if self.task_instance is not None:
-            await asyncio.sleep(self.not_before - time.time())
+            await _hold_event(self.not_before)
         yield TriggerEvent(event)
 
     async def _wait(self) -> None:

@@ -133,13 +133,29 @@ async def test_an_unknown_job_is_an_error_of_its_own(sim: Simulator) -> None:
     assert (event["status"], event["reason"]) == ("error", "not_visible")
 
 
-async def test_an_early_event_is_held_back_where_a_scheduler_is(sim: Simulator) -> None:
+async def test_an_early_event_is_held_back_where_a_scheduler_is(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Airflow 3 can fail a task that is resumed while it still finishes to defer; in dag.test there is no such race."""
+    monkeypatch.setattr(triggers, "HOLD_EVENTS", 10.0)
     job = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))
     later = time.time() + 0.6
     await first_event(waiting(job["id"], not_before=time.time() + 3600))
     await first_event(waiting(job["id"], TaskInstance(), not_before=later))
     assert time.time() >= later
+
+
+async def test_a_worker_whose_clock_is_ahead_does_not_hold_an_event_for_long(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "HOLD_EVENTS", 0.1)
+    ahead = time.time() + 3600
+    job = sim.add_job(cid := sim.add_connection(), script=Script(duration=0.0, pending=0.0))
+    trigger = waiting(job["id"], TaskInstance(), not_before=ahead)
+    assert (await asyncio.wait_for(first_event(trigger), 20))["status"] == "success"
+    turn: Any = AirbyteTurnTrigger(cid, "airbyte_default", 1.0, 0.1, not_before=ahead)
+    turn.task_instance = TaskInstance()
+    assert (await asyncio.wait_for(first_event(turn), 20))["status"] == "turn"
 
 
 async def test_a_turn_is_an_event_and_its_deadlines_too(sim: Simulator) -> None:
