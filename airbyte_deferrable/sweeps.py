@@ -32,6 +32,8 @@ LIVE = frozenset(str(status) for status in JobStatus) - TERMINAL
 MANY_UNSEEN = 20
 #: Lists that fail, one after the other, until it is tried whether jobs can be had one by one.
 FAILED_LISTS = 3
+#: Looks that may go on beside the sweeps at once: each holds one of the few requests that may be under way.
+MOST_LATE = 1
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Pace:
         on the way, so this is for jobs without.
     :param between_looks: The pause between two requests for single jobs, so that thousands of them take only
         one of Airbyte's threads.
+    :param patience: How long a look at one job may hold the sweeps, if the poll interval is not longer. One that takes
+        longer goes on beside them.
     :param gather: How long a newcomer waits for others before it is looked for, with all of them at once.
     :param busy_pause: How long the list is left alone when it cannot be read, or not to its end.
     :param refused_pause: How long it is left alone when the server refuses it.
@@ -60,6 +64,7 @@ class Pace:
     first_overlap: float = 120.0
     confirm_after: float = 120.0
     between_looks: float = 0.02
+    patience: float = 5.0
     gather: float = 0.5
     busy_pause: float = 60.0
     refused_pause: float = 600.0
@@ -112,8 +117,11 @@ class Sweeper:
         self._failed_lists = 0
         #: Whether jobs could be had by themselves in the last sweep, and only the list failed.
         self._list_failed_alone = False
-        #: Whether Airbyte has answered anything in this sweep.
+        #: Whether Airbyte has answered anything in this sweep, and when that began.
         self._answered = False
+        self._began = 0.0
+        #: Looks that go on beside the sweeps, by their jobs.
+        self._late: dict[int, asyncio.Task[None]] = {}
 
     def expect_progress(self, interval: float) -> None:
         """Take note that somebody new wants reports of progress.
@@ -126,13 +134,19 @@ class Sweeper:
         """Take note that changes go unread from here on: they cannot be caught up with later."""
         self._window = None
 
+    def stop(self) -> None:
+        """End what is under way: nobody waits any more."""
+        self.forget()
+        for look in self._late.values():
+            look.cancel()
+
     async def sweep(self, until: float) -> None:
         """Learn what there is to learn, one by one only as far as it fits before the next sweep.
 
         :param until: When that is due.
         :raises ApiError: If Airbyte cannot be asked.
         """
-        self._answered = False
+        self._answered, self._began = False, self._now()
         if not self._list_usable():
             self.forget()
             await self._look_for(self._due(until), until)
@@ -163,6 +177,7 @@ class Sweeper:
         :param until: When the next sweep is due.
         :raises ApiError: If Airbyte cannot be asked.
         """
+        self._began = self._now()
         await self._look_for([each for each in self._jobs.values() if _is_new(each)], until)
 
     async def _look_for(self, due: Sequence[TrackedJob], until: float) -> None:
@@ -399,7 +414,10 @@ class Sweeper:
         failed: list[tuple[TrackedJob, ApiError]] = []
         first = True
         for tracked in due:
-            if tracked.job_id not in self._jobs:
+            if tracked.job_id not in self._jobs or tracked.job_id in self._late:
+                continue
+            # Once a sweep: two refusals in a row are to be two moments.
+            if tracked.asked_at is not None and tracked.asked_at >= self._began:
                 continue
             if not first:
                 if self._now() >= until:
@@ -407,7 +425,7 @@ class Sweeper:
                 await asyncio.sleep(self._pace.between_looks)
             first = False
             try:
-                await self._ask_for(tracked)
+                await self._look_at(tracked)
             except ApiError as error:
                 failed.append((tracked, error))
                 if len(failed) >= FAILED_LOOKS or error.status == 429:
@@ -418,6 +436,32 @@ class Sweeper:
         for tracked, why in failed:
             tracked.fail(why, self._now())
 
+    async def _look_at(self, tracked: TrackedJob) -> None:
+        """Ask for one job. If Airbyte answers others and keeps this one waiting, its look goes on beside the sweeps."""
+        look = asyncio.ensure_future(self._ask_for(tracked))
+        # A server that has not answered anything may just be slow.
+        hurried = self._answered or tracked.failed
+        patience = max(self._pace.patience, self._watched.poll_interval) if hurried else None
+        try:
+            await asyncio.wait({look}, timeout=patience)
+            if not look.done() and len(self._late) < MOST_LATE:
+                self._late[tracked.job_id] = look
+                look.add_done_callback(lambda done: self._came_late(tracked, done))
+                return
+        finally:
+            if tracked.job_id not in self._late:
+                look.cancel()
+        if not look.done():
+            raise Unreachable(f"GET /jobs/{tracked.job_id}", f"No answer within {patience:g} s.")
+        await look
+
+    def _came_late(self, tracked: TrackedJob, look: asyncio.Task[None]) -> None:
+        del self._late[tracked.job_id]
+        error = None if look.cancelled() else look.exception()
+        if error is not None:
+            said = error if isinstance(error, ApiError) else Unreachable("GET /jobs", f"{type(error).__name__}.")
+            tracked.fail(said, self._now())
+
     async def _ask_for(self, tracked: TrackedJob) -> None:
         tracked.asked_at = asked_at = self._now()
         try:
@@ -427,7 +471,9 @@ class Sweeper:
             tracked.refuse(error, self._now())
         else:
             self._answered = True
-            self._learn(job, asked_at)
+            # A late answer may be older than what the list has told meanwhile.
+            if job.terminal or tracked.seen_at is None or tracked.seen_at <= asked_at:
+                self._learn(job, asked_at)
 
     def _learn(self, job: Job, asked_at: float) -> TrackedJob | None:
         tracked = self._jobs.get(job.job_id)

@@ -124,7 +124,7 @@ class JobWatcher:
         finally:
             # Before anything is awaited: whoever joins from here on must start a new loop.
             self._task = None
-            self._sweeper.forget()
+            self._sweeper.stop()
             await self.client.close()
 
     async def _anybody_comes(self) -> bool:
@@ -148,6 +148,9 @@ class JobWatcher:
             except ApiError:
                 # They are overdue, so the next sweep tries again, and tells of the trouble if there is some.
                 continue
+            except Exception:
+                # As for a sweep: an error in this code must not end the loop.
+                self._log.exception("Looking for newcomers failed")
         await asyncio.sleep(0)
 
     async def _arrives_within(self, seconds: float) -> bool:

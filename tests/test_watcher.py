@@ -250,6 +250,15 @@ def test_an_unknown_job_is_believed_gone_when_airbyte_says_so_twice() -> None:
     assert told[1].gone is None
 
 
+def test_two_refusals_within_one_sweep_are_one() -> None:
+    """The oldest of many newcomers is asked for first, to read all that was created since."""
+    jobs = [ModelJob(number, (Step(START - 600, "queued"), Step(START + 20, "succeeded"))) for number in range(1, 31)]
+    others = [running(number, created=START - 500) for number in range(31, 1500)] + [running(1500, created=START - 1)]
+    server = ModelAirbyte(jobs + others, [Fault(START, 4, "forbidden", "get")])
+    told = watch_for(server, 60, [job.job_id for job in jobs])
+    assert [each.gone for each in told.values()] == [None] * 30
+
+
 def test_one_refusal_is_not_believed() -> None:
     server = ModelAirbyte([running(1, START + 20)], [Fault(START, 1, "forbidden", "get")])
     told = watch_for(server, 60)
@@ -417,6 +426,48 @@ def test_an_error_in_the_watcher_itself_leaves_nobody_waiting_for_nothing(caplog
     told = watch_for(Broken([running(1, START + 60), running(2, START + 60)]), 90)
     assert all(each.ended_at is not None for each in told.values())
     assert "never thought of" in caplog.text
+
+
+def test_an_error_while_newcomers_are_looked_for_leaves_nobody_waiting_for_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(ModelAirbyte):
+        async def get_job(self, job_id: int) -> Job:
+            if job_id == 2 and asyncio.get_running_loop().time() < START + 4:
+                raise ValueError("never thought of")
+            return await super().get_job(job_id)
+
+    server, told = Broken([running(1, START + 21), running(2, START + 22)]), {1: Told(), 2: Told()}
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        first = asyncio.ensure_future(follow(watcher, 1, told[1]))
+        await asyncio.sleep(2)
+        await asyncio.wait([first, asyncio.ensure_future(follow(watcher, 2, told[2]))], timeout=60)
+
+    run_in_virtual_time(go())
+    assert max(each.ended_at or NEVER for each in told.values()) <= START + 22 + POLL + 1
+    assert "Looking for newcomers failed" in caplog.text
+
+
+@pytest.mark.parametrize("hanging", [1, 3])
+def test_jobs_whose_look_hangs_do_not_delay_the_others(hanging: int) -> None:
+    jobs = [running(number, START + 40 + number * 7) for number in range(1, 11)]
+    stuck = [running(number, listed=False) for number in range(11, 11 + hanging)]
+    faults = [Fault(START + 10, NEVER, "hang", "get", job_id=job.job_id) for job in stuck]
+    told = watch_for(ModelAirbyte(jobs + stuck, faults, timeout=30.0), 400)
+    late = [(told[job.job_id].ended_at or NEVER) - job.end.at for job in jobs]
+    assert max(late) <= POLL * (1 + hanging) + 1
+    assert all([trouble.error is not None for _, trouble in told[job.job_id].troubles] == [True] for job in stuck)
+
+
+@pytest.mark.parametrize("latency", [8.0, 20.0])
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_server_that_is_slow_with_every_answer_still_gives_one(latency: float, lists: bool) -> None:
+    jobs = [running(number, START + 40 + number, listed=number % 2 == 0) for number in range(1, 7)]
+    faults = [] if lists else [Fault(START, NEVER, "forbidden", "list")]
+    told = watch_for(ModelAirbyte(jobs, faults, latency=latency, timeout=30.0), 900)
+    assert all(each.ended_at is not None for each in told.values())
 
 
 def test_an_airbyte_that_hangs_does_not_delay_the_waiters_of_another() -> None:
