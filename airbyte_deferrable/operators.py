@@ -65,8 +65,9 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable``.
     :param api_version: The version in the API's path, where the connection's Host names no path. Default: ``v1``.
     :param wait_seconds: Seconds between two looks at the job. Default: 3 on the worker, 10 in the triggerer.
-    :param timeout: Seconds to wait for the job's end; when they are over the task fails and the job goes on. Not
-        used with ``asynchronous``. Default: 3600.
+    :param timeout: Seconds to wait for the job's end, 0 for ever; when they are over the task fails and the job goes
+        on. They include the wait for a busy connection, which is all that they limit with ``asynchronous``.
+        Default: 3600.
     :param job_type: What to run: ``sync``, ``reset``, ``clear`` (the same as ``reset`` to Airbyte) or ``refresh``
         (refused by the public API of today's Airbyte). Templated. Default: ``sync``.
     :param if_running: What to do when the connection runs another job: ``wait`` for its end and then start ours,
@@ -136,7 +137,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         self._check_input()
         now = time.time()
-        return self._run(context, Clocks(now + self.timeout, execution_deadline(now, self.execution_timeout)), now)
+        end_time = now + self.timeout if self.timeout else None
+        return self._run(context, Clocks(end_time, execution_deadline(now, self.execution_timeout)), now)
 
     def execute_turn(self, context: Context, event: Any = None) -> int:
         """Resume when the connection, busy before, may run this task's job.
@@ -234,7 +236,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                     return self._finish(hook, context, ended(job))
                 if self.deferrable:
                     self._leave(context, job, clocks)
-                return self._finish(hook, context, self._wait(hook, job.job_id, clocks.end_time))
+                # Airflow itself keeps execution_timeout here.
+                return self._finish(hook, context, self._wait(hook, job.job_id, Deadlines(clocks.end_time, None)))
             except AirflowTaskTimeout:
                 raise self._out_of_time(hook) from None
 
@@ -283,11 +286,11 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             raise self._never_our_turn("timeout")
         return None
 
-    def _wait(self, hook: AirbyteHook, job_id: int, end_time: float | None) -> Event:
-        """Wait on the worker. Airflow itself keeps ``execution_timeout`` there."""
+    def _wait(self, hook: AirbyteHook, job_id: int, deadlines: Deadlines) -> Event:
+        """Wait on the worker."""
         return hook.wait_for_end(
             job_id,
-            Deadlines(end_time, None),
+            deadlines,
             poll_interval=self._poll(POLL_ON_WORKER),
             progress_interval=self.progress_seconds,
         )
@@ -297,19 +300,18 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         ours = self._is_ours(job)
         write_lease(context, job.job_id, ours=ours)
         self.log.info("Leaving the worker; the triggerer waits for job %s", job.job_id)
-        now = time.time()
         self.defer(
             trigger=AirbyteSyncTrigger(
                 job_id=job.job_id,
                 conn_id=self.airbyte_conn_id,
-                end_time=clocks.end_time or now,
+                end_time=clocks.end_time,
                 poll_interval=self._poll(POLL_DEFERRED),
                 execution_deadline=clocks.execution_deadline,
                 api_version=self.api_version,
                 cancel_on_kill=ours and self.cancel_on_kill,
                 try_number=context["ti"].try_number,
                 progress_interval=self.progress_seconds,
-                not_before=now + HOLD_EVENTS,
+                not_before=time.time() + HOLD_EVENTS,
             ),
             method_name=self.execute_complete.__name__,
         )
@@ -334,8 +336,11 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """Turn what is known of the end into the task's end."""
         if event.reason is None and event.job is None:
             # A trigger of the official provider tells no more than the status; and that of a wait that took too
-            # long is the same as a failed job's.
-            event = self._wait(hook, event.job_id, time.time())
+            # long is the same as a failed job's. Whoever waits with it has started the job.
+            now, overdue = time.time(), event.status == "timeout"
+            if overdue:
+                self._the_submission.our_job = event.job_id
+            event = self._wait(hook, event.job_id, Deadlines(None, now) if overdue else Deadlines(now, None))
         if event.reason is not None or event.job is None:
             late = event.status == "timeout"
             if late:

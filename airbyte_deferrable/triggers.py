@@ -88,7 +88,7 @@ class AirbyteSyncTrigger(BaseTrigger):
 
     :param job_id: The job.
     :param conn_id: The Airflow connection to Airbyte.
-    :param end_time: When the task's ``timeout`` runs out, seconds since the epoch.
+    :param end_time: When the task's ``timeout`` runs out, seconds since the epoch; None for never.
     :param poll_interval: Seconds between two looks.
     :param execution_deadline: When its ``execution_timeout`` runs out, seconds since the epoch. Default: never.
         Kept by the trigger: Airflow 3 does not apply ``execution_timeout`` to a deferred task.
@@ -105,7 +105,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         self,
         job_id: int,
         conn_id: str,
-        end_time: float,
+        end_time: float | None,
         poll_interval: float,
         execution_deadline: float | None = None,
         api_version: str = "v1",
@@ -170,11 +170,11 @@ class AirbyteSyncTrigger(BaseTrigger):
 
     async def _wait(self) -> Event:
         deadlines = Deadlines(self.end_time, self.execution_deadline)
-        left = deadlines.left() or 0.0
+        left = deadlines.left()
         try:
             # A trigger that comes back after its deadline still has a last look at the job to take.
             look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
-            settings = await asyncio.wait_for(look_up, max(left, LAST_LOOK))
+            settings = await asyncio.wait_for(look_up, None if left is None else max(left, LAST_LOOK))
         except asyncio.TimeoutError:
             return outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
         if self.cancel_on_kill and self.task_instance is not None:
@@ -192,7 +192,7 @@ class AirbyteSyncTrigger(BaseTrigger):
     async def _clean_up_after_kill(self) -> None:
         if self._fired or not self.cancel_on_kill or self.try_number is None:
             return
-        if time.time() >= self.end_time:
+        if self.end_time is not None and time.time() >= self.end_time:
             # Another triggerer may have said so already, and the job is to go on then.
             return
         if not await killed_by_person(self.task_instance, self.job_id, self.try_number, self.log):

@@ -351,6 +351,16 @@ def test_the_official_triggers_event_is_understood(
     assert len(sim.jobs(cid)) == 1
 
 
+def test_the_official_triggers_execution_timeout_cancels_the_job(sim: Simulator, task: Make) -> None:
+    """The official operator had started it, and left no lease."""
+    sync = task(cid := sim.add_connection(), "deferred", execution_timeout=timedelta(minutes=5))
+    job_id = sim.add_job(cid, script=ENDLESS)["id"]
+    event = {"status": "timeout", "message": f"Job run {job_id} has reached execution timeout.", "job_id": job_id}
+    with pytest.raises(AirbyteTimeout, match=r"the task's execution_timeout \(300 s\) was over"):
+        sync.operator().execute_complete(sync.context, event)
+    assert sim.job(job_id)["status"] == "cancelled"
+
+
 @pytest.mark.parametrize("event", [None, {}, "success", {"status": "success"}, {"status": "done", "job_id": 1}])
 def test_an_unreadable_event_is_no_success(sim: Simulator, task: Make, event: Any) -> None:
     sync = task(sim.add_connection(script=ENDLESS), "deferred")
@@ -469,6 +479,19 @@ def test_timeout_fails_the_task_and_leaves_the_job(sim: Simulator, task: Make, w
     sync.next_try()
     sim.finish(sim.jobs(cid)[0]["id"], "succeeded")
     assert sync.run() == sim.jobs(cid)[0]["id"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_timeout_is_for_ever(sim: Simulator, task: Make, way: str) -> None:
+    cid = sim.add_connection(script=Script(duration=2.5, pending=0.0))
+    sim.add_job(cid, script=Script(duration=1.0, pending=0.0))
+    assert task(cid, way, timeout=0).run() == sim.jobs(cid)[1]["id"]
+
+
+def test_timeout_limits_the_wait_for_a_busy_connection_also_of_an_asynchronous_task(sim: Simulator, task: Make) -> None:
+    sim.add_job(cid := sim.add_connection(), script=ENDLESS)
+    with pytest.raises(AirbyteTimeout, match="No job was started"):
+        task(cid, asynchronous=True, timeout=0.5).run()
 
 
 def test_a_deferred_tasks_execution_timeout_cancels_the_job(sim: Simulator, task: Make) -> None:
