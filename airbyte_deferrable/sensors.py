@@ -23,6 +23,7 @@ from airbyte_deferrable.exceptions import (
     AirbyteJobCancelled,
     AirbyteJobFailed,
     AirbyteNotVisibleError,
+    AirbyteRequestError,
     AirbyteSensorTimeout,
     AirbyteTimeout,
     AirbyteUnreachableError,
@@ -181,9 +182,9 @@ class AirbyteJobSensor(BaseSensorOperator):
         """Return the job; None if Airbyte cannot tell now, which is no reason to give up."""
         try:
             job = self._see(hook, job_id)
-        except (AirbyteUnreachableError, AirbyteCredentialsError) as error:
-            if isinstance(error, AirbyteCredentialsError) and self._began(context) is None:
-                # Wrong from the start; later, that is what an Airbyte says whose login service restarts.
+        except (AirbyteUnreachableError, AirbyteCredentialsError, AirbyteRequestError) as error:
+            if not isinstance(error, AirbyteUnreachableError) and self._began(context) is None:
+                # Wrong from the start; later, that is what an Airbyte says, or a gateway before it, that restarts.
                 raise
             if not self._troubled:
                 self.log.warning(

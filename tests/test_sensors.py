@@ -151,8 +151,11 @@ def test_wrong_credentials_are_an_error_at_once(sim: Simulator, sensing: Callabl
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_credentials_refused_later_are_a_doubt(sim: Simulator, sensing: Callable[..., Sensing], mode: str) -> None:
-    """So an Airbyte answers whose login service restarts."""
+@pytest.mark.parametrize("status", [400, 401])
+def test_what_is_refused_later_is_a_doubt(
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str, status: int
+) -> None:
+    """So an Airbyte answers whose login service restarts, or a gateway before it."""
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=1.0, pending=0.0))["id"]
     wait = sensing(job_id, mode)
     info = wait.log.info
@@ -160,7 +163,7 @@ def test_credentials_refused_later_are_a_doubt(sim: Simulator, sensing: Callable
     def trouble(line: str, *args: Any) -> None:
         info(line, *args)
         if "is running" in line % args and not sim.faults():
-            sim.add_fault(Fault("get", status=401, times=4))
+            sim.add_fault(Fault("get", status=status, times=4))
 
     wait.log.info = trouble  # type: ignore[method-assign]
     assert wait.run() == job_id
