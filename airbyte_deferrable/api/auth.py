@@ -14,11 +14,13 @@ from airbyte_deferrable.api.settings import (
     Settings,
     basic,
 )
-from airbyte_deferrable.api.shared import Shared
+from airbyte_deferrable.api.shared import Shared, Stopped
 from airbyte_deferrable.api.transport import Answer, Transport, problem, refusal
 
 #: A token is renewed this many seconds before it ends, or after four fifths of a shorter life.
 RENEW_BEFORE = 60.0
+#: Fetching a token, in the words of its errors.
+_FETCHING = "POST the token endpoint"
 #: What servers say that have no token endpoint there, or a page in its place.
 _NO_SUCH_ENDPOINT = frozenset({404, 405})
 #: What servers say that want a form instead of JSON, or other credentials.
@@ -88,7 +90,10 @@ class TokenAuth:
         """
         if self._header is not None and time.monotonic() < self._renew_at:
             return self._header
-        return await self._fetch()
+        try:
+            return await self._fetch()
+        except Stopped:
+            raise Unreachable(_FETCHING, "The connection to Airbyte was closed meanwhile.") from None
 
     def renew(self, refused: str | None) -> bool:
         """Drop the token if it is the refused one; a newer one may be there already."""
@@ -101,7 +106,7 @@ class TokenAuth:
         await self._fetch.stop()
 
     async def _fetch_token(self) -> str:
-        call = "POST the token endpoint"
+        call = _FETCHING
         asked_at = time.monotonic()
         answer = await self._ask(call)
         if answer.status in _NO_SUCH_ENDPOINT:

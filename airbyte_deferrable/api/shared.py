@@ -9,6 +9,10 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+class Stopped(Exception):
+    """The run was stopped, and with it the hope of those who wait for it; nobody has cancelled them themselves."""
+
+
 class Shared(Generic[T]):
     """A call whose one run serves everybody who asks while it is under way, with its result or its error.
 
@@ -22,11 +26,19 @@ class Shared(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     async def __call__(self) -> T:
-        """Join the run that is under way, or begin one."""
+        """Join the run that is under way, or begin one.
+
+        :raises Stopped: If it is stopped.
+        """
         if self._task is None:
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(self._ended)
-        return await asyncio.shield(self._task)
+        run = self._task
+        # Unlike awaiting the run, this passes no cancellation on, in neither direction.
+        await asyncio.wait({run})
+        if run.cancelled():
+            raise Stopped
+        return run.result()
 
     async def stop(self) -> None:
         """Cancel the run that is under way, if there is one."""

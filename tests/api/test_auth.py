@@ -297,6 +297,23 @@ async def test_the_token_url_is_resolved_as_the_sdk_does(base: str, token_url: s
     assert len(asked[0]) == 1
 
 
+async def test_closing_during_a_token_request_cancels_nobody_who_waits_for_it() -> None:
+    """A watcher that ends closes its client, which others may have borrowed."""
+    asked = asyncio.Event()
+
+    def answer(_: Request) -> str:
+        asked.set()
+        return "hang"
+
+    async with Wire(answer) as wire:
+        client = AirbyteClient(Settings(wire.base_url, CREDENTIALS))
+        waiting = asyncio.create_task(client.get_job(7))
+        await asked.wait()
+        await client.close()
+        with pytest.raises(Unreachable, match="closed meanwhile"):
+            await waiting
+
+
 async def test_closing_stops_a_token_request_that_nobody_waits_for() -> None:
     async with Wire(lambda _: "hang") as wire:
         settings = Settings(wire.base_url, CREDENTIALS)
