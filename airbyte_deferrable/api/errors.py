@@ -11,6 +11,8 @@ from typing import ClassVar
 
 # Longer answers are stack traces; the beginning tells which.
 MAX_DETAIL = 300
+#: So much of a page is read for its words. Tags that never close take the square of that, in the event loop.
+MAX_PAGE = 4000
 #: What of a page of HTML is not its words.
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.S | re.I)
 
@@ -32,7 +34,7 @@ class ApiError(Exception):
     def __init__(self, call: str, detail: str = "", status: int | None = None) -> None:
         self.call = call
         # A proxy answers with a page: what it says, without its markup.
-        words = _MARKUP.sub(" ", detail) if detail.lstrip().startswith("<") else detail
+        words = _MARKUP.sub(" ", detail[:MAX_PAGE]) if detail.lstrip().startswith("<") else detail
         self.detail = " ".join(words.split())[:MAX_DETAIL]
         self.status = status
         super().__init__(call, self.detail, status)

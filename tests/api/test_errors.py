@@ -36,6 +36,7 @@ SAID_BY_SOMEBODY_ELSE = {
     "garbage": "default backend \x00\ufffd",
     "cut off": PROBLEM[:40],
     "no object": "[1]",
+    "too deep": "[" * 200_000,
 }
 BY_STATUS: dict[int, type[ApiError]] = {
     400: Rejected,
@@ -110,6 +111,12 @@ async def test_a_page_is_told_by_its_words() -> None:
 )
 async def test_the_advice_fits_the_answer(status: int, body: str, advice: str) -> None:
     assert advice in str(await ask(reply(status, body)))
+
+
+@pytest.mark.parametrize("tag", ["<", "<script>", "<!-- "])
+async def test_a_page_of_tags_that_never_close_is_read_in_no_time(tag: str) -> None:
+    """Otherwise it would take hours, in the event loop of all who wait, and this test would not end."""
+    assert type(await ask(reply(502, tag * 1_000_000))) is Unreachable
 
 
 async def test_a_long_page_is_told_in_short_and_on_one_line() -> None:
