@@ -432,6 +432,8 @@ class Sweeper:
                     break
         if failed and (not self._answered or failed[-1][1].status == 429):
             raise failed[-1][1]
+        if self._late and not self._answered and not failed:
+            raise Unreachable("GET /jobs", "No answer yet.")
         # One job that Airbyte cannot tell of must not hide the others.
         for tracked, why in failed:
             tracked.fail(why, self._now())

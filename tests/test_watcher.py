@@ -455,10 +455,22 @@ def test_jobs_whose_look_hangs_do_not_delay_the_others(hanging: int) -> None:
     jobs = [running(number, START + 40 + number * 7) for number in range(1, 11)]
     stuck = [running(number, listed=False) for number in range(11, 11 + hanging)]
     faults = [Fault(START + 10, NEVER, "hang", "get", job_id=job.job_id) for job in stuck]
-    told = watch_for(ModelAirbyte(jobs + stuck, faults, timeout=30.0), 400)
+    # Another that goes on, so that those whose look hangs are never left alone.
+    told = watch_for(ModelAirbyte([*jobs, *stuck, running(99)], faults, timeout=30.0), 400)
     late = [(told[job.job_id].ended_at or NEVER) - job.end.at for job in jobs]
     assert max(late) <= POLL * (1 + hanging) + 1
     assert all([trouble.error is not None for _, trouble in told[job.job_id].troubles] == [True] for job in stuck)
+
+
+def test_a_look_that_still_goes_on_is_no_sign_of_life() -> None:
+    """The job that hangs is the last that is waited for, and gets all the sweeps for itself."""
+    jobs = [running(1, START + 30), running(2, START + 420, listed=False)]
+    server = ModelAirbyte(jobs, [Fault(START + 10, 400, "hang", "get", job_id=2)], timeout=30.0)
+    told = watch_for(server, 500)[2]
+    assert told.ended_at is not None
+    troubles = [(at, trouble.error is not None) for at, trouble in told.troubles]
+    assert any(began for _, began in troubles)
+    assert all(at >= START + 410 for at, began in troubles if not began)
 
 
 @pytest.mark.parametrize("latency", [8.0, 20.0])
