@@ -463,14 +463,23 @@ def test_jobs_whose_look_hangs_do_not_delay_the_others(hanging: int) -> None:
 
 
 def test_a_look_that_still_goes_on_is_no_sign_of_life() -> None:
-    """The job that hangs is the last that is waited for, and gets all the sweeps for itself."""
-    jobs = [running(1, START + 30), running(2, START + 420, listed=False)]
-    server = ModelAirbyte(jobs, [Fault(START + 10, 400, "hang", "get", job_id=2)], timeout=30.0)
-    told = watch_for(server, 500)[2]
+    """First one job's look hangs, then all of Airbyte; and the one is left alone with the watcher."""
+    faults = [Fault(START + 10, 50, "hang", "get", job_id=2), Fault(START + 60, 340, "hang")]
+    server = ModelAirbyte([running(1), running(2, START + 420, listed=False)], faults, timeout=30.0)
+    told = Told()
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        other = asyncio.ensure_future(follow(watcher, 1, Told()))
+        waiting = asyncio.ensure_future(follow(watcher, 2, told))
+        await asyncio.sleep(220)
+        other.cancel()
+        await asyncio.wait([waiting], timeout=300)
+
+    run_in_virtual_time(go())
     assert told.ended_at is not None
-    troubles = [(at, trouble.error is not None) for at, trouble in told.troubles]
-    assert any(began for _, began in troubles)
-    assert all(at >= START + 410 for at, began in troubles if not began)
+    assert any(trouble.error is not None for _, trouble in told.troubles)
+    assert all(at >= START + 400 for at, trouble in told.troubles if trouble.error is None)
 
 
 @pytest.mark.parametrize("latency", [8.0, 20.0])
