@@ -50,6 +50,12 @@ class Run:
     def log(self, task_id: str, map_index: int = -1) -> str:
         return self.airflow.log(self.dag_id, self.run_id, task_id, map_index=map_index)
 
+    def buttons(self, task_id: str) -> dict[str, str]:
+        """The buttons on the task's page, and where they lead."""
+        path = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{task_id}/links"
+        told = self.airflow.api("GET", path)
+        return told.get("extra_links", told)
+
 
 @pytest.fixture(scope="module")
 def runs(airflow: LocalAirflow, airbytes: tuple[Airbyte, Airbyte]) -> dict[str, Run]:
@@ -80,6 +86,7 @@ def test_example_deferrable(runs: dict[str, Run], airbyte: Airbyte) -> None:
     (job,) = airbyte.jobs_of(NAMED["example_deferrable"][0])
     assert run.xcom("sync_orders") == job["id"]
     assert "Pausing task as DEFERRED" in run.log("sync_orders")
+    assert run.buttons("sync_orders")["Airbyte job"].endswith(f"jobId={job['id']}")
 
 
 def test_example_asynchronous_sensor(runs: dict[str, Run], airbyte: Airbyte) -> None:
