@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,23 @@ def test_what_the_official_hook_offers_ours_offers() -> None:
     gone = {"create_api_session", "get_conn_params"}  # they hand out the SDK
     methods = {name for name in vars(OfficialHook) if not name.startswith("_")} - gone
     assert {name for name in methods if not hasattr(airbyte_deferrable.hooks.AirbyteHook, name)} == set()
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+@pytest.mark.parametrize("token_url", ["", "v1/applications/token", "/api/public/v1/applications/token"])
+def test_the_connection_as_documented(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, end: str, token_url: str
+) -> None:
+    connection = {
+        "conn_type": "airbyte",
+        "host": f"{airbyte_simulator.url}{end}",
+        "schema": token_url,
+        "login": airbyte_simulator.client_id,
+        "password": airbyte_simulator.client_secret,
+        "extra": {"timeout": 20, "proxies": {}},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", json.dumps(connection))
+    assert airbyte_deferrable.hooks.AirbyteHook().test_connection()[0]
 
 
 def test_the_hook_as_documented(airbyte_for: Callable[[str], Simulator]) -> None:
