@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(READY)
 	$(BIN)/python -m airbyte_deferrable.demo $(DEMO_ARGS)
 
-# What waiting costs, beside the official provider: about ten minutes; BENCH_ARGS=--quick for one.
+# What waiting costs, beside the official provider: about a quarter of an hour; BENCH_ARGS=--quick for one minute.
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 

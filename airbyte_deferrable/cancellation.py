@@ -15,6 +15,8 @@ from airbyte_deferrable.api.models import Job
 #: Seconds between the first two looks at a job that is being cancelled; the pauses grow to the second.
 LOOK_AGAIN, LOOK_AGAIN_LATER = 0.5, 2.0
 
+#: Of each client as many cancellations go on at once as leave one request for others: Airbyte's DELETE answers only
+#: when the job has stopped.
 _gates: WeakKeyDictionary[AirbyteClient, asyncio.Semaphore] = WeakKeyDictionary()
 
 
@@ -26,7 +28,7 @@ async def cancel_job(borrow: Callable[[], AirbyteClient], job_id: int, *, within
     ended. Between the look and the attempt the job may end and another begin; nothing in Airbyte's API closes
     that gap of one round trip.
 
-    :param client: The Airbyte.
+    :param borrow: Returns the client; asked before each attempt, so that a watcher that lingers does not close it.
     :param job_id: The job.
     :param within: Seconds after which to give up.
     :param log: Gets a line when the cancellation begins and when it has happened.

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARK = "<!-- benchmark -->"
+BENCHMARK, TRIGGERER = "<!-- benchmark -->", "<!-- triggerer -->"
 #: ``:class:`~package.module.Name``` as mkdocstrings leaves it.
 ROLE = re.compile(r":(?:class|meth|func|attr|mod|data|exc):<code>(~?)([\w.]+)</code>")
 
@@ -23,7 +23,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the measured table in its place."""
+    """Put the measured tables in their places."""
+    measured = RESULTS / "triggerer.md"
+    if measured.exists():
+        markdown = markdown.replace(TRIGGERER, measured.read_text())
     if BENCHMARK not in markdown:
         return markdown
     table = RESULTS / "table.md"
