@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn
-from uuid import UUID
 
+from airbyte_deferrable import inputs
 from airbyte_deferrable._compat import (
     AirflowSkipException,
     AirflowTaskTimeout,
@@ -448,29 +448,14 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 "the two. Nothing was started.",
                 conn_id=self.airbyte_conn_id,
             )
+        conn_id = self.airbyte_conn_id
         if not self.connection_name:
-            self.connection_id = self._uuid("connection_id", "the UUID of an Airbyte connection")
+            self.connection_id = inputs.uuid("connection_id", self.connection_id, "connection", conn_id)
         if self.workspace_id:
-            self.workspace_id = self._uuid("workspace_id", "the UUID of an Airbyte workspace")
-        if self.job_type not in set(JobType):
-            raise self._bad("job_type", self.job_type, "one of " + ", ".join(JobType))
-        if self.if_running not in IF_RUNNING:
-            raise self._bad("if_running", self.if_running, "one of " + ", ".join(IF_RUNNING))
-        for name in ("wait_seconds", "timeout", "progress_seconds"):
-            value = getattr(self, name)
-            if value is None and name == "wait_seconds":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                raise self._bad(name, value, "a number of seconds, not negative")
-
-    def _uuid(self, name: str, wanted: str) -> str:
-        value = getattr(self, name)
-        try:
-            return str(UUID(str(value)))
-        except ValueError:
-            raise self._bad(name, value, wanted) from None
-
-    def _bad(self, name: str, value: Any, wanted: str) -> AirbyteInputError:
-        return AirbyteInputError(
-            f"{name} must be {wanted}, not {value!r}. Nothing was started.", conn_id=self.airbyte_conn_id
-        )
+            self.workspace_id = inputs.uuid("workspace_id", self.workspace_id, "workspace", conn_id)
+        inputs.one_of("job_type", self.job_type, (job_type.value for job_type in JobType), conn_id)
+        inputs.one_of("if_running", self.if_running, IF_RUNNING, conn_id)
+        if self.wait_seconds is not None:
+            inputs.seconds("wait_seconds", self.wait_seconds, conn_id)
+        inputs.seconds("timeout", self.timeout, conn_id)
+        inputs.seconds("progress_seconds", self.progress_seconds, conn_id)

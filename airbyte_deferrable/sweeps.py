@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
@@ -19,8 +18,9 @@ from airbyte_deferrable.api.client import LAST_CHANGED_FIRST, NEWEST_FIRST, OLDE
 from airbyte_deferrable.api.errors import ApiError, Conflict, Forbidden, NotFound, Rejected, Unreachable
 from airbyte_deferrable.api.models import TERMINAL, Job, JobStatus
 from airbyte_deferrable.metrics import Meter
+from airbyte_deferrable.pace import Pace
 from airbyte_deferrable.server_clock import ServerClock
-from airbyte_deferrable.watch import EARLY, FAILED_LOOKS, TrackedJob, Watched
+from airbyte_deferrable.watch import EARLY, FAILED_LOOKS, WOKEN_AT_ONCE, TrackedJob, Watched
 
 #: Airbyte's word that a job is not to be seen; believed when it comes twice in a row.
 NOT_VISIBLE = (Forbidden, NotFound, Conflict)
@@ -34,44 +34,6 @@ MANY_UNSEEN = 20
 FAILED_LISTS = 3
 #: Looks that may go on beside the sweeps at once: each holds one of the few requests that may be under way.
 MOST_LATE = 1
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How eagerly a watcher asks. Seconds, unless said otherwise.
-
-    :param overlap: How far a sweep reaches back behind the last one, beyond what the clocks of Airbyte's server
-        pods are known to be apart: Airbyte stamps a change before it commits it. Whatever lies in it is read
-        twice, so it is short; what comes later than that is found by the confirmation.
-    :param first_overlap: How far the first sweep reaches back behind the last change.
-    :param confirm_after: A job that no answer has named for so long is looked for. Reports of progress do that
-        on the way, so this is for jobs without.
-    :param between_looks: The pause between two requests for single jobs, so that thousands of them take only
-        one of Airbyte's threads.
-    :param patience: How long a look at one job may hold the sweeps, if the poll interval is not longer. One that takes
-        longer goes on beside them.
-    :param gather: How long a newcomer waits for others before it is looked for, with all of them at once.
-    :param busy_pause: How long the list is left alone when it cannot be read, or not to its end.
-    :param refused_pause: How long it is left alone when the server refuses it.
-    :param backoff_polls: The longest pause while Airbyte is in trouble, in poll intervals: short enough that an
-        end is noticed within two polls once Airbyte is back.
-    :param throttled_pause: The longest pause when Airbyte says that it is asked too often.
-    :param linger: How long session and token are kept after the last waiter has left.
-    :param report_every: How often the watcher says in its own log what it waits for.
-    """
-
-    overlap: float = 1.0
-    first_overlap: float = 120.0
-    confirm_after: float = 120.0
-    between_looks: float = 0.02
-    patience: float = 5.0
-    gather: float = 0.5
-    busy_pause: float = 60.0
-    refused_pause: float = 600.0
-    backoff_polls: float = 1.5
-    throttled_pause: float = 60.0
-    linger: float = 60.0
-    report_every: float = 60.0
 
 
 class Sweeper:
@@ -269,7 +231,7 @@ class Sweeper:
             newest = await self._client.list_jobs(order_by=LAST_CHANGED_FIRST)
         except Rejected:
             newest = await self._client.list_jobs(order_by=NEWEST_FIRST)
-        self._take(newest, self._now())
+        await self._take(newest, self._now())
         self._window = self._clock.read()
         # The first reading goes back by the first overlap. Who was seen before that may have ended before it.
         seen_in_time = self._now() - self._pace.first_overlap / 2
@@ -336,7 +298,7 @@ class Sweeper:
             if wanted and self._window is not None and self._now() >= self._next_changes_at:
                 await self._read_changes()
             # Rows enter the result but never leave it, so a hiccup does not send the walk back to its start.
-            rows = await self._page(
+            rows, ours = await self._page(
                 attempts=3 if page else 1,
                 status=status,
                 updated_since=updated_since,
@@ -352,6 +314,7 @@ class Sweeper:
                     return True
                 if page > found + max(3, most_missing // 10):
                     return False
+                await asyncio.sleep(ours * self._pace.per_line)
             page += 1
         return False
 
@@ -363,7 +326,8 @@ class Sweeper:
         updated_since: datetime | None,
         created_since: datetime | None,
         offset: int,
-    ) -> Sequence[Job]:
+    ) -> tuple[Sequence[Job], int]:
+        """Read a page; return its rows, and how many of them are waited for."""
         async for attempt in AsyncRetrying(
             stop=stop_after_attempt(attempts),
             wait=wait_random(0.1, 0.5),
@@ -380,16 +344,21 @@ class Sweeper:
                     order_by=OLDEST_FIRST,
                     offset=offset,
                 )
-        self._take(rows, asked_at)
-        return rows
+        ours = await self._take(rows, asked_at)
+        return rows, ours
 
-    def _take(self, rows: Iterable[Job], asked_at: float) -> None:
-        """Learn from a page of the list."""
+    async def _take(self, rows: Iterable[Job], asked_at: float) -> int:
+        """Learn from a page of the list; return how many of its jobs are waited for."""
         self._answered = True
+        ours = 0
         for job in rows:
             tracked = self._learn(job, asked_at)
             if tracked is not None:
                 tracked.listed, tracked.walks_missed = True, 0
+                ours += 1
+                if not ours % WOKEN_AT_ONCE:
+                    await asyncio.sleep(0)
+        return ours
 
     # What is asked one by one
 

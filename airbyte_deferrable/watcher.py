@@ -15,8 +15,9 @@ from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, Unreachable
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.metrics import Meter, Metrics
-from airbyte_deferrable.sweeps import Pace, Sweeper
-from airbyte_deferrable.watch import SHORTEST_POLL, TrackedJob, Trouble, Watch, Watched
+from airbyte_deferrable.pace import Pace
+from airbyte_deferrable.sweeps import Sweeper
+from airbyte_deferrable.watch import SHORTEST_POLL, WOKEN_AT_ONCE, TrackedJob, Trouble, Watch, Watched
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ class JobWatcher:
         watches = [watch for tracked in self._watched.jobs.values() for watch in tracked.watches]
         for number, watch in enumerate(watches):
             watch.nudge()
-            if number % 50 == 49:
+            if number % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
                 await asyncio.sleep(0)
 
     def _report(self) -> None:

@@ -29,6 +29,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._virtual_now = 1000.0
+        #: How often it has gone through what is ready.
+        self.rounds = 0
         super().__init__(_NeverWaits(self))
 
     def time(self) -> float:
@@ -44,6 +46,7 @@ class _NeverWaits(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        self._loop.rounds += 1
         if timeout is None:
             raise AssertionError("everybody waits for something that never comes")
         if timeout > 0:

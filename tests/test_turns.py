@@ -12,8 +12,8 @@ import pytest
 from airbyte_deferrable import turns
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
+from airbyte_deferrable.pace import Pace
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from airbyte_deferrable.sweeps import Pace
 from airbyte_deferrable.turns import wait_for_turn
 from airbyte_deferrable.watcher import JobWatcher
 

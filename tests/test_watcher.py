@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,8 +16,8 @@ from airbyte_deferrable import sweeps
 from airbyte_deferrable.api.errors import ApiError, Unreachable
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.sweeps import Pace
-from airbyte_deferrable.watch import JobNotVisible, Trouble
+from airbyte_deferrable.pace import Pace
+from airbyte_deferrable.watch import WOKEN_AT_ONCE, JobNotVisible, Trouble
 from airbyte_deferrable.watcher import JobWatcher, watcher_for
 
 NEVER = 1e9
@@ -237,6 +238,30 @@ def test_progress_is_told_once_an_interval_and_never_by_a_request_for_each_job()
 def test_without_an_interval_progress_is_not_told() -> None:
     told = watch_for(ModelAirbyte([running(1), running(2)]), 600)
     assert [len(each.jobs) for each in told.values()] == [1, 1]
+
+
+def test_few_tasks_are_woken_in_one_round_of_the_event_loop() -> None:
+    """Each writes to its log then, and nothing else runs meanwhile: first looks, progress, trouble and its end."""
+    server = ModelAirbyte([running(number) for number in range(1, 501)], [Fault(START + 130, 60)])
+    woken: Counter[int] = Counter()
+
+    async def count(watcher: JobWatcher, job_id: int) -> None:
+        loop: Any = asyncio.get_running_loop()
+        with watcher.watch(job_id, poll_interval=POLL, progress_interval=60) as watch:
+            while True:
+                await watch.news()
+                woken[loop.rounds] += 1
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(count(watcher, job.job_id)) for job in server.jobs]
+        await asyncio.wait(tasks, timeout=220)
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    assert woken.total() >= 5 * 500
+    assert max(woken.values()) <= WOKEN_AT_ONCE
 
 
 # What it makes of refusals

@@ -12,7 +12,7 @@ from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_ti
 
 from airbyte_deferrable import sweeps as module
 from airbyte_deferrable.outcome import Event
-from airbyte_deferrable.sweeps import Pace
+from airbyte_deferrable.pace import Pace
 from airbyte_deferrable.waiting import Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher
 

@@ -116,7 +116,10 @@ class Job(_Wire):
         if self.last_updated_at:
             return _timestamp(self.last_updated_at)
         created = self.created_at
-        return created + timedelta(seconds=self.duration_seconds or 0.0) if created else None
+        try:
+            return created + timedelta(seconds=self.duration_seconds or 0.0) if created else None
+        except OverflowError:
+            return None
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as plain JSON data, keys as on the wire, without what Airbyte did not say."""

@@ -58,6 +58,7 @@ def test_the_last_change_of_a_live_job_follows_from_its_duration() -> None:
     ended = job(startTime="2023-06-22T16:15Z", duration="PT1M", lastUpdatedAt="2023-06-22T16:20Z")
     assert ended.updated_at == began + timedelta(minutes=5)
     assert job().updated_at is None
+    assert job(startTime="2023-06-22T16:15Z", duration="P999999999D").updated_at is None
 
 
 @pytest.mark.parametrize("status", [*JobStatus, "paused-by-the-moon"])
