@@ -117,7 +117,7 @@ async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 #: How long a connection that was looked up in the triggerer is used for newcomers, seconds.
-REMEMBER = 300.0
+REMEMBER = 30.0
 #: Seconds between two attempts to look a connection up that could not be read.
 TRY_AGAIN = 20.0
 
@@ -145,7 +145,7 @@ class _Known:
 
 
 async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Settings:
-    """Look an Airflow connection up from a trigger, once for all that ask within five minutes.
+    """Look an Airflow connection up from a trigger, once for all that ask within half a minute.
 
     Airflow answers such look-ups one after the other (17 ms each were measured, 17 s for a thousand triggers). A
     connection that cannot be read is no reason to give a running job up: a secrets backend that is down looks

@@ -167,7 +167,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             return self.execute(context)
         self._resume_submission(context)
         with self._connect() as hook:
-            return self._finish(hook, context, read_event(event))
+            return self._finish(hook, context, self._of_this_connection(hook, read_event(event)))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if Airflow itself gave the deferred task up because of its ``execution_timeout``, cancel the job.
@@ -330,6 +330,34 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 not_before=time.time() + HOLD_EVENTS,
             ),
             method_name=self.execute_turn.__name__,
+        )
+
+    def _of_this_connection(self, hook: AirbyteHook, event: Event) -> Event:
+        """Doubt an event that tells of another connection's job.
+
+        Airbytes number their jobs alike, and a triggerer may for a moment ask the one to which the Airflow connection
+        led before it was changed.
+        """
+        if not self._is_foreign(event):
+            return event
+        self.log.warning("The triggerer tells of another connection's job %s: asking Airbyte here", event.job_id)
+        event = self._wait(hook, event.job_id, Deadlines(None, None))
+        if self._is_foreign(event):
+            raise AirbyteException(
+                f"Airbyte job {event.job_id} is not one of connection {self.connection_id}: Airflow connection "
+                f"{self.airbyte_conn_id!r} leads to another Airbyte than when the job was started. Look the job up "
+                "there, and run the task again.",
+                conn_id=self.airbyte_conn_id,
+                connection_id=self.connection_id,
+                job_id=event.job_id,
+            )
+        return event
+
+    def _is_foreign(self, event: Event) -> bool:
+        if event.job is None or not event.job.connection_id or not self.connection_id:
+            return False
+        return event.job.connection_id != inputs.uuid(
+            "connection_id", self.connection_id, "connection", self.airbyte_conn_id
         )
 
     def _finish(self, hook: AirbyteHook, context: Context, event: Event) -> int:

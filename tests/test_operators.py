@@ -361,6 +361,26 @@ def test_the_official_triggers_execution_timeout_cancels_the_job(sim: Simulator,
     assert sim.job(job_id)["status"] == "cancelled"
 
 
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_another_airbytes_job_of_the_same_number_is_not_taken_for_ours(
+    sim: Simulator, task: Make, elsewhere: bool
+) -> None:
+    """The Airflow connection led to another Airbyte a moment ago, whose job has succeeded."""
+    ours, others = sim.add_connection(script=QUICK), sim.add_connection(script=QUICK)
+    sync = task(ours, "deferred")
+    deferred = sync.leave()
+    job = {"jobId": deferred.trigger.job_id, "status": "succeeded", "connectionId": others}
+    if elsewhere:
+        sim.finish(deferred.trigger.job_id, "failed")
+        raises, match = AirbyteJobFailed, f"of connection {ours} failed"
+    else:
+        job["jobId"] = sim.add_job(others, script=QUICK)["id"]
+        raises, match = AirbyteException, "leads to another Airbyte"
+    event = {"status": "success", "message": "", "job_id": job["jobId"], "job": job}
+    with pytest.raises(raises, match=match):
+        sync.resume(deferred, event)
+
+
 @pytest.mark.parametrize("event", [None, {}, "success", {"status": "success"}, {"status": "done", "job_id": 1}])
 def test_an_unreadable_event_is_no_success(sim: Simulator, task: Make, event: Any) -> None:
     sync = task(sim.add_connection(script=ENDLESS), "deferred")
