@@ -280,8 +280,8 @@ simulated Airbyte's answers take {HANDLER_MS} ms and it works on {HANDLER_THREAD
 - The end of a job was seen after {median(report.seen_after):.1f} s (median), {max(report.seen_after):.1f} s at most, by
   the clock that Airbyte's stamps tell. The task was over {median(syncs):.0f} s (median), {max(syncs):.0f} s (at most)
   after its job: the rest is Airflow's scheduler and workers.
-- Their pace here: {pace[SYNCS, "start"]:.1f} syncs a second are started and {pace[SYNCS, "end"]:.1f} resumed; of tasks that
-  only sleep, {pace[SLEEPERS, "start"]:.1f} are started.
+- Their pace here: {pace[SYNCS, "start"]:.1f} syncs a second are started and {pace[SYNCS, "end"]:.1f} resumed.
+  Of tasks that only sleep, {pace[SLEEPERS, "start"]:.1f} a second are started.
 - *Loop blocked*: Airflow's `triggers.blocked_main_thread`. *CPU* and *memory* are those of the process with the
   triggerer's event loop.
 """
