@@ -42,6 +42,7 @@ from airbyte_deferrable.outcome import (
 )
 from airbyte_deferrable.taskstate import first_rescheduled
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, execution_deadline
+from airbyte_deferrable.waiting import Course
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
@@ -100,7 +101,8 @@ class AirbyteJobSensor(BaseSensorOperator):
         self.api_version = api_version
         self.progress_seconds = progress_seconds
         self._hook: AirbyteHook | None = None
-        self._status = ""
+        self._seen: Job | None = None
+        self._course = Course()
         self._troubled = False
         self._led = False
         self._first_look: datetime | None = None
@@ -124,9 +126,9 @@ class AirbyteJobSensor(BaseSensorOperator):
             except AirbyteException as error:
                 self._end_with(error)
             except AirflowTaskTimeout:
-                self._end_with(self._no_end(ran_out("execution_timeout", job_id, None)))
+                self._end_with(self._no_end(ran_out("execution_timeout", job_id, self._seen)))
             except AirflowSensorTimeout:
-                self._end_with(self._no_end(ran_out("timeout", job_id, None)))
+                self._end_with(self._no_end(ran_out("timeout", job_id, self._seen)))
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look once.
@@ -199,9 +201,9 @@ class AirbyteJobSensor(BaseSensorOperator):
         if (job.terminal or not self.reschedule) and not self._led:
             lead_to_job(hook, context, job)
             self._led = True
-        if job.status != self._status and not job.terminal:
-            self.log.info("Airbyte job %s is %s", job_id, job.status)
-        self._status = job.status
+        self._seen = job
+        if not job.terminal and (change := self._course.change(job)) is not None:
+            self.log.info(change)
         self._first_look = self._first_look or datetime.now(timezone.utc)
         return job
 

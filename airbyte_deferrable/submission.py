@@ -219,6 +219,7 @@ class Submission:
     async def _start(self, client: AirbyteClient) -> Job:
         pauses = self._patience.pauses()
         give_up_at = time.monotonic() + self._patience.unreachable
+        told_unreachable = False
         while True:
             jobs = await self._newest_jobs(client)
             made = self._made(jobs)
@@ -246,7 +247,9 @@ class Submission:
                 arrived, asked_to_wait = _may_have_arrived(error), error.retry_after or 0.0
                 trouble = error
             if not arrived:
-                self._log.warning("Airbyte cannot be reached to start the job, trying again: %s", trouble)
+                if not told_unreachable:
+                    self._log.warning("Airbyte does not take the request for the job, trying again: %s", trouble)
+                told_unreachable = True
             elif after is None:
                 # Without the list there is no telling whether the job was made.
                 raise trouble

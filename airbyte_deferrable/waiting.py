@@ -8,13 +8,56 @@ import time
 from airbyte_deferrable import outcome
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.errors import ApiError
-from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.outcome import Clock, Event
 from airbyte_deferrable.watch import JobNotVisible, Trouble, Watch
 from airbyte_deferrable.watcher import JobWatcher
 
 #: Seconds for the last look that is given to a job when the wait is over.
 LAST_LOOK = 5.0
+#: Seconds that Airbyte pauses, at least, after an attempt that failed and brought nothing. A job that has run since
+#: earlier is in its first.
+SECOND_ATTEMPT_AFTER = 10.0
+_BEFORE_ATTEMPTS = (JobStatus.PENDING, JobStatus.QUEUED)
+#: A change to running from one of these begins a new attempt, also from running: nobody looked between the two.
+_BETWEEN_ATTEMPTS = (JobStatus.RUNNING, JobStatus.INCOMPLETE)
+
+
+class Course:
+    """How a live job goes on, in lines for a log: one for each change of its status, and for each new attempt.
+
+    The public API does not name attempts. But each begins with a change to ``running``, and the duration of a live
+    job is that from its creation to its last change (``JobResponseMapper`` in airbyte-platform).
+    """
+
+    __slots__ = ("_attempt", "_lasted", "_status")
+
+    def __init__(self) -> None:
+        self._status = ""
+        self._lasted: float | None = None
+        #: The attempt that runs, or ran last; None if that cannot be told.
+        self._attempt: int | None = None
+
+    def change(self, job: Job) -> str | None:
+        """Return what has changed since the job was seen last; None if nothing has.
+
+        :param job: The job as it is now.
+        """
+        before, lasted = self._status, self._lasted
+        self._status, self._lasted = job.status, job.duration_seconds
+        line = f"Airbyte job {job.job_id} is {job.status}"
+        if job.status != JobStatus.RUNNING:
+            return line if job.status != before else None
+        if before in _BETWEEN_ATTEMPTS:
+            if (before, lasted) == (self._status, self._lasted):
+                return None
+            if self._attempt is None:
+                return f"{line} again: another attempt started"
+            self._attempt += 1
+            return f"{line} again: attempt {self._attempt} started"
+        first = before in _BEFORE_ATTEMPTS or (job.duration_seconds or 0.0) < SECOND_ATTEMPT_AFTER
+        self._attempt = 1 if first else None
+        return line
 
 
 class Deadlines:
@@ -91,7 +134,7 @@ async def until_terminal(watch: Watch, log: Log) -> Job:
     :raises JobNotVisible: If Airbyte says that it is not there.
     :raises asyncio.TimeoutError: If the watch expires before.
     """
-    status = None
+    course = Course()
     while True:
         news = await watch.news()
         if isinstance(news, Trouble):
@@ -99,11 +142,10 @@ async def until_terminal(watch: Watch, log: Log) -> Job:
             continue
         if news.terminal:
             return news
-        if news.status != status:
-            status = news.status
-            log.info("Airbyte job %s is %s", news.job_id, status)
+        if (change := course.change(news)) is not None:
+            log.info(change)
         else:
-            log.info("Airbyte job %s is %s: %s so far", news.job_id, status, outcome.facts(news))
+            log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, outcome.facts(news))
         # Thousands wait here for long: each would keep its last answer alive beside the newest.
         del news
 

@@ -105,7 +105,8 @@ class TrackedJob:
         :param job: The job as Airbyte told it.
         :param now: The loop's time.
         """
-        changed = self.job is None or self.job.status != job.status
+        # The duration of a live job is that until its last change, so it tells of a new attempt, too.
+        changed = self.job is None or (self.job.status, self.job.duration) != (job.status, job.duration)
         self.job, self.seen_at, self.overdue, self.refused = job, now, False, False
         self._answered(now)
         for watch in self.watches:

@@ -61,6 +61,19 @@ async def test_a_request_that_was_sent_outlives_its_caller_and_names_the_job(air
     assert mine.our_job == sim.jobs(cid)[0]["id"]
 
 
+async def test_an_airbyte_that_sheds_load_is_asked_again_and_that_is_said_once(
+    airbyte_simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    sim = airbyte_simulator
+    cid = sim.add_connection(script=ENDLESS)
+    sim.add_fault(Fault("create", status=429, times=4))
+    async with client_of(sim) as client:
+        job = await submission(cid).obtain(client)
+    assert [job.job_id] == [each["id"] for each in sim.jobs(cid)]
+    assert sim.count("create") == 5
+    assert sum("does not take the request" in line for line in caplog.messages) == 1
+
+
 async def test_a_busy_connection_leaves_nothing_to_mistake_for_ours(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection()

@@ -97,6 +97,52 @@ def test_each_change_is_one_line_and_so_are_trouble_and_its_end(caplog: pytest.L
     assert "answers again" in words[4]
 
 
+@pytest.mark.parametrize(
+    ("lives", "told"),
+    [
+        # Each change is seen.
+        (
+            [(0, "pending"), (6, "running"), (50, "incomplete"), (62, "running"), (100, "failed")],
+            ["pending", "running", "incomplete", "running again: attempt 2 started"],
+        ),
+        # Nobody looked between two attempts.
+        (
+            [
+                (0, "running"),
+                (51, "incomplete"),
+                (52, "running"),
+                (101, "incomplete"),
+                (102, "running"),
+                (150, "succeeded"),
+            ],
+            ["running", "running again: attempt 2 started", "running again: attempt 3 started"],
+        ),
+        # Somebody began to wait late: which attempt it is, nobody knows.
+        (
+            [(-600, "pending"), (-90, "running"), (30, "incomplete"), (42, "running"), (90, "failed")],
+            ["running", "incomplete", "running again: another attempt started"],
+        ),
+        (
+            [(-90, "running"), (-10, "incomplete"), (20, "running"), (90, "failed")],
+            ["incomplete", "running again: another attempt started"],
+        ),
+        ([(0, "queued"), (300, "running"), (400, "succeeded")], ["queued", "running"]),
+        (
+            [(-90, "running"), (30, "hibernating"), (60, "running"), (90, "succeeded")],
+            ["running", "hibernating", "running"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("progress", [0.0, 15.0])
+def test_each_attempt_is_one_line(
+    lives: list[tuple[float, str]], told: list[str], progress: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "tests.task"):
+        wait(ModelAirbyte([life(*lives)]), progress=progress)
+    words = [record.getMessage() for record in caplog.records if record.name == "tests.task"]
+    assert [line.removeprefix("Airbyte job 7 is ") for line in words if "so far" not in line] == told
+
+
 def test_rows_and_bytes_are_one_line_an_interval(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "tests.task"):
         wait(ModelAirbyte([life((0, "running"), (200, "succeeded"))]), progress=60)

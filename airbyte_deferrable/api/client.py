@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from airbyte_deferrable.api.auth import auth_for
-from airbyte_deferrable.api.errors import ApiError, NotFound, Unreachable
+from airbyte_deferrable.api.errors import ApiError, BadCredentials, NotFound, Unreachable
 from airbyte_deferrable.api.models import Actor, Connection, ConnectionPage, Job, JobPage, JobType
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.transport import Answer, Transport, refusal
@@ -21,6 +21,12 @@ PAGE_SIZE = 100
 OLDEST_FIRST = "createdAt|ASC"
 NEWEST_FIRST = "createdAt|DESC"
 LAST_CHANGED_FIRST = "updatedAt|DESC"
+
+#: What to do about a 401 where no credentials were sent.
+NO_CREDENTIALS = (
+    "None were sent: fill in both Client ID and Client Secret of the Airflow connection, or choose another "
+    "Authentication there."
+)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -219,7 +225,10 @@ class AirbyteClient:
                 replayed = True
                 continue
             if answer.status >= 300:
-                raise refusal(call, answer)
+                refused = refusal(call, answer)
+                if isinstance(refused, BadCredentials) and authorization is None:
+                    refused.advice = NO_CREDENTIALS
+                raise refused
             return answer
 
 

@@ -333,4 +333,7 @@ def _cause(error: BaseException) -> str:
     certificate = getattr(error, "certificate_error", None)
     reason = getattr(certificate, "verify_message", None) or getattr(error, "strerror", None)
     reason = reason or getattr(error, "status", None)
-    return f"{type(error).__name__}: {reason}." if reason else f"{type(error).__name__}."
+    # Of Airbyte, or of the proxy, whichever it was that could not be reached.
+    host, port = getattr(error, "host", None), getattr(error, "port", None)
+    where = f" ({host}:{port})" if host else ""
+    return f"{type(error).__name__}: {reason}{where}." if reason else f"{type(error).__name__}{where}."

@@ -257,6 +257,12 @@ async def test_without_credentials_no_header_is_sent() -> None:
     assert "authorization" not in wire.requests[0].headers
 
 
+async def test_who_sends_no_credentials_and_needs_some_is_told_so(airbyte_simulator: Simulator) -> None:
+    async with AirbyteClient(Settings(airbyte_simulator.url)) as client:
+        with pytest.raises(BadCredentials, match="None were sent: fill in both"):
+            await client.list_jobs()
+
+
 async def test_forbidden_does_not_cost_a_token(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     sim.instance_admin = False

@@ -127,6 +127,16 @@ async def test_a_proxy_that_is_down_or_refuses_lets_nothing_through(scheme: str)
             assert not caught.value.may_have_arrived
 
 
+@pytest.mark.parametrize("proxied", [False, True])
+async def test_a_name_that_leads_nowhere_is_told(proxied: bool) -> None:
+    nowhere = "http://nowhere.invalid:8000"
+    proxies = (("http", nowhere),) if proxied else ()
+    async with AirbyteClient(Settings("http://localhost:9/v1" if proxied else nowhere, proxies=proxies)) as client:
+        with pytest.raises(Unreachable, match=r"nowhere\.invalid:8000") as caught:
+            await client.get_job(7)
+    assert not caught.value.may_have_arrived
+
+
 async def test_configured_headers_are_added_to_every_request() -> None:
     async with (
         Wire(fine) as wire,
