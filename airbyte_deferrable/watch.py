@@ -228,22 +228,29 @@ class Watch:
         while True:
             if self._job.gone is not None:
                 raise self._job.gone
-            job = self._job.job
-            if job is not None and (job.terminal or self._news):
-                self._news = False
-                return job
-            trouble = self._watcher.trouble
-            if trouble is not None and trouble is not self._trouble:
-                self._trouble = trouble
-                return trouble
-            trouble = self._job.trouble
-            if trouble is not None and trouble is not self._job_trouble:
-                self._job_trouble = trouble
-                return trouble
+            told = self._untold(self._job)
+            if told is not None:
+                return told
             if self._expired:
                 raise asyncio.TimeoutError
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
+
+    def _untold(self, tracked: TrackedJob) -> Job | Trouble | None:
+        """Return what there is to tell. On its own, so that nobody who waits for long keeps an old answer alive."""
+        job = tracked.job
+        if job is not None and (job.terminal or self._news):
+            self._news = False
+            return job
+        trouble = self._watcher.trouble
+        if trouble is not None and trouble is not self._trouble:
+            self._trouble = trouble
+            return trouble
+        trouble = tracked.trouble
+        if trouble is not None and trouble is not self._job_trouble:
+            self._job_trouble = trouble
+            return trouble
+        return None
 
     def told(self, changed: bool, now: float) -> None:
         """Take note that an answer named the job.
