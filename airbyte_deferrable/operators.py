@@ -16,14 +16,15 @@ from airbyte_deferrable._compat import (
     conf,
     get_current_context,
 )
-from airbyte_deferrable.api.models import Job, JobType
+from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.lease import ask_while_killed, own_job, stopped_by_person, write_lease
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
 from airbyte_deferrable.memory import JobMemory
-from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, read_event
-from airbyte_deferrable.submission import Busy, Patience, Submission
+from airbyte_deferrable.names import find_connection
+from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, ran_out, read_event
+from airbyte_deferrable.submission import Busy, Patience, Submission, patiently
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
 from airbyte_deferrable.waiting import Deadlines
 
@@ -35,6 +36,8 @@ POLL_DEFERRED = 10.0
 IF_RUNNING = ("wait", "attach", "skip", "fail")
 #: Airflow's name for the method of a task that it has given up.
 GIVEN_UP = "__fail__"
+#: What the official provider's trigger says when the task's ``timeout`` is over, as an ``error`` like any other.
+OFFICIAL_TIMEOUT = "has not reached a terminal status"
 #: Seconds that a task killed while it starts its job waits for the job's id. Airflow 3 ends the process after 5.
 STARTS_WITHIN = 3.0
 
@@ -219,10 +222,9 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _run(self, context: Context, clocks: Clocks, queued_at: float) -> int:
         with self._connect() as hook:
-            if self.connection_name:
-                self.connection_id = hook.find_connection(self.connection_name, self.workspace_id)
-            self._submission = self._new_submission(context)
             try:
+                self._find_connection(hook)
+                self._submission = self._new_submission(context)
                 job = self._obtain(hook, context, clocks, queued_at)
                 self._tell(hook, context, job)
                 if self.asynchronous:
@@ -239,7 +241,18 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 # Airflow itself keeps execution_timeout here.
                 return self._finish(hook, context, self._wait(hook, job.job_id, Deadlines(clocks.end_time, None)))
             except AirflowTaskTimeout:
-                raise self._out_of_time(hook) from None
+                return self._out_of_time(hook, context)
+
+    def _find_connection(self, hook: AirbyteHook) -> None:
+        """Learn the id of a connection that is given by its name."""
+        name = self.connection_name
+        if name:
+            self.connection_id = hook.call(
+                lambda client: patiently(
+                    lambda: find_connection(client, name, self.workspace_id), self.patience, self.log
+                ),
+                f"looking for the connection named {name!r}",
+            )
 
     def _obtain(self, hook: AirbyteHook, context: Context, clocks: Clocks, queued_at: float) -> Job:
         """Find the job of an earlier try, or start one, or come to terms with one that runs."""
@@ -363,22 +376,36 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _finish(self, hook: AirbyteHook, context: Context, event: Event) -> int:
         """Turn what is known of the end into the task's end."""
         if event.reason is None and event.job is None:
-            # A trigger of the official provider tells no more than the status; and that of a wait that took too
-            # long is the same as a failed job's. Whoever waits with it has started the job.
-            now, overdue = time.time(), event.status == "timeout"
-            if overdue:
-                self._the_submission.our_job = event.job_id
-            event = self._wait(hook, event.job_id, Deadlines(None, now) if overdue else Deadlines(now, None))
+            event = self._learn_the_rest(hook, event)
+        if event.status == "timeout":
+            job = self._cancel_our_job()
+            if job is not None and job.terminal and job.status != JobStatus.CANCELLED:
+                # It was faster.
+                return self._finish(hook, context, ended(job))
+            raise fail(event, self.airbyte_conn_id, self.connection_id, self._life(), self._fate(job))
         if event.reason is not None or event.job is None:
-            late = event.status == "timeout"
-            if late:
-                self._cancel_our_job()
-            raise fail(event, self.airbyte_conn_id, self.connection_id, self._life() if late else self.timeout)
+            raise fail(event, self.airbyte_conn_id, self.connection_id, self.timeout)
         push(event.job, context)
         if event.status != "success":
             # The next try is to start another.
             JobMemory(context, self.log).conclude()
         return conclude(event.job, self.log, self.airbyte_conn_id, hook.explain(event.job))
+
+    def _learn_the_rest(self, hook: AirbyteHook, event: Event) -> Event:
+        """Ask for what a trigger of the official provider leaves out: it tells no more than the status.
+
+        Its ``error`` may be a job that failed, a wait that took too long, or one look of its own that failed.
+        """
+        now = time.time()
+        if event.status == "timeout":
+            # Whoever waits with it has started the job.
+            self._the_submission.our_job = event.job_id
+            deadlines = Deadlines(None, now)
+        elif OFFICIAL_TIMEOUT in event.message:
+            deadlines = Deadlines(now, None)
+        else:
+            deadlines = Deadlines(now + self.timeout if self.timeout else None, None)
+        return self._wait(hook, event.job_id, deadlines)
 
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
         """Name the job and lead to it, in the log and from the task's page."""
@@ -410,20 +437,34 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _is_ours(self, job: Job) -> bool:
         return self._the_submission.our_job == job.job_id
 
-    def _cancel_our_job(self) -> bool:
-        """Cancel the job that this task started, if there is one; never another. Return whether it has ended."""
+    def _cancel_our_job(self) -> Job | None:
+        """Cancel the job that this task started, if there is one; never another.
+
+        :return: The job as it was seen last; None if there is none, or it could not be cancelled.
+        """
         submission = self._submission
         wait_until = time.monotonic() + STARTS_WITHIN
         while submission is not None and submission.starting and time.monotonic() < wait_until:
             time.sleep(0.05)
         if submission is None or submission.our_job is None:
-            return False
+            return None
         try:
             with self._connect() as hook:
-                return hook.cancel_job(submission.our_job).terminal
+                return hook.cancel_job(submission.our_job)
         except Exception as error:
             self.log.error("Airbyte job %s could not be cancelled: %s", submission.our_job, error)
-            return False
+            return None
+
+    def _fate(self, job: Job | None) -> str:
+        """Say what became of the job when the task's ``execution_timeout`` was over.
+
+        :param job: What :meth:`_cancel_our_job` returned.
+        """
+        if self._the_submission.our_job is None:
+            return "The job goes on: this task did not start it."
+        if job is not None and job.terminal:
+            return "The job is cancelled."
+        return "The job could not be cancelled: see the task's log, and cancel it in Airbyte."
 
     def _connect(self) -> AirbyteHook:
         """Return the task's one hook, for one session and one token."""
@@ -439,26 +480,20 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _life(self) -> float | None:
         return self.execution_timeout.total_seconds() if self.execution_timeout else None
 
-    def _out_of_time(self, hook: AirbyteHook) -> AirbyteTimeout:
+    def _out_of_time(self, hook: AirbyteHook, context: Context) -> int:
         """Cancel the job for the ``execution_timeout``: contrary to a kill, Airflow leaves the task time for that."""
-        submission = self._the_submission
-        if submission.our_job is None:
+        submission = self._submission
+        if submission is not None and submission.our_job is None:
             self.log.info("The task's execution_timeout is over: finding out which job it has started, if any")
             hook.call(submission.find_out, "looking for the task's job", connection_id=self.connection_id)
-        job_id = submission.our_job
-        if job_id is None:
-            then = "No job is known that it started."
-        elif self._cancel_our_job():
-            then = "The job is cancelled."
-        else:
-            then = "The job could not be cancelled: see the task's log, and cancel it in Airbyte."
-        return AirbyteTimeout(
-            f"{f'Airbyte job {job_id}' if job_id else 'The task'} of connection {self.connection_id} has not ended "
-            f"before the task's execution_timeout ({self._life():g} s) was over. {then}",
-            conn_id=self.airbyte_conn_id,
-            connection_id=self.connection_id,
-            job_id=job_id,
-        )
+        if submission is None or submission.our_job is None:
+            raise AirbyteTimeout(
+                f"The task's execution_timeout ({self._life():g} s) was over before a job of connection "
+                f"{self.connection_id or self.connection_name!r} had ended. No job is known that it started.",
+                conn_id=self.airbyte_conn_id,
+                connection_id=self.connection_id or None,
+            )
+        return self._finish(hook, context, ran_out("execution_timeout", submission.our_job, None))
 
     def _never_our_turn(self, clock: str) -> AirbyteTimeout:
         return AirbyteTimeout(

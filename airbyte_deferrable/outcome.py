@@ -180,13 +180,20 @@ def conclude(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -
     raise AirbyteJobFailed(f"{what} {why}", explanation=why, **subject)
 
 
-def fail(event: Event, conn_id: str, connection_id: str | None, patience: float | None) -> AirbyteException:
+def fail(
+    event: Event,
+    conn_id: str,
+    connection_id: str | None,
+    patience: float | None,
+    then: str = "The job goes on; AirbyteJobSensor can wait for it.",
+) -> AirbyteException:
     """Return the exception for a wait that ended without the job's end.
 
     :param event: The event.
     :param conn_id: The Airflow connection, for messages.
     :param connection_id: The Airbyte connection, if known.
     :param patience: The seconds of the clock that ran out, if one did.
+    :param then: What became of the job when it did. Default: it goes on.
     """
     connection_id = (event.job.connection_id if event.job else None) or connection_id
     subject: dict[str, Any] = {"conn_id": conn_id, "connection_id": connection_id, "job_id": event.job_id}
@@ -194,11 +201,6 @@ def fail(event: Event, conn_id: str, connection_id: str | None, patience: float 
     if event.reason == "timeout":
         clock = "execution_timeout" if event.status == "timeout" else "timeout"
         span = f" ({patience:g} s)" if patience is not None else ""
-        then = (
-            "The job is cancelled if this task started it."
-            if clock == "execution_timeout"
-            else "The job goes on; AirbyteJobSensor can wait for it."
-        )
         last = f" It was seen last as {event.job.status!r}." if event.job else ""
         return AirbyteTimeout(
             f"Airbyte job {event.job_id}{of} has not ended before the task's {clock}{span} was over. {then}{last}",

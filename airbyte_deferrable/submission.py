@@ -346,25 +346,34 @@ class Submission:
         await asyncio.to_thread(self._memory.forget)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask until Airbyte answers, or for so long that the task had better fail."""
-        pauses = self._patience.pauses()
-        give_up_at = time.monotonic() + self._patience.unreachable
-        troubled = False
-        while True:
-            try:
-                answer = await ask()
-            except Unreachable as error:
-                wait = max(error.retry_after or 0.0, next(pauses))
-                if time.monotonic() + wait >= give_up_at:
-                    raise
-                if not troubled:
-                    self._log.warning("Airbyte cannot be asked now, trying again: %s", error)
-                troubled = True
-                await asyncio.sleep(wait)
-            else:
-                if troubled:
-                    self._log.info("Airbyte answers again")
-                return answer
+        return await patiently(ask, self._patience, self._log)
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], patience: Patience, log: Log) -> T:
+    """Ask until Airbyte answers, or for so long that the task had better fail.
+
+    :param ask: Asks once. What it asks must be safe to ask again.
+    :param patience: How long to go on.
+    :param log: The task's log; gets a line when trouble begins, and one when it is over.
+    """
+    pauses = patience.pauses()
+    give_up_at = time.monotonic() + patience.unreachable
+    troubled = False
+    while True:
+        try:
+            answer = await ask()
+        except Unreachable as error:
+            wait = max(error.retry_after or 0.0, next(pauses))
+            if time.monotonic() + wait >= give_up_at:
+                raise
+            if not troubled:
+                log.warning("Airbyte cannot be asked now, trying again: %s", error)
+            troubled = True
+            await asyncio.sleep(wait)
+        else:
+            if troubled:
+                log.info("Airbyte answers again")
+            return answer
 
 
 def _may_have_arrived(error: ApiError) -> bool:

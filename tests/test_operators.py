@@ -361,6 +361,29 @@ def test_the_official_triggers_execution_timeout_cancels_the_job(sim: Simulator,
     assert sim.job(job_id)["status"] == "cancelled"
 
 
+@pytest.mark.parametrize("status", ["success", "error"])
+def test_what_the_official_trigger_says_is_looked_at_until_airbyte_answers(
+    sim: Simulator, task: Make, status: str
+) -> None:
+    """Its ``error`` may be one look that failed: the job goes on."""
+    cid = sim.add_connection(script=Script(duration=1.0, pending=0.0))
+    job_id = sim.add_job(cid)["id"]
+    if status == "success":
+        sim.finish(job_id, "succeeded")
+        sim.add_fault(Fault("get", status=503, times=2))
+    event = {"status": status, "message": "API error occurred: Status 503", "job_id": job_id}
+    sync = task(cid, "deferred")
+    assert sync.operator().execute_complete(sync.context, event) == job_id
+
+
+def test_the_official_triggers_timeout_is_one(sim: Simulator, task: Make) -> None:
+    job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
+    message = f"Job run {job_id} has not reached a terminal status after 1762000000.0 seconds."
+    sync = task(cid, "deferred")
+    with pytest.raises(AirbyteTimeout, match=r"the task's timeout \(3600 s\) was over"):
+        sync.operator().execute_complete(sync.context, {"status": "error", "message": message, "job_id": job_id})
+
+
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_another_airbytes_job_of_the_same_number_is_not_taken_for_ours(
     sim: Simulator, task: Make, elsewhere: bool
@@ -579,10 +602,37 @@ def test_execution_timeout_does_not_say_cancelled_of_a_job_that_goes_on(
         task(cid, execution_timeout=timedelta(seconds=2)).run()
 
 
+def test_a_deferred_task_does_not_say_cancelled_either(sim: Simulator, task: Make) -> None:
+    cid = sim.add_connection(script=ENDLESS)
+    sim.add_fault(Fault("cancel", status=403))
+    with pytest.raises(AirbyteTimeout, match="could not be cancelled"):
+        task(cid, "deferred", execution_timeout=timedelta(seconds=0.8)).run()
+    assert sim.jobs(cid)[0]["status"] == "running"
+
+
+@pytest.mark.parametrize(("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed)])
+def test_a_job_that_has_ended_when_the_execution_timeout_is_over_is_the_outcome(
+    sim: Simulator,
+    task: Make,
+    interrupt_after: Callable[[float], Any],
+    end: str,
+    raises: type[AirbyteException] | None,
+) -> None:
+    cid = sim.add_connection(script=Script(duration=1.0, pending=0.0, outcome=end))
+    sync = task(cid, wait_seconds=60, execution_timeout=timedelta(seconds=3))
+    with interrupt_after(3.0):
+        if raises is None:
+            assert sync.run() == sim.jobs(cid)[0]["id"]
+        else:
+            with pytest.raises(raises):
+                sync.run()
+    assert sync.ti.xcoms["final_status"] == end
+
+
 def test_an_adopted_job_outlives_the_execution_timeout(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection()
     sim.add_job(cid, script=ENDLESS)
-    with pytest.raises(AirbyteTimeout, match="if this task started it"):
+    with pytest.raises(AirbyteTimeout, match="The job goes on: this task did not start it"):
         task(cid, "deferred", if_running="attach", execution_timeout=timedelta(seconds=0.8)).run()
     assert sim.jobs(cid)[0]["status"] == "running"
 
@@ -801,7 +851,9 @@ def test_a_connection_and_its_ends_are_named_in_the_log(sim: Simulator, task: Ma
 def test_a_connection_can_be_given_by_name(sim: Simulator, task: Make, way: str) -> None:
     cid = sim.add_connection(name="Orders", script=Script(duration=1.5, pending=0.0))
     sync = task("", way, connection_name="Orders", workspace_id=sim.workspace_id)
+    sim.add_fault(Fault("connections", status=503, times=2))
     assert sync.run() == sim.jobs(cid)[0]["id"]
+    assert said(sync.lines, "Airbyte cannot be asked now") == 1
 
 
 @pytest.mark.parametrize(
