@@ -351,6 +351,12 @@ def _proxies(extra: Extra, base_url: str, conn_id: str) -> tuple[tuple[str, str]
         found, whose = {"all": extra.proxies}, "proxies"
     elif extra.proxies:
         found, whose = {scheme.removesuffix("://"): url for scheme, url in extra.proxies.items()}, "proxies"
+        if not found.keys() <= {"http", "https", "all"}:
+            raise AirbyteSettingsError(
+                f"The proxies of Airflow connection {conn_id!r} must be for 'http', 'https' or 'all', not for single "
+                "hosts: give this connection the one that leads to its Airbyte.",
+                conn_id=conn_id,
+            )
     elif proxy_bypass(urlsplit(base_url).netloc):
         return ()
     else:

@@ -75,7 +75,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         (refused by the public API of today's Airbyte). Templated. Default: ``sync``.
     :param if_running: What to do when the connection runs another job: ``wait`` for its end and then start ours,
         ``attach`` to it, so that its outcome is ours, ``skip`` the task, or ``fail``. Default: ``wait``.
-    :param cancel_on_kill: Cancel the job when a person kills the task (marks it, clears it, deletes its run).
+    :param cancel_on_kill: Cancel the job when a person kills the task (marks it, clears it, marks its run).
         Default: True.
     :param progress_seconds: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
     :param kwargs: Airflow's own. With ``execution_timeout`` the job is cancelled and the task fails when it is

@@ -3,8 +3,8 @@
 ``job_type="reset"`` empties the destination's tables of this connection; the sync after it starts from nothing. To
 Airbyte, ``clear`` is the same.
 
-Needs the Airflow connection ``airbyte_default`` and a running triggerer. ``connection_id`` is the last part of the
-address of the connection's page in Airbyte; put yours here, or into the environment variable
+Needs the Airflow connection ``airbyte_default`` and a running triggerer. ``connection_id`` is the UUID behind
+``/connections/`` in the address of the connection's page in Airbyte; put yours here, or into the environment variable
 ``AIRBYTE_DEMO_CONNECTION``.
 
 The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 10``.

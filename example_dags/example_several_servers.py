@@ -1,8 +1,8 @@
 """Several Airbyte servers in one DAG: each task names the Airflow connection of its server.
 
 Needs the Airflow connections ``airbyte_europe`` and ``airbyte_america``, and a running triggerer. ``connection_id`` is
-the last part of the address of the connection's page in Airbyte; put yours here, or into the environment variables
-``AIRBYTE_DEMO_CONNECTION_EUROPE`` and ``AIRBYTE_DEMO_CONNECTION_AMERICA``.
+the UUID behind ``/connections/`` in the address of the connection's page in Airbyte; put yours here, or into
+the environment variables ``AIRBYTE_DEMO_CONNECTION_EUROPE`` and ``AIRBYTE_DEMO_CONNECTION_AMERICA``.
 
 The ids below are those of the simulator: ``python -m airbyte_deferrable.simulator --connections 10``.
 """

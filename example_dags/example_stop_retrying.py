@@ -1,10 +1,10 @@
-"""Stop retrying what cannot heal: a wrong password in a source fails the task at once, all else is tried again.
+"""Stop retrying what a retry cannot fix: a wrong password in a source fails the task at once, all else is tried again.
 
 Airbyte calls such a failure ``config_error``, and the task fails with ``AirbyteConfigError``. Airflow 3.3 lets a retry
 policy decide by the exception; older versions have none, and retry it like any other.
 
-Needs the Airflow connection ``airbyte_default`` and a running triggerer. ``connection_id`` is the last part of the
-address of the connection's page in Airbyte; put yours here, or into the environment variable
+Needs the Airflow connection ``airbyte_default`` and a running triggerer. ``connection_id`` is the UUID behind
+``/connections/`` in the address of the connection's page in Airbyte; put yours here, or into the environment variable
 ``AIRBYTE_DEMO_CONNECTION``.
 
 The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 10``.

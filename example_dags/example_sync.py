@@ -3,8 +3,9 @@
 The plainest way, right for syncs of a few seconds. The worker slot is taken the whole time; see
 ``example_deferrable.py`` for the same DAG without that.
 
-Needs the Airflow connection ``airbyte_default``. ``connection_id`` is the last part of the address of the
-connection's page in Airbyte; put yours here, or into the environment variable ``AIRBYTE_DEMO_CONNECTION``.
+Needs the Airflow connection ``airbyte_default``. ``connection_id`` is the UUID behind ``/connections/`` in
+the address of the connection's page in Airbyte; put yours here, or into the environment
+variable ``AIRBYTE_DEMO_CONNECTION``.
 
 The id below is one of the simulator's: ``python -m airbyte_deferrable.simulator --connections 10``.
 """

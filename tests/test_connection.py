@@ -255,6 +255,12 @@ def test_proxies_are_read_as_the_official_provider_does(given: Any, proxies: tup
     assert read(extra={"proxies": given}).proxies == proxies
 
 
+@pytest.mark.parametrize("key", ["https://airbyte.example.com", "all://*.example.com", "socks"])
+def test_a_proxy_for_what_is_not_understood_is_not_passed_over(key: str) -> None:
+    with pytest.raises(AirbyteSettingsError, match="not for single hosts"):
+        read(extra={"proxies": {key: "http://p:1"}})
+
+
 def test_proxies_of_the_environment_are_used_and_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://env:1")
     assert read().proxies == (("https", "http://env:1"),)

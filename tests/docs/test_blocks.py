@@ -246,10 +246,10 @@ def check_python(command: list[str], _: Path) -> None:
     module._parser().parse_args(command[3:])
 
 
-def check_sed(command: list[str], tmp_path: Path) -> None:
+def check_find(command: list[str], tmp_path: Path) -> None:
     """The one line turns the official provider's imports into ours, all of them, and nothing else."""
-    dags = tmp_path / "dags"
-    dags.mkdir()
+    team = tmp_path / "dags" / "team"
+    team.mkdir(parents=True)
     kinds = {
         "operators": "AirbyteTriggerSyncOperator",
         "sensors": "AirbyteJobSensor",
@@ -258,10 +258,12 @@ def check_sed(command: list[str], tmp_path: Path) -> None:
     }
     other = "from airflow.providers.standard.operators.bash import BashOperator\n"
     official = "".join(f"from airflow.providers.airbyte.{kind}.airbyte import {name}\n" for kind, name in kinds.items())
-    (dags / "mine.py").write_text(other + official)
-    subprocess.run([*command[:-1], str(dags / "mine.py")], check=True)
+    for file in (team.parent / "mine.py", team / "ours.py"):
+        file.write_text(other + official)
+    subprocess.run(command, cwd=tmp_path, check=True)
     ours = "".join(f"from airbyte_deferrable.{kind} import {name}\n" for kind, name in kinds.items())
-    assert (dags / "mine.py").read_text() == other + ours
+    for file in (team.parent / "mine.py", team / "ours.py"):
+        assert file.read_text() == other + ours
     exec(ours, {})
 
 
@@ -273,9 +275,9 @@ def check_ulimit(command: list[str], _: Path) -> None:
 CHECKS: dict[str, Callable[[list[str], Path], None]] = {
     "airflow": check_airflow,
     "export": check_export,
+    "find": check_find,
     "make": check_make,
     "pip": check_pip,
     "python": check_python,
-    "sed": check_sed,
     "ulimit": check_ulimit,
 }
