@@ -54,8 +54,8 @@ class Extra(BaseModel):
     :param verify: Whether the server's certificate is checked. Default: yes.
     :param ca_file: A file with the certificates to trust instead of the system's.
     :param headers: Headers that are added to every request. Their values count as secrets.
-    :param config_url: The config API's address; ``false`` to do without. Default: derived from the Host.
-    :param web_url: The web app's address, for links. Default: derived from the Host.
+    :param config_url: The config API's address; ``false`` to do without. Default: derived from the host.
+    :param web_url: The web app's address, for links. Default: derived from the host.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -90,7 +90,7 @@ def load_settings(conn_id: str, *, api_version: str = "v1", timeout: float | Non
     """Look an Airflow connection up and read it. Blocks: for workers, not for the triggerer's event loop.
 
     :param conn_id: The Airflow connection.
-    :param api_version: The version in the public API's path, where the Host names no path of its own.
+    :param api_version: The version in the public API's path, where the host names no path of its own.
     :param timeout: Seconds for one request; overrides the connection's extra.
     :raises AirbyteSettingsError: If the connection is not fit for use.
     :raises airflow.exceptions.AirflowNotFoundException: If there is no such connection.
@@ -152,7 +152,7 @@ async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Sett
     just like a missing connection. So this tries again until the caller is cancelled.
 
     :param conn_id: The Airflow connection.
-    :param api_version: The version in the public API's path, where the Host names no path of its own.
+    :param api_version: The version in the public API's path, where the host names no path of its own.
     :param log: The task's log; gets a line when the connection cannot be read, and one when it can again.
     """
     in_this_loop = _known.setdefault(asyncio.get_running_loop(), {})
@@ -255,7 +255,7 @@ def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, boo
     host = (connection.host or "").strip()
     if not host:
         raise AirbyteSettingsError(
-            f"Airflow connection {conn_id!r} has no Host. Fill in the address of Airbyte's public API, "
+            f"Airflow connection {conn_id!r} has no Server URL (host). Fill in the address of Airbyte's public API, "
             "for example http://localhost:8000/api/public/v1 or https://api.airbyte.com/v1.",
             conn_id=conn_id,
         )
@@ -264,19 +264,19 @@ def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, boo
     if "://" not in host:
         if not old_style and not connection.port:
             raise AirbyteSettingsError(
-                f"The Host of Airflow connection {conn_id!r} must be a URL that begins with http:// or https://.",
+                f"The Server URL (host) of Airflow connection {conn_id!r} must be a URL that begins with http:// or https://.",
                 conn_id=conn_id,
             )
         host = f"{scheme if old_style else 'http'}://{host}"
     if not _is_http_url(host):
         raise AirbyteSettingsError(
-            f"The Host of Airflow connection {conn_id!r} is not an http or https URL.", conn_id=conn_id
+            f"The Server URL (host) of Airflow connection {conn_id!r} is not an http or https URL.", conn_id=conn_id
         )
     parts = urlsplit(host)
     if parts.username or parts.password:
         raise AirbyteSettingsError(
-            f"The Host of Airflow connection {conn_id!r} holds a login: put it in Login and Password, "
-            "and choose basic authentication in the Extra.",
+            f"The Server URL (host) of Airflow connection {conn_id!r} holds a login: put it in Client ID and "
+            "Client Secret, and choose basic authentication in the Extra.",
             conn_id=conn_id,
         )
     address = parts.netloc
@@ -297,15 +297,21 @@ def _credentials(connection: Any, extra: Extra, conn_id: str, old_style: bool) -
     if auth == "none":
         return NoCredentials()
     if not password or (auth != "bearer" and not login):
-        wanted = "Password (the token)" if auth == "bearer" else "Login and Password"
+        wanted = (
+            "Client Secret (password), the token"
+            if auth == "bearer"
+            else "Client ID and Client Secret (login and password)"
+        )
         raise AirbyteSettingsError(
-            f"Airflow connection {conn_id!r} asks for {auth} authentication but {wanted} is missing.", conn_id=conn_id
+            f"Airflow connection {conn_id!r} asks for {auth} authentication, which needs {wanted}.", conn_id=conn_id
         )
     if auth == "bearer":
         token = password.strip().removeprefix("Bearer ")
         if not token.isprintable() or not token.isascii():
             raise AirbyteSettingsError(
-                f"The Password of Airflow connection {conn_id!r} is not fit for a token.", conn_id=conn_id
+                f"The Client Secret (password) of Airflow connection {conn_id!r} is no token: it holds line breaks or "
+                "characters that no token has. Paste the token alone.",
+                conn_id=conn_id,
             )
         return BearerToken(token)
     if auth == "basic":
@@ -391,7 +397,8 @@ def _headers(extra: Extra, conn_id: str) -> tuple[tuple[str, str], ...]:
     for name, value in extra.headers.items():
         if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
             raise AirbyteSettingsError(
-                f"The headers in the Extra of Airflow connection {conn_id!r} hold characters that HTTP forbids.",
+                f"The headers in the Extra of Airflow connection {conn_id!r} hold characters that HTTP forbids: line "
+                "breaks, or blanks in a name.",
                 conn_id=conn_id,
             )
     return tuple(sorted(extra.headers.items()))

@@ -44,7 +44,7 @@ class AirbyteHook(BaseHook):
     All methods raise subclasses of :class:`~airbyte_deferrable.exceptions.AirbyteException`.
 
     :param airbyte_conn_id: The Airflow connection. Default: ``airbyte_default``.
-    :param api_version: The version in the API's path, where the connection's Host names no path. Default: ``v1``.
+    :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
     :param timeout: Seconds for one request. Default: the connection's extra ``timeout``, else 30.
     """
 
@@ -312,5 +312,5 @@ async def _try(client: AirbyteClient) -> tuple[bool, str]:
     except Forbidden as error:
         return False, f"The credentials are good, but lack the permission to see jobs. {error}"
     except (NotFound, Unreachable) as error:
-        return False, f"Something answers, but not as Airbyte's public API does: is the Host complete? {error}"
+        return False, f"Something answers, but not as Airbyte's public API does: is the Server URL complete? {error}"
     return True, f"Connection successfully tested: {client.settings.base_url} answers and takes the credentials."

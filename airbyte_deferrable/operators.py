@@ -66,7 +66,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     :param airbyte_conn_id: The Airflow connection to Airbyte. Templated. Default: ``airbyte_default``.
     :param asynchronous: Return the job's id as soon as it is started. Default: False.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable``.
-    :param api_version: The version in the API's path, where the connection's Host names no path. Default: ``v1``.
+    :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
     :param wait_seconds: Seconds between two looks at the job. Default: 3 on the worker, 10 in the triggerer.
     :param timeout: Seconds to wait for the job's end, 0 for ever; when they are over the task fails and the job goes
         on. They include the wait for a busy connection, which is all that they limit with ``asynchronous``.
@@ -278,7 +278,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self, hook: AirbyteHook, context: Context, other: Job | None, clocks: Clocks, queued_at: float
     ) -> Job | None:
         """Do what ``if_running`` says; return the job to wait for, or None to try again."""
-        runs = f"Connection {self.connection_id} runs job {other.job_id if other else '(ended since)'} already"
+        which = f"job {other.job_id}" if other else "another job"
+        runs = f"Connection {self.connection_id} runs {which} already"
         if self.if_running == "skip":
             raise AirflowSkipException(f"{runs}, and if_running is 'skip'.")
         if self.if_running == "fail":

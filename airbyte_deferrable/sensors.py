@@ -69,7 +69,7 @@ class AirbyteJobSensor(BaseSensorOperator):
     :param airbyte_job_id: The job: a number, its text, or another task's output. Templated.
     :param airbyte_conn_id: The Airflow connection to Airbyte. Templated. Default: ``airbyte_default``.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable``.
-    :param api_version: The version in the API's path, where the connection's Host names no path. Default: ``v1``.
+    :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
     :param progress_seconds: Seconds between two log lines on rows and bytes while deferred; 0 for none.
         Default: 60.
     :param kwargs: Airflow's own. ``poke_interval``: seconds between two looks, default 60, deferred 5. ``timeout``:

@@ -92,7 +92,7 @@ class AirbyteSyncTrigger(BaseTrigger):
     :param poll_interval: Seconds between two looks.
     :param execution_deadline: When its ``execution_timeout`` runs out, seconds since the epoch. Default: never.
         Kept by the trigger: Airflow 3 does not apply ``execution_timeout`` to a deferred task.
-    :param api_version: The version in the API's path, where the connection's Host names no path. Default: ``v1``.
+    :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
     :param cancel_on_kill: Cancel the job when a person kills the task. Only for a job that the task started.
         Default: False.
     :param try_number: The try that waits. Default: not known.
@@ -228,7 +228,7 @@ class AirbyteTurnTrigger(BaseTrigger):
     :param poll_interval: Seconds between two looks.
     :param end_time: When the task's ``timeout`` runs out, seconds since the epoch. Default: never.
     :param execution_deadline: When its ``execution_timeout`` runs out, likewise. Default: never.
-    :param api_version: The version in the API's path, where the connection's Host names no path. Default: ``v1``.
+    :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
     :param try_number: The try that waits. Default: not known.
     :param not_before: An earlier event is held back until then, seconds since the epoch. Default: 0.
     """

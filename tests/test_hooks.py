@@ -278,7 +278,7 @@ def test_the_test_tells_address_credentials_and_permission_apart(sim: Simulator,
     sim.add_fault(Fault(call="list", kind="html", status=200))
     assert verdict().startswith("Something answers, but not as Airbyte's public API does")
     connect("", "id", "secret-of-mine")
-    assert "has no Host" in verdict()
+    assert "has no Server URL (host)" in verdict()
 
 
 def test_the_test_passes_a_gateway_that_wants_credentials_even_for_health(connect: Connect) -> None:
@@ -291,7 +291,7 @@ def test_the_test_passes_a_gateway_that_wants_credentials_even_for_health(connec
 @pytest.mark.parametrize("use", ["get_job_details", "submit_sync_connection"])
 def test_bad_settings_are_told_before_anything_is_sent(connect: Connect, use: str) -> None:
     connect("", "id", "secret-of-mine")
-    with pytest.raises(AirbyteSettingsError, match="'mine' has no Host"):
+    with pytest.raises(AirbyteSettingsError, match=r"'mine' has no Server URL \(host\)"):
         getattr(AirbyteHook("mine"), use)(1)
 
 

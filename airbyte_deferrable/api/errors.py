@@ -68,13 +68,14 @@ class Unreachable(ApiError):
         super().__init__(call, detail, status)
         if status is None:
             self.advice = (
-                "Check that Airbyte runs, that the connection's Host is right, and that the network lets it pass."
+                "Check that Airbyte runs, that the connection's Server URL (host) is right, and that the network lets "
+                "it pass."
             )
         elif status >= 500 or status in (408, 425, 429):
             self.advice = "Airbyte, or a proxy before it, is overloaded or out of order: see its own logs."
         else:
             # A redirect, or a page where JSON should be: the web app's, for example.
-            self.advice = "Check that the connection's Host is the address of Airbyte's public API."
+            self.advice = "Check that the connection's Server URL (host) is the address of Airbyte's public API."
         self.may_have_arrived = may_have_arrived
         self.retry_after = retry_after
 
@@ -89,8 +90,8 @@ class NoTokenEndpoint(ApiError):
     """There is no token endpoint at the address: auth is switched off in that Airbyte, or the URL is wrong."""
 
     advice = (
-        "Check that the connection's Host ends in /api/public/v1 (Cloud: /v1), and its Token URL if it names one. "
-        "If this Airbyte runs without authentication, leave Client ID and Client Secret empty."
+        "Check that the connection's Server URL (host) ends in /api/public/v1 (Cloud: /v1), and its Token URL if it "
+        "names one. If this Airbyte runs without authentication, leave Client ID and Client Secret empty."
     )
 
 
@@ -106,7 +107,7 @@ class Forbidden(ApiError):
 class NotFound(ApiError):
     """Airbyte answered 404: no such thing, or the address is not that of Airbyte's public API."""
 
-    advice = "Check the id, and that the connection's Host ends in /api/public/v1 (Cloud: /v1)."
+    advice = "Check the id, and that the connection's Server URL (host) ends in /api/public/v1 (Cloud: /v1)."
 
 
 class Conflict(ApiError):

@@ -105,8 +105,8 @@ async def test_a_page_is_told_by_its_words() -> None:
     [
         (503, "", "overloaded or out of order"),
         (429, PROBLEM, "overloaded or out of order"),
-        (200, "<html>Sign in</html>", "Host is the address of Airbyte's public API"),
-        (404, "<html>nginx</html>", "Host is the address of Airbyte's public API"),
+        (200, "<html>Sign in</html>", "the address of Airbyte's public API"),
+        (404, "<html>nginx</html>", "the address of Airbyte's public API"),
     ],
 )
 async def test_the_advice_fits_the_answer(status: int, body: str, advice: str) -> None:
