@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.client import AirbyteClient
-from airbyte_deferrable.api.errors import ApiError, Conflict, Unreachable
+from airbyte_deferrable.api.errors import ApiError, Conflict, Rejected, Unreachable
 from airbyte_deferrable.api.models import Job
 
 #: Seconds between the first two looks at a job that is being cancelled; the pauses grow to the second.
@@ -20,7 +20,9 @@ LOOK_AGAIN, LOOK_AGAIN_LATER = 0.5, 2.0
 _gates: WeakKeyDictionary[AirbyteClient, asyncio.Semaphore] = WeakKeyDictionary()
 
 
-async def cancel_job(borrow: Callable[[], AirbyteClient], job_id: int, *, within: float, log: Log) -> Job:
+async def cancel_job(
+    borrow: Callable[[], AirbyteClient], job_id: int, *, within: float, log: Log, connection_id: str = ""
+) -> Job:
     """Cancel a job and see it end.
 
     Airbyte cancels whatever the job's *connection* runs, whichever job is named, and does nothing while the job
@@ -32,10 +34,13 @@ async def cancel_job(borrow: Callable[[], AirbyteClient], job_id: int, *, within
     :param job_id: The job.
     :param within: Seconds after which to give up.
     :param log: Gets a line when the cancellation begins and when it has happened.
+    :param connection_id: Whose job it is. Airbytes number their jobs alike, so that another one, to which the Airflow
+        connection leads by now, may have a job of that number, too. Default: not known.
     :return: The job as it was seen last: terminal, unless time was up.
-    :raises airbyte_deferrable.api.errors.ApiError: If Airbyte refused, or gave no answer in that time.
+    :raises airbyte_deferrable.api.errors.ApiError: If Airbyte refused, or gave no answer in that time, or the job is
+        another connection's.
     """
-    cancellation = _Cancellation(borrow, job_id, log)
+    cancellation = _Cancellation(borrow, job_id, connection_id, log)
     try:
         # Around all of it: a single request may hang for longer than there is time.
         return await asyncio.wait_for(cancellation.run(), within)
@@ -47,11 +52,12 @@ async def cancel_job(borrow: Callable[[], AirbyteClient], job_id: int, *, within
 
 
 class _Cancellation:
-    def __init__(self, borrow: Callable[[], AirbyteClient], job_id: int, log: Log) -> None:
+    def __init__(self, borrow: Callable[[], AirbyteClient], job_id: int, connection_id: str, log: Log) -> None:
         self.seen: Job | None = None
         self.trouble: ApiError | None = None
         self._borrow = borrow
         self._job_id = job_id
+        self._connection_id = connection_id
         self._log = log
         self._asked = False
 
@@ -73,6 +79,12 @@ class _Cancellation:
     async def _attempt(self, client: AirbyteClient) -> Job:
         """Look at the job, and cancel it if it is live."""
         job = self.seen = await client.get_job(self._job_id)
+        if job.connection_id and self._connection_id not in ("", job.connection_id):
+            raise Rejected(
+                f"DELETE /jobs/{job.job_id}",
+                f"Not asked for: there, this is a job of connection {job.connection_id}, not of {self._connection_id}. "
+                "The Airflow connection leads to another Airbyte than when the job was started.",
+            )
         if job.terminal and not self._asked:
             self._log.info("Airbyte job %s has ended already (%s): nothing to cancel", job.job_id, job.status)
             return job

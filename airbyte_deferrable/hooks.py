@@ -187,14 +187,17 @@ class AirbyteHook(BaseHook):
             connection_id=connection_id,
         )
 
-    def cancel_job(self, job_id: int) -> Job:
+    def cancel_job(self, job_id: int, connection_id: str = "") -> Job:
         """Cancel a job if it is live, and see it end.
 
         :param job_id: The job.
+        :param connection_id: The Airbyte connection whose job it has to be. Default: any.
         :return: The job as it was seen last.
         """
         return self.call(
-            lambda client: cancel_job(lambda: client, job_id, within=CANCEL_WITHIN, log=self.log),
+            lambda client: cancel_job(
+                lambda: client, job_id, within=CANCEL_WITHIN, log=self.log, connection_id=connection_id
+            ),
             f"cancelling job {job_id}",
             job_id=job_id,
         )

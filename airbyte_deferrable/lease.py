@@ -43,19 +43,21 @@ ANSWERS_ON_WORKER_WITHIN = 3.0
 _warming: list[asyncio.Future[None]] = []
 
 
-def write_lease(context: Context, job_id: int, *, ours: bool) -> None:
+def write_lease(context: Context, job_id: int, connection_id: str, *, ours: bool) -> None:
     """Note that this try waits for the job.
 
     :param context: The task's context.
     :param job_id: The job.
+    :param connection_id: The connection whose job it is.
     :param ours: Whether this task started it, so that it may be cancelled on its behalf.
     """
     ti = context["ti"]
-    ti.xcom_push(key=LEASE, value={"job_id": job_id, "try": ti.try_number, "ours": ours})
+    lease = {"job_id": job_id, "connection_id": connection_id, "try": ti.try_number, "ours": ours}
+    ti.xcom_push(key=LEASE, value=lease)
 
 
-def own_job(context: Context) -> int | None:
-    """Return the job that this try started, as its lease says; None if there is none.
+def own_job(context: Context) -> tuple[int, str] | None:
+    """Return the job that this try started and its connection, as its lease says; None if there is none.
 
     :param context: The task's context.
     """
@@ -63,7 +65,7 @@ def own_job(context: Context) -> int | None:
     lease = read_xcom(ti, LEASE)
     if not isinstance(lease, dict) or lease.get("try") != ti.try_number or not lease.get("ours"):
         return None
-    return int(lease["job_id"])
+    return int(lease["job_id"]), str(lease.get("connection_id") or "")
 
 
 def stopped_by_person(ti: Any, log: Log) -> bool:

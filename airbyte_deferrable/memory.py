@@ -62,6 +62,8 @@ class JobMemory:
         ti: Any = context["ti"]
         self._log = log
         self.generation = int(ti.max_tries or 0)
+        #: The job of a try before the task was cleared, once :meth:`recall` has found one.
+        self.cleared_job: int | None = None
         self._store: _Store = _store_for(context, ti)
 
     def recall(self, connection_id: str, job_type: str) -> Record | None:
@@ -70,12 +72,18 @@ class JobMemory:
         :param connection_id: The connection that is to run.
         :param job_type: What is to run.
         """
+        record = self._read()
+        if record is None or record.generation != self.generation:
+            # A job that the task had started before a person cleared it, which is about to be cancelled.
+            self.cleared_job = record.job_id if record is not None and record.ours else None
+            return None
+        return record if (record.connection_id, record.job_type) == (connection_id, job_type) else None
+
+    def _read(self) -> Record | None:
         try:
-            record = Record.model_validate(self._store.read())
+            return Record.model_validate(self._store.read())
         except ValidationError:
             return None
-        same = (record.generation, record.connection_id, record.job_type)
-        return record if same == (self.generation, connection_id, job_type) else None
 
     def remember(self, record: Record) -> None:
         """Write before, and again after, Airbyte is asked for the job.

@@ -24,7 +24,7 @@ from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
 from airbyte_deferrable.memory import JobMemory
 from airbyte_deferrable.names import find_connection
 from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, ran_out, read_event
-from airbyte_deferrable.submission import Busy, Patience, Submission, patiently
+from airbyte_deferrable.submission import Busy, Patience, Stopped, Submission, does_the_work, patiently
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
 from airbyte_deferrable.waiting import Deadlines
 
@@ -157,6 +157,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             raise self._never_our_turn(event["reason"])
         self._check_input()
         clocks = Clocks(event["end_time"], event["execution_deadline"])
+        deadlines = Deadlines(*clocks)
+        if deadlines.left() == 0:
+            # The worker slot came too late: nobody would wait for the job.
+            raise self._never_our_turn(deadlines.clock)
         return self._run(context, clocks, event["queued_at"])
 
     def execute_complete(self, context: Context, event: Any = None) -> int:
@@ -210,6 +214,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if self._submission is None or not (overdue or stopped_by_person(self._ti, self.log)):
             return
         if not overdue:
+            self._submission.stopped = True
             try:
                 ask_while_killed(self._submission.abandon)
             except Exception as error:
@@ -269,6 +274,12 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 if found is None:
                     continue
                 job = submission.attach(found)
+            except Stopped:
+                raise AirbyteException(
+                    f"The task was killed before it started a {self.job_type} of connection {self.connection_id}.",
+                    conn_id=self.airbyte_conn_id,
+                    connection_id=self.connection_id,
+                ) from None
             if self._killed:
                 self._cancel_our_job()
                 raise AirbyteException(f"The task was killed while it started job {job.job_id}.", job_id=job.job_id)
@@ -280,16 +291,23 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """Do what ``if_running`` says; return the job to wait for, or None to try again."""
         which = f"job {other.job_id}" if other else "another job"
         runs = f"Connection {self.connection_id} runs {which} already"
-        if self.if_running == "skip":
+        if_running = self.if_running
+        if other is not None and self.cancel_on_kill and other.job_id == self._the_submission.cleared_job:
+            self.log.info("%s, which this task had started before it was cleared", runs)
+            if_running = "wait"
+        if if_running == "attach" and other is not None and not does_the_work(other, self.job_type):
+            self.log.info("%s, a %s, while this task is to run a %s", runs, other.job_type, self.job_type)
+            if_running = "wait"
+        if if_running == "skip":
             raise AirflowSkipException(f"{runs}, and if_running is 'skip'.")
-        if self.if_running == "fail":
+        if if_running == "fail":
             raise AirbyteConflictError(
                 f"{runs}, and if_running is 'fail'. Choose 'wait' or 'attach', or run the task later.",
                 conn_id=self.airbyte_conn_id,
                 connection_id=self.connection_id,
                 job_id=other.job_id if other else None,
             )
-        if self.if_running == "attach" and other is not None:
+        if if_running == "attach" and other is not None:
             self.log.info("%s: its outcome is ours", runs)
             return other
         self.log.info("%s: waiting for its end to start ours", runs)
@@ -312,7 +330,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _leave(self, context: Context, job: Job, clocks: Clocks) -> NoReturn:
         """Hand the job over to the triggerer."""
         ours = self._is_ours(job)
-        write_lease(context, job.job_id, ours=ours)
+        write_lease(context, job.job_id, job.connection_id, ours=ours)
         self.log.info("Leaving the worker; the triggerer waits for job %s", job.job_id)
         self.defer(
             trigger=AirbyteSyncTrigger(
@@ -326,6 +344,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 try_number=context["ti"].try_number,
                 progress_interval=self.progress_seconds,
                 not_before=time.time() + HOLD_EVENTS,
+                connection_id=job.connection_id,
             ),
             method_name=self.execute_complete.__name__,
         )
@@ -352,11 +371,15 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         Airbytes number their jobs alike, and a triggerer may for a moment ask the one to which the Airflow connection
         led before it was changed.
         """
-        if not self._is_foreign(event):
+        if event.job is None or not self._is_foreign(event.job):
             return event
         self.log.warning("The triggerer tells of another connection's job %s: asking Airbyte here", event.job_id)
-        event = self._wait(hook, event.job_id, Deadlines(None, None))
-        if self._is_foreign(event):
+        job = hook.call(
+            lambda client: patiently(lambda: client.get_job(event.job_id), self.patience, self.log),
+            f"looking up job {event.job_id}",
+            job_id=event.job_id,
+        )
+        if self._is_foreign(job):
             raise AirbyteException(
                 f"Airbyte job {event.job_id} is not one of connection {self.connection_id}: Airflow connection "
                 f"{self.airbyte_conn_id!r} leads to another Airbyte than when the job was started. Look the job up "
@@ -365,18 +388,18 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 connection_id=self.connection_id,
                 job_id=event.job_id,
             )
-        return event
+        return ended(job) if job.terminal else self._wait(hook, job.job_id, Deadlines(None, None))
 
-    def _is_foreign(self, event: Event) -> bool:
-        if event.job is None or not event.job.connection_id or not self.connection_id:
+    def _is_foreign(self, job: Job) -> bool:
+        if not job.connection_id or not self.connection_id:
             return False
-        return event.job.connection_id != inputs.uuid(
+        return job.connection_id != inputs.uuid(
             "connection_id", self.connection_id, "connection", self.airbyte_conn_id
         )
 
     def _finish(self, hook: AirbyteHook, context: Context, event: Event) -> int:
         """Turn what is known of the end into the task's end."""
-        if event.reason is None and event.job is None:
+        if event.job is None and event.reason != "not_visible":
             event = self._learn_the_rest(hook, event)
         if event.status == "timeout":
             job = self._cancel_our_job()
@@ -393,20 +416,22 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         return conclude(event.job, self.log, self.airbyte_conn_id, hook.explain(event.job))
 
     def _learn_the_rest(self, hook: AirbyteHook, event: Event) -> Event:
-        """Ask for what a trigger of the official provider leaves out: it tells no more than the status.
+        """Ask for what the trigger does not tell: ours where its last look got no answer, the official one always.
 
-        Its ``error`` may be a job that failed, a wait that took too long, or one look of its own that failed.
+        An ``error`` of the official provider's may be a job that failed, a wait that took too long, or one look of its
+        own that failed.
         """
-        now = time.time()
+        now, official = time.time(), event.reason is None
         if event.status == "timeout":
-            # Whoever waits with it has started the job.
-            self._the_submission.our_job = event.job_id
+            if official:
+                # Whoever waits with it has started the job.
+                self._the_submission.our_job = event.job_id
             deadlines = Deadlines(None, now)
-        elif OFFICIAL_TIMEOUT in event.message:
+        elif not official or OFFICIAL_TIMEOUT in event.message:
             deadlines = Deadlines(now, None)
         else:
             deadlines = Deadlines(now + self.timeout if self.timeout else None, None)
-        return self._wait(hook, event.job_id, deadlines)
+        return self._of_this_connection(hook, self._wait(hook, event.job_id, deadlines))
 
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
         """Name the job and lead to it, in the log and from the task's page."""
@@ -427,8 +452,12 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _resume_submission(self, context: Context) -> None:
         """Learn again which job is ours, after the task was away."""
+        own = own_job(context)
+        if own is not None and not self.connection_id:
+            # It was given by its name.
+            self.connection_id = own[1]
         self._submission = self._new_submission(context)
-        self._submission.our_job = own_job(context)
+        self._submission.our_job = own[0] if own is not None else None
 
     @property
     def _the_submission(self) -> Submission:
@@ -451,7 +480,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             return None
         try:
             with self._connect() as hook:
-                return hook.cancel_job(submission.our_job)
+                return hook.cancel_job(submission.our_job, self.connection_id)
         except Exception as error:
             self.log.error("Airbyte job %s could not be cancelled: %s", submission.our_job, error)
             return None
@@ -498,8 +527,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _never_our_turn(self, clock: str) -> AirbyteTimeout:
         return AirbyteTimeout(
-            f"Connection {self.connection_id} was still busy with other jobs when the task's {clock} was over. "
-            "No job was started.",
+            f"The task's {clock} was over before connection {self.connection_id} was free for its job, and a worker "
+            "for the task. No job was started.",
             conn_id=self.airbyte_conn_id,
             connection_id=self.connection_id,
         )

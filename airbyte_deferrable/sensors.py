@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -42,7 +44,7 @@ from airbyte_deferrable.outcome import (
 )
 from airbyte_deferrable.taskstate import first_rescheduled
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, execution_deadline
-from airbyte_deferrable.waiting import Course
+from airbyte_deferrable.waiting import LAST_LOOK, Course
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
@@ -126,7 +128,7 @@ class AirbyteJobSensor(BaseSensorOperator):
             except AirbyteException as error:
                 self._end_with(error)
             except AirflowTaskTimeout:
-                self._end_with(self._no_end(ran_out("execution_timeout", job_id, self._seen)))
+                return self._end_late(hook, context, ran_out("execution_timeout", job_id, self._seen))
             except AirflowSensorTimeout:
                 self._end_with(self._no_end(ran_out("timeout", job_id, self._seen)))
 
@@ -155,10 +157,29 @@ class AirbyteJobSensor(BaseSensorOperator):
         if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
             job_id: int = self.execute(context)
             return job_id
+        if told.reason == "timeout" and told.job is None:
+            # Its last look got no answer.
+            with self._connect() as hook:
+                return self._end_late(hook, context, told)
         try:
             if told.job is None or told.reason is not None:
                 raise self._no_end(told)
             return self._finish(context, told.job)
+        except AirbyteException as error:
+            self._end_with(error)
+
+    def _end_late(self, hook: AirbyteHook, context: Context, event: Event) -> int:
+        """End because time is up; if the job has ended since it was seen last, with that."""
+        job = None
+        with suppress(AirbyteException, asyncio.TimeoutError):
+            job = hook.call(
+                lambda client: asyncio.wait_for(client.get_job(event.job_id), LAST_LOOK),
+                f"looking up job {event.job_id}",
+            )
+        try:
+            if job is not None and job.terminal:
+                return self._finish(context, job)
+            raise self._no_end(event.model_copy(update={"job": job or event.job}))
         except AirbyteException as error:
             self._end_with(error)
 

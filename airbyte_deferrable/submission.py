@@ -34,6 +34,9 @@ LOOK_BACK = 20
 CLOCKS_APART = 120.0
 #: Airbyte's word that there is no such thing, or none that the credentials may see.
 NOT_VISIBLE = (Forbidden, NotFound, Conflict)
+#: How often a connection that is busy with no job that can be seen is asked again: Airbyte refuses a request, too, in
+#: the moments between two jobs, or two attempts of one.
+UNSEEN_BUSY = 4
 #: What Airbyte may make of a request. A sync can come back as anything: Airbyte does what is pending first.
 MAY_BECOME = {
     JobType.RESET: {JobType.RESET, JobType.CLEAR},
@@ -76,6 +79,10 @@ class Busy(Exception):
         super().__init__(job)
 
 
+class Stopped(Exception):
+    """The task was killed before a job was asked for."""
+
+
 class _Lost(NamedTuple):
     """Requests that Airbyte gave no answer to that counts, by what they may have made.
 
@@ -108,6 +115,8 @@ class Submission:
         self.our_job: int | None = None
         #: Whether the job is that of an earlier try.
         self.found_again = False
+        #: Whether the task was killed: no job is asked for any more. Set from another thread, or a signal handler.
+        self.stopped = False
         self._memory = memory
         self._connection_id = connection_id
         self._job_type = job_type
@@ -115,6 +124,11 @@ class Submission:
         self._patience = patience or Patience()
         self._request: asyncio.Task[Job] | None = None
         self._lost: _Lost | None = None
+
+    @property
+    def cleared_job(self) -> int | None:
+        """The job that the task had started before a person cleared it, if that is known."""
+        return self._memory.cleared_job
 
     @property
     def starting(self) -> bool:
@@ -127,6 +141,7 @@ class Submission:
         :param client: The Airbyte.
         :return: The job, which may have succeeded already.
         :raises Busy: If the connection runs another job.
+        :raises Stopped: If the task was killed before a job was asked for.
         :raises airbyte_deferrable.api.errors.ApiError: If Airbyte refuses, or cannot be reached for long.
         """
         job = await self._find_again(client)
@@ -189,6 +204,8 @@ class Submission:
             return job
         if job is not None:
             self._log.info("Airbyte job %s of an earlier try is %s: starting another", job.job_id, job.status)
+            # It is what the lost request has made.
+            self._lost = None
         self.our_job = None
         await self._forget()
         return None
@@ -208,9 +225,14 @@ class Submission:
         """Return the job; None if Airbyte says twice that there is none."""
         for pause in (min(1.0, self._patience.pause), 0.0):
             try:
-                return await self._patiently(lambda: client.get_job(job_id))
+                job = await self._patiently(lambda: client.get_job(job_id))
             except NOT_VISIBLE:
                 await asyncio.sleep(pause)
+            else:
+                if job.connection_id in ("", self._connection_id):
+                    return job
+                # Another Airbyte than before, or one that was restored from a backup, has given the number away.
+                break
         self._log.info("Airbyte job %s of an earlier try is gone: starting another", job_id)
         return None
 
@@ -219,7 +241,7 @@ class Submission:
     async def _start(self, client: AirbyteClient) -> Job:
         pauses = self._patience.pauses()
         give_up_at = time.monotonic() + self._patience.unreachable
-        told_unreachable = False
+        told_unreachable, unseen_busy = False, 0
         while True:
             jobs = await self._newest_jobs(client)
             made = self._made(jobs)
@@ -239,7 +261,12 @@ class Submission:
                     made = self._made(await self._newest_jobs(client)) if self._lost is not None else None
                     if made is not None:
                         return self._found(made)
-                    raise await _busy(client, self._connection_id, error) from None
+                    busy = await _busy(client, self._connection_id, error)
+                    if isinstance(busy, Busy) and busy.job is None and unseen_busy < UNSEEN_BUSY:
+                        unseen_busy += 1
+                        await asyncio.sleep(next(pauses))
+                        continue
+                    raise busy from None
                 await _refuse_inactive(client, self._connection_id, error)
                 trouble: ApiError = error
                 arrived, asked_to_wait = True, 0.0
@@ -283,6 +310,8 @@ class Submission:
             self.our_job = job.job_id
             return job
 
+        if self.stopped:
+            raise Stopped
         self._request = asyncio.ensure_future(create())
         # Nobody may be left to take the answer.
         self._request.add_done_callback(lambda done: None if done.cancelled() else done.exception())
@@ -374,6 +403,15 @@ async def patiently(ask: Callable[[], Awaitable[T]], patience: Patience, log: Lo
             if troubled:
                 log.info("Airbyte answers again")
             return answer
+
+
+def does_the_work(job: Job, job_type: str) -> bool:
+    """Tell whether somebody else's job does what was to be done.
+
+    :param job: The job.
+    :param job_type: What was to be done.
+    """
+    return job.job_type in MAY_BECOME.get(JobType(job_type), {JobType.SYNC, JobType.REFRESH})
 
 
 def _may_have_arrived(error: ApiError) -> bool:

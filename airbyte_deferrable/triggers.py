@@ -98,7 +98,8 @@ class AirbyteSyncTrigger(BaseTrigger):
     :param try_number: The try that waits. Default: not known.
     :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
     :param not_before: An earlier event is held back until then, seconds since the epoch. Default: 0. Airflow 3
-        can fail a task that is resumed while it still finishes to defer.
+        can fail a task that is resumed while it is still deferring.
+    :param connection_id: The Airbyte connection whose job it is: no other's is cancelled. Default: not known.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         try_number: int | None = None,
         progress_interval: float = 60.0,
         not_before: float = 0.0,
+        connection_id: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = int(job_id)
@@ -125,6 +127,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         self.try_number = try_number
         self.progress_interval = progress_interval
         self.not_before = not_before
+        self.connection_id = connection_id
         self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -142,6 +145,7 @@ class AirbyteSyncTrigger(BaseTrigger):
                 "try_number": self.try_number,
                 "progress_interval": self.progress_interval,
                 "not_before": self.not_before,
+                "connection_id": self.connection_id,
             },
         )
 
@@ -202,7 +206,13 @@ class AirbyteSyncTrigger(BaseTrigger):
             look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
             settings = await asyncio.wait_for(look_up, CANCEL_WITHIN)
             watcher = await _watcher(settings)
-            await cancel_job(watcher.borrow_client, self.job_id, within=CANCEL_WITHIN, log=self.log)
+            await cancel_job(
+                watcher.borrow_client,
+                self.job_id,
+                within=CANCEL_WITHIN,
+                log=self.log,
+                connection_id=self.connection_id,
+            )
         except (ApiError, asyncio.TimeoutError) as error:
             why = str(error) or "the connection cannot be read"
             self.log.error("Airbyte job %s could not be cancelled: %s", self.job_id, why)

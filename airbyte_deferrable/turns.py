@@ -19,7 +19,7 @@ from airbyte_deferrable.api.errors import ApiError, BadCredentials, NoTokenEndpo
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.submission import newest_job
 from airbyte_deferrable.waiting import until_terminal
-from airbyte_deferrable.watch import JobNotVisible
+from airbyte_deferrable.watch import SHORTEST_POLL, JobNotVisible
 from airbyte_deferrable.watcher import JobWatcher
 
 #: Seconds within which a task whose turn it is should have started its job: it needs a worker slot first.
@@ -73,7 +73,7 @@ async def wait_for_turn(
                 troubled = True
             else:
                 troubled = False
-            await asyncio.sleep(poll_interval)
+            await asyncio.sleep(max(poll_interval, SHORTEST_POLL))
     finally:
         line.places.remove(place)
         async with line.moved:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from airbyte_deferrable.api.client import AirbyteClient
-from airbyte_deferrable.api.errors import ApiError, Forbidden, Unreachable
+from airbyte_deferrable.api.errors import ApiError, Forbidden, Rejected, Unreachable
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.cancellation import cancel_job
 from airbyte_deferrable.simulator import Fault, Script, Simulator
@@ -45,6 +45,17 @@ async def test_a_finished_job_is_left_alone_also_when_another_runs(
     other = sim.add_job(cid, script=ENDLESS)["id"]
     assert await cancel(client, job_id) == end
     assert sim.job(other)["status"] == "running"
+    assert sim.count("cancel") == 0
+
+
+async def test_another_connections_job_of_the_same_number_is_left_alone(
+    airbyte_simulator: Simulator, client: AirbyteClient
+) -> None:
+    sim = airbyte_simulator
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    ours = sim.add_connection()
+    with pytest.raises(Rejected, match="leads to another Airbyte"):
+        await cancel_job(lambda: client, job_id, within=5.0, log=LOG, connection_id=ours)
     assert sim.count("cancel") == 0
 
 

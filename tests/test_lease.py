@@ -104,10 +104,10 @@ def test_a_try_owns_the_job_that_it_started_itself(monkeypatch: pytest.MonkeyPat
     context: Any = {"ti": ti}
     with airflow_tells(monkeypatch, ti):
         assert own_job(context) is None
-        write_lease(context, 7, ours=True)
-        assert own_job(context) == 7
-        write_lease(context, 7, ours=False)
+        write_lease(context, 7, "c", ours=True)
+        assert own_job(context) == (7, "c")
+        write_lease(context, 7, "c", ours=False)
         assert own_job(context) is None
-        write_lease(context, 7, ours=True)
+        write_lease(context, 7, "c", ours=True)
         ti.try_number = 3
         assert own_job(context) is None

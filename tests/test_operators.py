@@ -32,7 +32,7 @@ from airbyte_deferrable.exceptions import (
 )
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator
-from airbyte_deferrable.submission import Patience
+from airbyte_deferrable.submission import UNSEEN_BUSY, Patience
 
 QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
 ENDLESS = Script(outcome=None, pending=0.0)
@@ -404,6 +404,29 @@ def test_another_airbytes_job_of_the_same_number_is_not_taken_for_ours(
         sync.resume(deferred, event)
 
 
+def test_another_airbytes_job_is_not_cancelled_for_the_execution_timeout(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could tell of the job any more: the Airflow connection leads to another Airbyte by now."""
+    sync = task(sim.add_connection(name="Orders", script=ENDLESS), "deferred", connection_name="Orders")
+    operator = sync.operator
+    sync.operator = lambda: _by_name(operator())
+    deferred = sync.leave()
+    with Simulator() as new:
+        others = new.add_job(new.add_connection(), script=ENDLESS)
+        assert others["id"] == deferred.trigger.job_id
+        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(new))
+        event = {"status": "timeout", "reason": "timeout", "message": "", "job_id": others["id"], "try_number": 1}
+        with pytest.raises(AirbyteException, match="leads to another Airbyte"):
+            sync.resume(deferred, event)
+        assert new.job(others["id"])["status"] == "running"
+
+
+def _by_name(operator: AirbyteTriggerSyncOperator) -> AirbyteTriggerSyncOperator:
+    operator.connection_id = ""
+    return operator
+
+
 @pytest.mark.parametrize("event", [None, {}, "success", {"status": "success"}, {"status": "done", "job_id": 1}])
 def test_an_unreadable_event_is_no_success(sim: Simulator, task: Make, event: Any) -> None:
     sync = task(sim.add_connection(script=ENDLESS), "deferred")
@@ -464,7 +487,7 @@ def test_somebody_elses_job_is_not_taken_for_ours_after_the_wait(sim: Simulator,
     cid = sim.add_connection(script=QUICK)
     sync = task(cid, "deferred")
     body = '{"title": "try-again-later", "data": {"message": "A sync is already running"}}'
-    sim.add_fault(Fault("create", status=409, body=body, times=1))
+    sim.add_fault(Fault("create", status=409, body=body, times=UNSEEN_BUSY + 1))
     deferred = sync.leave()
     assert deferred.method_name == "execute_turn"
     other = sim.add_job(cid, script=Script(duration=0.0, pending=0.0))["id"]
@@ -505,7 +528,7 @@ def test_a_turn_that_cannot_be_read_starts_over(sim: Simulator, task: Make) -> N
 def test_a_turn_that_never_comes_ends_with_the_timeout(sim: Simulator, task: Make, way: str) -> None:
     cid = sim.add_connection()
     sim.add_job(cid, script=ENDLESS)
-    with pytest.raises(AirbyteTimeout, match=r"still busy .* timeout was over. No job was started"):
+    with pytest.raises(AirbyteTimeout, match=r"timeout was over before .* No job was started"):
         task(cid, way, timeout=0.5).run()
     assert len(sim.jobs(cid)) == 1
 
@@ -522,6 +545,35 @@ def test_timeout_fails_the_task_and_leaves_the_job(sim: Simulator, task: Make, w
     sync.next_try()
     sim.finish(sim.jobs(cid)[0]["id"], "succeeded")
     assert sync.run() == sim.jobs(cid)[0]["id"]
+
+
+@pytest.mark.parametrize("if_running", ["skip", "fail", "attach", "wait"])
+def test_a_cleared_task_waits_for_its_own_old_job_to_be_gone(sim: Simulator, task: Make, if_running: str) -> None:
+    """Airflow starts the new try before it tells the old trigger, which then cancels the job."""
+    sync = task(sim.add_connection(script=ENDLESS), "deferred", if_running=if_running)
+    sync.leave()
+    sync.clear()
+    assert sync.leave().method_name == "execute_turn"
+
+
+@pytest.mark.parametrize(("wanted", "runs"), [("sync", "reset"), ("reset", "sync")])
+def test_a_job_that_does_other_work_is_not_attached_to(sim: Simulator, task: Make, wanted: str, runs: str) -> None:
+    cid = sim.add_connection(script=QUICK)
+    sim.add_job(cid, job_type=runs, script=Script(duration=0.5, pending=0.0))
+    sync = task(cid, if_running="attach", job_type=wanted)
+    assert sync.run() == sim.jobs(cid)[1]["id"]
+    assert sync.ti.xcoms["airbyte_job"]["jobType"] == wanted
+
+
+@pytest.mark.parametrize("if_running", ["skip", "fail", "wait"])
+def test_a_connection_that_is_busy_for_a_moment_only_is_asked_again(
+    sim: Simulator, task: Make, if_running: str
+) -> None:
+    """Airbyte says so, too, in the moments between two jobs."""
+    cid = sim.add_connection(script=QUICK)
+    body = '{"title": "try-again-later", "data": {"message": "A sync is already running"}}'
+    sim.add_fault(Fault("create", status=409, body=body, times=2))
+    assert task(cid, if_running=if_running).run() == sim.jobs(cid)[0]["id"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -629,6 +681,29 @@ def test_a_job_that_has_ended_when_the_execution_timeout_is_over_is_the_outcome(
     assert sync.ti.xcoms["final_status"] == end
 
 
+@pytest.mark.parametrize("clock", ["end_time", "execution_deadline"])
+def test_a_turn_that_comes_too_late_starts_nothing(sim: Simulator, task: Make, clock: str) -> None:
+    """A worker slot may be long in coming."""
+    cid = sim.add_connection(script=ENDLESS)
+    event = {"status": "turn", "try_number": 1, "queued_at": time.time() - 6}
+    event |= {"end_time": None, "execution_deadline": None, clock: time.time() - 1}
+    sync = task(cid, "deferred")
+    with pytest.raises(AirbyteTimeout, match="No job was started"):
+        sync.operator().execute_turn(sync.context, event)
+    assert sim.count("create") == 0
+
+
+def test_a_job_that_the_triggers_last_look_did_not_see_end_is_looked_at_on_the_worker(
+    sim: Simulator, task: Make
+) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
+    deferred = sync.leave()
+    job_id = sim.jobs(cid)[0]["id"]
+    sim.finish(job_id, "succeeded")
+    event = {"status": "error", "reason": "timeout", "message": "", "job_id": job_id, "try_number": 1}
+    assert sync.resume(deferred, event) == job_id
+
+
 def test_an_adopted_job_outlives_the_execution_timeout(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection()
     sim.add_job(cid, script=ENDLESS)
@@ -697,6 +772,24 @@ def test_a_kill_while_airbyte_makes_the_job_cancels_it(sim: Simulator, task: Mak
         operator.execute(sync.context)
     undo()
     assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["listing", "waiting for a turn"])
+def test_a_kill_before_airbyte_is_asked_starts_no_job(sim: Simulator, task: Make, busy: bool) -> None:
+    """Airflow 3 ends the process 5 s after it has told it to stop: a job that is started then would be left running."""
+    cid = sim.add_connection(script=ENDLESS)
+    if busy:
+        other = sim.add_job(cid, script=ENDLESS)["id"]
+        threading.Timer(2.0, sim.finish, (other, "succeeded")).start()
+    else:
+        sim.add_fault(Fault("list", "latency", seconds=1.5))
+    sync = task(cid)
+    operator = sync.operator()
+    undo = kill_in(0.7, sync, operator)
+    with pytest.raises(AirbyteException, match="killed before it started"):
+        operator.execute(sync.context)
+    undo()
+    assert sim.count("create") == 0
 
 
 def test_a_kill_before_airbyte_answers_cancels_the_job_as_soon_as_it_is_known(

@@ -95,7 +95,7 @@ def test_timeout_is_a_sensors_timeout_and_leaves_the_job(
 ) -> None:
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     # Airflow itself says why it skips.
-    told = "" if soft else "seen last as 'running'"
+    told = None if soft else "seen last as 'running'"
     with pytest.raises(AirflowSkipException if soft else AirbyteSensorTimeout, match=told):
         sensing(job_id, mode, timeout=0.5, soft_fail=soft).run()
     assert sim.job(job_id)["status"] == "running"
@@ -120,6 +120,33 @@ def test_execution_timeout_on_the_worker_names_itself(sim: Simulator, sensing: C
     wait = sensing(job_id, "poke", execution_timeout=timedelta(seconds=1))
     with pytest.raises(AirbyteTimeout, match=r"execution_timeout \(1 s\)"), timeout(seconds=1):
         wait.run()
+
+
+@pytest.mark.parametrize(("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed)])
+def test_a_job_that_has_ended_when_the_execution_timeout_is_over_is_the_outcome(
+    sim: Simulator, sensing: Callable[..., Sensing], end: str, raises: Any
+) -> None:
+    try:
+        from airflow.sdk.execution_time.timeout import timeout
+    except ImportError:
+        from airflow.utils.timeout import timeout
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=1.0, pending=0.0, outcome=end))["id"]
+    wait = sensing(job_id, "poke", poke_interval=60, timeout=600, execution_timeout=timedelta(seconds=3))
+    with timeout(seconds=3):
+        if raises is None:
+            assert wait.run() == job_id
+        else:
+            with pytest.raises(raises):
+                wait.run()
+
+
+def test_a_job_that_the_triggers_last_look_did_not_see_end_is_looked_at_on_the_worker(
+    sim: Simulator, sensing: Callable[..., Sensing]
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
+    wait = sensing(job_id, "deferrable")
+    event = {"status": "error", "reason": "timeout", "message": "", "job_id": job_id, "try_number": 1}
+    assert wait.operator().execute_complete(wait.context, event) == job_id
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -101,6 +101,34 @@ async def test_a_late_job_of_a_killed_try_is_waited_for(airbyte_simulator: Simul
     assert sim.count("create") == 0
 
 
+async def test_the_job_of_a_killed_try_that_has_failed_is_not_found_twice(airbyte_simulator: Simulator) -> None:
+    sim = airbyte_simulator
+    cid, store = sim.add_connection(script=ENDLESS), Store()
+    made = sim.add_job(cid, script=ENDLESS)["id"]
+    sim.finish(made, "failed")
+    record = Record(generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time())
+    store.set("airbyte_deferrable", record.model_dump())
+    async with client_of(sim) as client:
+        job = await submission(cid, store).obtain(client)
+    assert job.job_id > made
+    assert sim.count("create") == 1
+
+
+async def test_another_connections_job_of_the_same_number_is_not_found_again(airbyte_simulator: Simulator) -> None:
+    """Airbyte was restored from a backup, or is another one."""
+    sim = airbyte_simulator
+    cid, store = sim.add_connection(script=ENDLESS), Store()
+    others = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    record = Record(
+        generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time() - 600, job_id=others
+    )
+    store.set("airbyte_deferrable", record.model_dump())
+    mine = submission(cid, store)
+    async with client_of(sim) as client:
+        job = await mine.obtain(client)
+    assert mine.our_job == job.job_id == sim.jobs(cid)[0]["id"]
+
+
 async def test_what_a_killed_try_never_got_is_not_waited_for_for_ever(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection(script=ENDLESS)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from one_task import TaskInstance, airflow_tells, connection_to, first_event, stored
 
-from airbyte_deferrable import triggers
+from airbyte_deferrable import connection, triggers
 from airbyte_deferrable.lease import LEASE
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
@@ -224,6 +224,21 @@ async def test_a_kill_by_a_person_cancels_the_job_and_nothing_else_does(
         await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
     assert running.cancelled()
     assert sim.job(job_id)["status"] == status
+
+
+async def test_a_kill_does_not_cancel_another_airbytes_job(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Airflow connection leads to another Airbyte than when the task began to wait."""
+    monkeypatch.setattr(connection, "REMEMBER", 0.0)
+    job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
+    ti = TaskInstance(state="failed")
+    trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1, connection_id=cid)
+    running = await started(trigger, sim)
+    with Simulator() as new, airflow_tells(monkeypatch, ti):
+        others = new.add_job(new.add_connection(), script=ENDLESS)["id"]
+        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(new))
+        await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
+        assert new.job(others)["status"] == "running"
+        assert new.count("get") == 1
 
 
 async def test_a_kill_after_the_event_does_nothing(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,19 @@ async def test_a_turn_that_is_not_used_is_given_to_the_next(
         await asyncio.wait_for(wait_for_turn(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
 
 
+async def test_a_poll_interval_of_nothing_does_not_flood_airbyte(
+    airbyte_simulator: Simulator, watcher: JobWatcher
+) -> None:
+    sim = airbyte_simulator
+    cid = sim.add_connection()
+    await wait_for_turn(watcher, cid, 1.0, poll_interval=0.0, log=LOG)
+    asked = sim.count("list")
+    second = asyncio.ensure_future(wait_for_turn(watcher, cid, 2.0, poll_interval=0.0, log=LOG))
+    await asyncio.wait({second}, timeout=1.0)
+    second.cancel()
+    assert 1 <= sim.count("list") - asked <= 11
+
+
 async def test_a_turn_is_not_given_twice_while_the_first_may_still_start(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
