@@ -68,7 +68,7 @@ class Sweeper:
         #: Every change up to this moment of Airbyte's clock has been read; None while changes are not read.
         self._window: datetime | None = None
         self._waiting_at_last_sweep = 0
-        self._next_changes_at = 0.0
+        self._changes_read_at = 0.0
         self._progress_at = float("inf")
         #: The list is left alone until then; and only its changes, unless many more wait.
         self._list_again_at = 0.0
@@ -192,7 +192,7 @@ class Sweeper:
         anew = self._window is None
         if anew:
             await self._set_the_clock()
-        self._next_changes_at = self._now() + self._watched.poll_interval
+        self._changes_read_at = self._now()
         moment = self._clock.read()
         if self._window is None or moment is None:
             return
@@ -295,7 +295,7 @@ class Sweeper:
         missing = {tracked.job_id for tracked in wanted}
         most_missing, page = len(missing), 0
         while page < limit():
-            if wanted and self._window is not None and self._now() >= self._next_changes_at:
+            if wanted and self._window is not None and self._a_poll_since(self._changes_read_at):
                 await self._read_changes()
             # Rows enter the result but never leave it, so a hiccup does not send the walk back to its start.
             rows, ours = await self._page(
@@ -389,7 +389,8 @@ class Sweeper:
             if tracked.asked_at is not None and tracked.asked_at >= self._began:
                 continue
             if not first:
-                if self._now() >= until:
+                # Who came meanwhile may want the next sweep sooner.
+                if self._now() >= until or self._a_poll_since(self._began):
                     break
                 await asyncio.sleep(self._pace.between_looks)
             first = False
@@ -445,6 +446,9 @@ class Sweeper:
             # A late answer may be older than what the list has told meanwhile.
             if job.terminal or tracked.seen_at is None or tracked.seen_at <= asked_at:
                 self._learn(job, asked_at)
+
+    def _a_poll_since(self, moment: float) -> bool:
+        return self._now() >= moment + self._watched.poll_interval
 
     def _learn(self, job: Job, asked_at: float) -> TrackedJob | None:
         tracked = self._jobs.get(job.job_id)

@@ -59,6 +59,8 @@ class JobWatcher:
         self._sweeper = Sweeper(client, self._watched, pace=self._pace, meter=self._meter, log=self._log, now=self.now)
         self._task: asyncio.Task[None] | None = None
         self._arrival = asyncio.Event()
+        #: Why the last sweep failed, and how many have in a row.
+        self._error: ApiError | None = None
         self._failures = 0
         self._trouble_since = 0.0
         self._sweeps = 0
@@ -119,7 +121,7 @@ class JobWatcher:
     async def _run(self) -> None:
         try:
             while self._watched or await self._anybody_comes():
-                due = self.now() + await self._sweep_or_back_off()
+                due = await self._sweep_or_back_off()
                 self._report()
                 await self._rest(due)
         finally:
@@ -141,7 +143,9 @@ class JobWatcher:
         """Wait until the next sweep is due; newcomers are looked for sooner, all that come together at once."""
         while self._watched and await self._arrives_within(due - self.now()):
             self._arrival.clear()
-            if self._failures:
+            # Who comes may want to know sooner than all the others.
+            due = min(due, self.now() + self._pause())
+            if self._error is not None:
                 continue
             await asyncio.sleep(min(self._pace.gather, max(0.0, due - self.now())))
             try:
@@ -167,25 +171,31 @@ class JobWatcher:
         return bool(arrived)
 
     async def _sweep_or_back_off(self) -> float:
-        """Look once, and return after how many seconds to look again."""
-        began, poll = self.now(), self._watched.poll_interval
+        """Look once, and return when to look again."""
+        began = self.now()
         self._sweeps += 1
         self._meter.count("sweeps")
         try:
-            await self._sweeper.sweep(until=began + poll)
+            await self._sweeper.sweep(until=began + self._watched.poll_interval)
         except Exception as error:
             if not isinstance(error, ApiError):
                 # An error in this code must not leave thousands waiting for nobody.
                 self._log.exception("A sweep failed")
                 error = Unreachable("GET /jobs", f"{type(error).__name__}.")
+            self._error = error
             self._failures += 1
             self._meter.count("errors")
             if self._failures >= FAILED_SWEEPS:
                 await self._tell_trouble(error)
-            return self._backoff(error, poll)
-        self._failures = 0
-        await self._tell_calm()
-        return max(0.0, began + poll - self.now())
+        else:
+            self._error, self._failures = None, 0
+            await self._tell_calm()
+        return began + self._pause()
+
+    def _pause(self) -> float:
+        """Return the seconds between two sweeps that the most eager of those who wait may count on."""
+        poll = self._watched.poll_interval
+        return poll if self._error is None else self._backoff(self._error, poll)
 
     def _backoff(self, error: ApiError, poll: float) -> float:
         asked = error.retry_after if isinstance(error, Unreachable) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -32,6 +33,28 @@ LIVES = (("running",), ("running", "incomplete", "running"), ("queued", "running
 ENDS = ("succeeded", "failed", "cancelled")
 QUIET = logging.getLogger("tests.silent")
 QUIET.addFilter(lambda record: False)
+
+#: Longer than any job lives.
+NEVER = 3600.0
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A task that waits.
+
+    :param job: For the job of this number, counted around.
+    :param comes: How many seconds after the job began.
+    :param poll: Its poll interval.
+    :param progress: Its interval of reports.
+    :param stays: After how many seconds it is cancelled.
+    """
+
+    job: int
+    comes: float
+    poll: float
+    progress: float
+    stays: float
+
 
 profile = settings(
     max_examples=150,
@@ -92,38 +115,48 @@ def servers(draw: st.DrawFn, *, skew: float, lag: float, troubled: bool, ties: b
     return ModelAirbyte(made, faults, latency=latency, page_size=PAGE, seed=draw(st.integers(0, 9)))
 
 
-waits = st.fixed_dictionaries(
-    {
-        "ours": st.integers(1, 14),
-        "poll": st.sampled_from((1.0, 2.0, 5.0)),
-        "progress": st.sampled_from((0.0, 15.0)),
-        "apart": st.sampled_from((0.0, 0.3, 7.0)),
-    }
+waiters = st.lists(
+    st.builds(
+        Waiter,
+        # Some wait for the same job, and for some jobs nobody waits.
+        job=st.integers(0, 13),
+        comes=st.sampled_from((0.0, 0.3, 7.0, 45.0)),
+        poll=st.sampled_from((1.0, 5.0, 60.0)),
+        progress=st.sampled_from((0.0, 15.0)),
+        stays=st.sampled_from((NEVER, NEVER, NEVER, 0.0, 3.0, 50.0)),
+    ),
+    min_size=1,
+    max_size=20,
 )
 
 
-def watch_all(server: ModelAirbyte, ours: int, poll: float, progress: float, apart: float) -> list[Report]:
-    """Wait for the first so-many jobs, each by a task of its own that comes a little after its job began."""
+def watch_all(server: ModelAirbyte, waiters: list[Waiter]) -> list[Report]:
+    """Let each wait for its job, and return what those were told who stayed until its end."""
 
-    async def one(watcher: JobWatcher, job: ModelJob, come_at: float) -> Report:
+    async def one(watcher: JobWatcher, waiter: Waiter) -> Report | None:
         loop = asyncio.get_running_loop()
+        job = server.jobs[waiter.job % len(server.jobs)]
+        come_at = max(START, job.steps[0].at) + waiter.comes
         await asyncio.sleep(come_at - loop.time())
-        event = await wait_for_end(
-            watcher,
-            job.job_id,
-            Deadlines(None, None),
-            poll_interval=poll,
-            progress_interval=progress,
-            log=QUIET,
+        waiting = asyncio.ensure_future(
+            wait_for_end(
+                watcher,
+                job.job_id,
+                Deadlines(None, None),
+                poll_interval=waiter.poll,
+                progress_interval=waiter.progress,
+                log=QUIET,
+            )
         )
-        return Report(job, come_at, event, loop.time())
+        done, _ = await asyncio.wait({waiting}, timeout=waiter.stays)
+        waiting.cancel()
+        assert done or waiter.stays < NEVER
+        return Report(job, waiter.poll, come_at, waiting.result(), loop.time()) if done else None
 
     async def all_of_them() -> list[Report]:
         watcher = JobWatcher(server, pace=PACE, quiet=True)  # type: ignore[arg-type]
-        mine = server.jobs[:ours]
-        coming = [max(START, job.steps[0].at) + number * apart for number, job in enumerate(mine)]
-        waiting = asyncio.gather(*(one(watcher, job, at) for job, at in zip(mine, coming, strict=True)))
-        return await asyncio.wait_for(waiting, 3600)
+        reports = await asyncio.gather(*(one(watcher, waiter) for waiter in waiters))
+        return [report for report in reports if report is not None]
 
     return run_in_virtual_time(all_of_them())
 
@@ -131,8 +164,8 @@ def watch_all(server: ModelAirbyte, ours: int, poll: float, progress: float, apa
 class Report:
     """What one waiting task was told, and when."""
 
-    def __init__(self, job: ModelJob, came_at: float, event: Event, told_at: float) -> None:
-        self.job, self.event, self.told_at = job, event, told_at
+    def __init__(self, job: ModelJob, poll: float, came_at: float, event: Event, told_at: float) -> None:
+        self.job, self.poll, self.event, self.told_at = job, poll, event, told_at
         #: The earliest moment at which it could have been told.
         self.possible_at = max(came_at, job.end.visible_at)
 
@@ -151,42 +184,44 @@ def assert_true(reports: list[Report]) -> None:
 
 
 @profile
-@given(server=servers(skew=0.2, lag=0.0, troubled=False, ties=False, hidden=False), waits=waits)
-def test_in_calm_times_every_end_is_reported_within_one_poll(server: ModelAirbyte, waits: dict[str, float]) -> None:
-    reports = watch_all(server, **waits)
+@given(server=servers(skew=0.2, lag=0.0, troubled=False, ties=False, hidden=False), waiters=waiters)
+def test_in_calm_times_every_end_is_reported_within_the_poll_of_who_waits(
+    server: ModelAirbyte, waiters: list[Waiter]
+) -> None:
+    reports = watch_all(server, waiters)
     assert_true(reports)
     # Beyond the poll: what the requests of one sweep take, one after the other.
     one_sweep = server.latency * (4 * len(server.jobs) + 10) + PACE.gather
     for report in reports:
-        assert report.late <= waits["poll"] + one_sweep
+        assert report.late <= report.poll + one_sweep
 
 
 @profile
-@given(server=servers(skew=2.0, lag=4.0, troubled=False, ties=True, hidden=True), waits=waits)
+@given(server=servers(skew=2.0, lag=4.0, troubled=False, ties=True, hidden=True), waiters=waiters)
 def test_rows_that_share_a_stamp_or_become_visible_late_are_seen_in_a_bounded_time(
-    server: ModelAirbyte, waits: dict[str, float]
+    server: ModelAirbyte, waiters: list[Waiter]
 ) -> None:
-    reports = watch_all(server, **waits)
+    reports = watch_all(server, waiters)
     assert_true(reports)
     for report in reports:
-        assert report.late <= PACE.confirm_after + 3 * waits["poll"] + 30
+        assert report.late <= PACE.confirm_after + 3 * report.poll + 30
 
 
 @profile
-@given(server=servers(skew=7200.0, lag=20.0, troubled=False, ties=True, hidden=True), waits=waits)
-def test_clocks_that_are_hours_apart_only_delay_a_report(server: ModelAirbyte, waits: dict[str, float]) -> None:
-    reports = watch_all(server, **waits)
+@given(server=servers(skew=7200.0, lag=20.0, troubled=False, ties=True, hidden=True), waiters=waiters)
+def test_clocks_that_are_hours_apart_only_delay_a_report(server: ModelAirbyte, waiters: list[Waiter]) -> None:
+    reports = watch_all(server, waiters)
     assert_true(reports)
     for report in reports:
-        assert report.late <= PACE.confirm_after + 3 * waits["poll"] + 30
+        assert report.late <= PACE.confirm_after + 3 * report.poll + 30
 
 
 @profile
-@given(server=servers(skew=30.0, lag=4.0, troubled=True, ties=True, hidden=True), waits=waits)
-def test_requests_that_fail_anywhere_end_no_wait_and_lose_no_end(server: ModelAirbyte, waits: dict[str, float]) -> None:
-    reports = watch_all(server, **waits)
+@given(server=servers(skew=30.0, lag=4.0, troubled=True, ties=True, hidden=True), waiters=waiters)
+def test_requests_that_fail_anywhere_end_no_wait_and_lose_no_end(server: ModelAirbyte, waiters: list[Waiter]) -> None:
+    reports = watch_all(server, waiters)
     assert_true(reports)
     calm_at = max((fault.start + fault.seconds for fault in server.faults), default=START)
     for report in reports:
-        bound = PACE.confirm_after + PACE.refused_pause + PACE.throttled_pause + 3 * waits["poll"] + 30
+        bound = PACE.confirm_after + PACE.refused_pause + PACE.throttled_pause + 3 * report.poll + 30
         assert report.told_at - max(report.possible_at, calm_at) <= bound
