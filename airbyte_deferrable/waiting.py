@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from weakref import WeakKeyDictionary
 
 from airbyte_deferrable import outcome
 from airbyte_deferrable._compat import Log
@@ -13,8 +14,16 @@ from airbyte_deferrable.outcome import Clock, Event
 from airbyte_deferrable.watch import JobNotVisible, Trouble, Watch
 from airbyte_deferrable.watcher import JobWatcher
 
-#: Seconds for the last look that is given to a job when the wait is over.
+#: Seconds for the last look that is given to a job when the wait is over. Where many are over at once, Airbyte needs
+#: longer to answer for all of them: it gets these seconds again with each answer that it gives, but no more than the
+#: longest.
 LAST_LOOK = 5.0
+LONGEST_LAST_LOOK = 60.0
+#: Last looks that ask for a job of their own at once. One that Airbyte cannot tell of must not hold the others, but
+#: most are answered by the watcher's list.
+LOOKS_AT_ONCE = 2
+#: Seconds until the next last look after one that failed.
+LOOK_AGAIN = 1.0
 #: Seconds that Airbyte pauses, at least, after an attempt that failed and brought nothing. A job that has run since
 #: earlier is in its first.
 SECOND_ATTEMPT_AFTER = 10.0
@@ -115,7 +124,7 @@ async def wait_for_end(
         except JobNotVisible as error:
             return outcome.not_visible(job_id, str(error), try_number)
         except asyncio.TimeoutError:
-            last = await _last_look(watcher, job_id)
+            last = await _last_look(watcher, watch)
             if last is None or not last.terminal:
                 return outcome.ran_out(deadlines.clock, job_id, last, try_number)
             job = last
@@ -157,9 +166,40 @@ def _tell(trouble: Trouble, log: Log) -> None:
         log.warning("Airbyte cannot be asked now. The job may well go on, so this task waits on. %s", trouble.error)
 
 
-async def _last_look(watcher: JobWatcher, job_id: int) -> Job | None:
-    """Give the job one more chance: it may have ended since the last look."""
-    try:
-        return await asyncio.wait_for(watcher.client.get_job(job_id), LAST_LOOK)
-    except (ApiError, asyncio.TimeoutError):
-        return None
+class _LastLooks:
+    """What those have in common whose wait is over, and who wait at one watcher."""
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self.answered_at = 0.0
+
+
+_last_looks: WeakKeyDictionary[JobWatcher, _LastLooks] = WeakKeyDictionary()
+
+
+async def _last_look(watcher: JobWatcher, watch: Watch) -> Job | None:
+    """Give the job one more chance: it may have ended since the last look.
+
+    The watcher is asked for many at once, but may rest, or be in trouble that is over by now. So the job is asked for
+    by itself, too, unless the watcher was faster by the time that it is the job's turn.
+    """
+    looks = _last_looks.setdefault(watcher, _LastLooks())
+    began = watcher.now()
+    watch.begin_anew()
+    while True:
+        async with looks.turns:
+            asked_at = watcher.now()
+            left = min(max(began, looks.answered_at) + LAST_LOOK, began + LONGEST_LAST_LOOK) - asked_at
+            if left > 0 and watch.answer_since() is None:
+                try:
+                    job = await asyncio.wait_for(watcher.client.get_job(watch.job_id), max(left, LOOK_AGAIN))
+                except asyncio.TimeoutError:
+                    continue
+                except ApiError:
+                    await asyncio.sleep(LOOK_AGAIN)
+                    continue
+                watch.answered(job, asked_at)
+            last = watch.answer_since()
+            if last is not None:
+                looks.answered_at = watcher.now()
+            return last

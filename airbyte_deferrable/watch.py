@@ -176,6 +176,7 @@ class Watch:
     """
 
     __slots__ = (
+        "_anew_at",
         "_expired",
         "_job",
         "_job_trouble",
@@ -198,6 +199,7 @@ class Watch:
         self._wake: asyncio.Future[None] | None = None
         self._news = False
         self._expired = False
+        self._anew_at = 0.0
         self._progress_at = 0.0
         self._trouble: Trouble | None = None
         self._job_trouble: Trouble | None = None
@@ -268,6 +270,28 @@ class Watch:
         """Let the wait end with a timeout, unless there are news."""
         self._expired = True
         self.nudge()
+
+    def begin_anew(self) -> None:
+        """Have the job looked for as a newcomer's: soon, and together with all others that are."""
+        self._anew_at = self._watcher.now()
+        self._watcher.leave(self)
+        self._job = self._watcher.join(self)
+
+    def answer_since(self) -> Job | None:
+        """Return the job as it was since the watch began anew, or its end; None if Airbyte has not told it yet."""
+        assert self._job is not None, "a watch is a context manager"
+        job, seen_at = self._job.job, self._job.seen_at
+        return job if job is not None and (job.terminal or (seen_at or 0.0) >= self._anew_at) else None
+
+    def answered(self, job: Job, asked_at: float) -> None:
+        """Take an answer that the watcher did not ask for; all who wait for the job are told.
+
+        :param job: The job.
+        :param asked_at: When it was asked for, by the loop's time.
+        """
+        assert self._job is not None, "a watch is a context manager"
+        if job.terminal or self.answer_since() is None:
+            self._job.saw(job, asked_at)
 
     def nudge(self) -> None:
         """Let the waiting task look for itself."""

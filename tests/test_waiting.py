@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Any
 
 import pytest
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 from airbyte_deferrable.outcome import Event
-from airbyte_deferrable.waiting import Deadlines, wait_for_end
+from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher
 
 START = 1000.0
@@ -66,6 +67,108 @@ def test_an_airbyte_that_is_down_at_the_deadline_is_a_timeout_and_no_success() -
     server = ModelAirbyte([life((0, "running"), (20, "succeeded"))], [Fault(START + 10, 1e9, "hang")], timeout=30)
     event = wait(server, end=60)
     assert (event.status, event.reason) == ("error", "timeout")
+
+
+# Many waits that are over together, as when a triggerer was down for longer than their deadlines
+
+
+class Narrow(ModelAirbyte):
+    """As the real client has it: four requests are under way at once, and the others wait."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._in_flight = asyncio.Semaphore(4)
+
+    async def _asked(self, call: str, query: dict[str, Any], job_id: int | None) -> None:
+        async with self._in_flight:
+            await super()._asked(call, query, job_id)
+
+
+async def wait_too_late(
+    watcher: JobWatcher, job_id: int, after: float = 0.0, left: float = -60.0, poll_interval: float = 10
+) -> tuple[Event, float]:
+    """Begin to wait some seconds from now; return the event, and how long after the wait was over it came."""
+    await asyncio.sleep(after)
+    loop, end = asyncio.get_running_loop(), time.time() + left
+    over_at = loop.time() + max(0.0, left)
+    event = await wait_for_end(
+        watcher, job_id, Deadlines(end, None), poll_interval=poll_interval, progress_interval=0, log=TASK
+    )
+    return event, loop.time() - over_at
+
+
+def all_too_late(server: ModelAirbyte, apart: float = 0.004, **more: float) -> list[tuple[Event, float]]:
+    """Let as many wait as there are jobs, one after the other."""
+
+    async def go() -> list[tuple[Event, float]]:
+        watcher = JobWatcher(server, quiet=True)  # type: ignore[arg-type]
+        waits = (wait_too_late(watcher, job.job_id, number * apart, **more) for number, job in enumerate(server.jobs))
+        return await asyncio.gather(*waits)
+
+    return run_in_virtual_time(go())
+
+
+def ended_jobs(count: int, end: float = START - 100) -> list[ModelJob]:
+    return [ModelJob(n, (Step(START - 300 + n / 100, "running"), Step(end, "succeeded"))) for n in range(1, count + 1)]
+
+
+def test_many_waits_that_are_over_together_are_answered_by_the_list() -> None:
+    server = Narrow(ended_jobs(1000), latency=0.2)
+    told = all_too_late(server)
+    assert {event.status for event, _ in told} == {"success"}
+    assert server.requests < 100
+
+
+def test_many_waits_that_are_over_together_are_all_answered_where_there_is_no_list() -> None:
+    server = Narrow(ended_jobs(1000), [Fault(0, 1e9, "forbidden", "list")], latency=0.05)
+    assert {event.status for event, _ in all_too_late(server)} == {"success"}
+
+
+def test_many_waits_that_are_over_just_when_airbyte_is_back_are_all_answered() -> None:
+    server = Narrow(ended_jobs(1000, end=START + 100), [Fault(START + 10, 289)])
+    told = all_too_late(server, apart=0.0, left=300, poll_interval=60)
+    assert {event.status for event, _ in told} == {"success"}
+
+
+@pytest.mark.parametrize("kind", ["down", "throttled", "hang"])
+def test_many_waits_that_are_over_together_do_not_storm_an_airbyte_in_trouble(kind: str) -> None:
+    server = Narrow(ended_jobs(1000), [Fault(0, 1e9, kind)])
+    told = all_too_late(server)
+    assert {(event.status, event.reason) for event, _ in told} == {("error", "timeout")}
+    assert max(late for _, late in told) < 3 * LAST_LOOK
+    assert server.requests < 40
+
+
+def test_jobs_that_cannot_be_read_are_the_only_ones_whose_last_look_fails() -> None:
+    bad = [Fault(0, 1e9, "hang", "get", job_id=1), Fault(0, 1e9, "down", "get", job_id=20)]
+    server = Narrow(ended_jobs(40), [Fault(0, 1e9, "forbidden", "list"), *bad])
+    told = [event.reason for event, _ in all_too_late(server)]
+    assert [n for n, reason in enumerate(told, 1) if reason == "timeout"] == [1, 20]
+
+
+def test_many_tasks_whose_wait_for_one_job_is_over_share_a_look() -> None:
+    server = Narrow([life((-60, "running"), (130, "succeeded"))], [Fault(START + 10, 1e9, "forbidden", "list")])
+
+    async def go() -> list[tuple[Event, float]]:
+        watcher = JobWatcher(server, quiet=True)  # type: ignore[arg-type]
+        return await asyncio.gather(*(wait_too_late(watcher, 7, left=200, poll_interval=120) for _ in range(100)))
+
+    assert {event.status for event, _ in run_in_virtual_time(go())} == {"success"}
+    assert server.requests < 10
+
+
+def test_a_lone_wait_that_is_over_ends_with_the_next_answer() -> None:
+    server = ModelAirbyte([life((-60, "running"))], latency=0.2)
+    ((event, late),) = all_too_late(server, left=100, poll_interval=60)
+    assert (event.reason, event.job and event.job.status) == ("timeout", "running")
+    assert late < 0.3
+
+
+def test_a_hiccup_at_the_deadline_is_no_timeout() -> None:
+    server = ModelAirbyte([life((-60, "running"), (90, "succeeded"))], [Fault(START + 99, 2)])
+    ((event, late),) = all_too_late(server, left=100, poll_interval=60)
+    assert event.status == "success"
+    assert late < LAST_LOOK
 
 
 def test_a_cancelled_wait_leaves_no_watch() -> None:
