@@ -194,10 +194,13 @@ class Sweeper:
             await self._set_the_clock()
         self._changes_read_at = self._now()
         moment = self._clock.read()
-        if self._window is None or moment is None:
+        if moment is None:
             return
         waiting = len(self._jobs)
-        complete = await self._read_since(self._window, self._pace.first_overlap if anew else self._pace.overlap)
+        # The window begins when it has been read: a first reading that fails is to reach back as far again.
+        complete = await self._read_since(
+            self._window or moment, self._pace.first_overlap if anew else self._pace.overlap
+        )
         if not complete:
             self._doubt_all()
         self._window = moment
@@ -226,13 +229,12 @@ class Sweeper:
             tracked.overdue = True
 
     async def _set_the_clock(self) -> None:
-        """Learn Airbyte's clock from the job that changed last, and begin a new window there."""
+        """Learn Airbyte's clock from the job that changed last."""
         try:
             newest = await self._client.list_jobs(order_by=LAST_CHANGED_FIRST)
         except Rejected:
             newest = await self._client.list_jobs(order_by=NEWEST_FIRST)
         await self._take(newest, self._now())
-        self._window = self._clock.read()
         # The first reading goes back by the first overlap. Who was seen before that may have ended before it.
         seen_in_time = self._now() - self._pace.first_overlap / 2
         for tracked in self._jobs.values():

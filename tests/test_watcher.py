@@ -221,6 +221,38 @@ def test_a_sweep_that_fails_is_made_up_for_by_the_next(seconds: float) -> None:
     assert max(each.ended_at or NEVER for each in told.values()) <= START + 33 + seconds + 2 * POLL
 
 
+def test_a_first_reading_of_the_changes_that_fails_reaches_back_as_far_the_next_time() -> None:
+    """A task waits alone for a while, its job ends, and the changes are read again when another task comes."""
+
+    class FailsOnce(ModelAirbyte):
+        armed = False
+
+        async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
+            rows = await super().list_jobs(**query)
+            if self.armed and query.get("updated_since") is not None:
+                self.armed = False
+                raise Unreachable("GET /jobs", "Service Unavailable", 503)
+            return rows
+
+    # What ends after it moves Airbyte's clock, as far as it is known, well past its end.
+    others = [running(100 + number, START + 64 + number * 0.02, created=START - 500) for number in range(150)]
+    server = FailsOnce([running(1, START + 62), running(2, START + 30), running(3), *others])
+    told = Told()
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        waits = [asyncio.ensure_future(follow(watcher, 1, told, 20.0))]
+        waits.append(asyncio.ensure_future(follow(watcher, 2, Told(), 20.0)))
+        await asyncio.sleep(61)
+        server.armed = True
+        waits.append(asyncio.ensure_future(follow(watcher, 3, Told(), 20.0)))
+        await asyncio.wait(waits, timeout=200)
+
+    run_in_virtual_time(go())
+    assert not server.armed
+    assert (told.ended_at or NEVER) <= START + 62 + 2 * 20
+
+
 def test_a_pod_whose_clock_is_behind_delays_few_reports_until_that_is_learned() -> None:
     """Half of the ends are stamped by a pod that is 15 s behind: behind what the sweeps have read."""
     jobs = []
