@@ -59,7 +59,7 @@ class JobWatcher:
         self._sweeper = Sweeper(client, self._watched, pace=self._pace, meter=self._meter, log=self._log, now=self.now)
         self._task: asyncio.Task[None] | None = None
         self._arrival = asyncio.Event()
-        #: Why the last sweep failed, and how many have in a row.
+        #: Why the last look failed, and how many have in a row.
         self._error: ApiError | None = None
         self._failures = 0
         self._trouble_since = 0.0
@@ -150,9 +150,11 @@ class JobWatcher:
             await asyncio.sleep(min(self._pace.gather, max(0.0, due - self.now())))
             try:
                 await self._sweeper.look_for_newcomers(due)
-            except ApiError:
+            except ApiError as error:
                 # They are overdue, so the next sweep tries again, and tells of the trouble if there is some.
-                continue
+                if _wants_a_pause(error):
+                    await self._failed(error)
+                    due = max(due, self.now() + self._pause())
             except Exception:
                 # As for a sweep: an error in this code must not end the loop.
                 self._log.exception("Looking for newcomers failed")
@@ -182,15 +184,19 @@ class JobWatcher:
                 # An error in this code must not leave thousands waiting for nobody.
                 self._log.exception("A sweep failed")
                 error = Unreachable("GET /jobs", f"{type(error).__name__}.")
-            self._error = error
-            self._failures += 1
-            self._meter.count("errors")
-            if self._failures >= FAILED_SWEEPS:
-                await self._tell_trouble(error)
-        else:
-            self._error, self._failures = None, 0
-            await self._tell_calm()
+            await self._failed(error)
+            # A request that hung was a pause, but not for a server that wants to be left alone from its answer on.
+            return (self.now() if _wants_a_pause(error) else began) + self._pause()
+        self._error, self._failures = None, 0
+        await self._tell_calm()
         return began + self._pause()
+
+    async def _failed(self, error: ApiError) -> None:
+        self._error = error
+        self._failures += 1
+        self._meter.count("errors")
+        if self._failures >= FAILED_SWEEPS:
+            await self._tell_trouble(error)
 
     def _pause(self) -> float:
         """Return the seconds between two sweeps that the most eager of those who wait may count on."""
@@ -242,6 +248,10 @@ class JobWatcher:
                 self._sweeps,
                 self.client.requests,
             )
+
+
+def _wants_a_pause(error: ApiError) -> bool:
+    return error.status == 429 or (isinstance(error, Unreachable) and error.retry_after is not None)
 
 
 #: Of the watchers that are to be quiet.

@@ -475,6 +475,40 @@ def test_a_server_that_sheds_load_is_asked_ever_less() -> None:
     assert asked_since(server, START + 120) <= 500 / 42 + 1
 
 
+@pytest.mark.parametrize(("status", "retry_after"), [(429, None), (429, 40.0), (503, 40.0)])
+def test_a_server_that_sheds_load_is_not_asked_for_each_task_that_comes(status: int, retry_after: float | None) -> None:
+    class Shedding(ModelAirbyte):
+        async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
+            return self.shed(await super().list_jobs(**query))
+
+        async def get_job(self, job_id: int) -> Job:
+            return self.shed(await super().get_job(job_id))
+
+        def shed(self, answer: Any) -> Any:
+            if asyncio.get_running_loop().time() >= START + 21:
+                raise Unreachable("GET /jobs", "later", status, retry_after=retry_after)
+            return answer
+
+    server = Shedding([running(number) for number in range(1, 101)])
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(follow(watcher, each, Told(), 20.0)) for each in (1, 2)]
+        await asyncio.sleep(22)
+        # They come three at a time, so that the list is of use for them.
+        for number in range(3, 93, 3):
+            tasks += [asyncio.ensure_future(follow(watcher, number + more, Told(), 20.0)) for more in range(3)]
+            await asyncio.sleep(0.6)
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    (first, *more) = [at for at, _, _ in server.calls if at >= START + 21]
+    assert first <= START + 23
+    # It is left alone for as long as after a sweep that fails.
+    assert all(at >= first + (retry_after or 7.0) for at in more)
+
+
 def test_retry_after_is_kept_to_within_reason() -> None:
     class Throttled(ModelAirbyte):
         wanted = 100.0
