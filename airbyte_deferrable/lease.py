@@ -56,7 +56,7 @@ def write_lease(context: Context, job_id: int, connection_id: str, *, ours: bool
     ti.xcom_push(key=LEASE, value=lease)
 
 
-def own_job(context: Context) -> tuple[int, str] | None:
+def leased_job(context: Context) -> tuple[int, str] | None:
     """Return the job that this try started and its connection, as its lease says; None if there is none.
 
     :param context: The task's context.

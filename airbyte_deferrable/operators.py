@@ -19,11 +19,12 @@ from airbyte_deferrable._compat import (
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.lease import ask_while_killed, own_job, stopped_by_person, write_lease
+from airbyte_deferrable.lease import leased_job, stopped_by_person, write_lease
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
 from airbyte_deferrable.memory import JobMemory
 from airbyte_deferrable.names import find_connection
 from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, ran_out, read_event
+from airbyte_deferrable.own_job import OwnJob
 from airbyte_deferrable.submission import Busy, Patience, Stopped, Submission, does_the_work, patiently
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
 from airbyte_deferrable.waiting import Deadlines
@@ -38,8 +39,6 @@ IF_RUNNING = ("wait", "attach", "skip", "fail")
 GIVEN_UP = "__fail__"
 #: What the official provider's trigger says when the task's ``timeout`` is over, as an ``error`` like any other.
 OFFICIAL_TIMEOUT = "has not reached a terminal status"
-#: Seconds that a task killed while it starts its job waits for the job's id. Airflow 3 ends the process after 5.
-STARTS_WITHIN = 3.0
 
 
 class Clocks(NamedTuple):
@@ -129,8 +128,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self.progress_seconds = progress_seconds
         self._hook: AirbyteHook | None = None
         self._ti: Any = None
-        self._submission: Submission | None = None
-        self._killed = False
+        self._own: OwnJob | None = None
 
     def execute(self, context: Context) -> int:
         """Find or start the job, then wait for its end in the way that was chosen.
@@ -172,7 +170,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         if is_of_another_try(event, context, self.log):
             return self.execute(context)
-        self._resume_submission(context)
+        self._resume(context)
         with self._connect() as hook:
             return self._finish(hook, context, self._of_this_connection(hook, read_event(event)))
 
@@ -186,8 +184,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param context: The task's context.
         """
         if next_method == GIVEN_UP and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
-            self._resume_submission(context)
-            self._cancel_our_job()
+            self._resume(context).cancel()
         return super().resume_execution(next_method, next_kwargs, context)
 
     def post_execute(self, context: Context, result: Any = None) -> None:
@@ -205,23 +202,18 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         Airflow calls this in the middle of whatever the task does, and lets a task of Airflow 3 go on with it. It
         also does when nobody asked for it, see :func:`~airbyte_deferrable.lease.stopped_by_person`.
         """
-        if self._submission is None:
+        if self._own is None:
             # A task that is stopped as soon as it is resumed has not read yet what it waited for.
             with suppress(Exception):
-                self._resume_submission(get_current_context())
-        # Airflow calls this for a task whose execution_timeout is over, too, Airflow 2 also before it is resumed.
-        overdue = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
-        if self._submission is None or not (overdue or stopped_by_person(self._ti, self.log)):
+                self._resume(get_current_context())
+        if self._own is None:
             return
-        if not overdue:
-            self._submission.stopped = True
-            try:
-                ask_while_killed(self._submission.abandon)
-            except Exception as error:
-                self.log.warning("Airflow does not forget the task's job, a next try will find it: %r", error)
-        if self.cancel_on_kill:
-            self._killed = True
-            self._cancel_our_job()
+        # Airflow calls this for a task whose execution_timeout is over, too, Airflow 2 also before it is resumed.
+        if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
+            if self.cancel_on_kill:
+                self._own.cancel()
+        elif stopped_by_person(self._ti, self.log):
+            self._own.kill(cancel=self.cancel_on_kill)
 
     # Its steps
 
@@ -229,7 +221,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         with self._connect() as hook:
             try:
                 self._find_connection(hook)
-                self._submission = self._new_submission(context)
+                self._begin(context)
                 job = self._obtain(hook, context, clocks, queued_at)
                 self._tell(hook, context, job)
                 if self.asynchronous:
@@ -261,11 +253,11 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _obtain(self, hook: AirbyteHook, context: Context, clocks: Clocks, queued_at: float) -> Job:
         """Find the job of an earlier try, or start one, or come to terms with one that runs."""
-        submission = self._the_submission
+        own = self._own_job
         while True:
             try:
                 job = hook.call(
-                    submission.obtain,
+                    own.submission.obtain,
                     f"starting a {self.job_type} of connection {self.connection_id}",
                     connection_id=self.connection_id,
                 )
@@ -273,15 +265,15 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 found = self._meet(hook, context, busy.job, clocks, queued_at)
                 if found is None:
                     continue
-                job = submission.attach(found)
+                job = own.submission.attach(found)
             except Stopped:
                 raise AirbyteException(
                     f"The task was killed before it started a {self.job_type} of connection {self.connection_id}.",
                     conn_id=self.airbyte_conn_id,
                     connection_id=self.connection_id,
                 ) from None
-            if self._killed:
-                self._cancel_our_job()
+            if own.killed:
+                own.cancel()
                 raise AirbyteException(f"The task was killed while it started job {job.job_id}.", job_id=job.job_id)
             return job
 
@@ -292,7 +284,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         which = f"job {other.job_id}" if other else "another job"
         runs = f"Connection {self.connection_id} runs {which} already"
         if_running = self.if_running
-        if other is not None and self.cancel_on_kill and other.job_id == self._the_submission.cleared_job:
+        if other is not None and self.cancel_on_kill and other.job_id == self._own_job.submission.cleared_job:
             self.log.info("%s, which this task had started before it was cleared", runs)
             if_running = "wait"
         if if_running == "attach" and other is not None and not does_the_work(other, self.job_type):
@@ -329,7 +321,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _leave(self, context: Context, job: Job, clocks: Clocks) -> NoReturn:
         """Hand the job over to the triggerer."""
-        ours = self._is_ours(job)
+        ours = self._own_job.is_(job)
         write_lease(context, job.job_id, job.connection_id, ours=ours)
         self.log.info("Leaving the worker; the triggerer waits for job %s", job.job_id)
         self.defer(
@@ -393,20 +385,18 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _is_foreign(self, job: Job) -> bool:
         if not job.connection_id or not self.connection_id:
             return False
-        return job.connection_id != inputs.uuid(
-            "connection_id", self.connection_id, "connection", self.airbyte_conn_id
-        )
+        return job.connection_id != inputs.uuid("connection_id", self.connection_id, "connection", self.airbyte_conn_id)
 
     def _finish(self, hook: AirbyteHook, context: Context, event: Event) -> int:
         """Turn what is known of the end into the task's end."""
         if event.job is None and event.reason != "not_visible":
             event = self._learn_the_rest(hook, event)
         if event.status == "timeout":
-            job = self._cancel_our_job()
+            job = self._own_job.cancel()
             if job is not None and job.terminal and job.status != JobStatus.CANCELLED:
                 # It was faster.
                 return self._finish(hook, context, ended(job))
-            raise fail(event, self.airbyte_conn_id, self.connection_id, self._life(), self._fate(job))
+            raise fail(event, self.airbyte_conn_id, self.connection_id, self._life(), self._own_job.fate(job))
         if event.reason is not None or event.job is None:
             raise fail(event, self.airbyte_conn_id, self.connection_id, self.timeout)
         push(event.job, context)
@@ -425,7 +415,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if event.status == "timeout":
             if official:
                 # Whoever waits with it has started the job.
-                self._the_submission.our_job = event.job_id
+                self._own_job.job_id = event.job_id
             deadlines = Deadlines(None, now)
         elif not official or OFFICIAL_TIMEOUT in event.message:
             deadlines = Deadlines(now, None)
@@ -436,8 +426,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
         """Name the job and lead to it, in the log and from the task's page."""
         name, url = lead_to_job(hook, context, job)
-        how = "Submitted" if self._is_ours(job) else "Waiting for"
-        if self._the_submission.found_again:
+        how = "Submitted" if self._own_job.is_(job) else "Waiting for"
+        if self._own_job.submission.found_again:
             how = "Found again:"
         self.log.info("%s job %s (%s) of connection %s", how, job.job_id, job.job_type, name or self.connection_id)
         if url:
@@ -445,56 +435,26 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     # Its job
 
-    def _new_submission(self, context: Context) -> Submission:
+    def _begin(self, context: Context) -> OwnJob:
         self._ti = context["ti"]
         memory = JobMemory(context, self.log)
-        return Submission(memory, self.connection_id, self.job_type, log=self.log, patience=self.patience)
+        submission = Submission(memory, self.connection_id, self.job_type, log=self.log, patience=self.patience)
+        self._own = OwnJob(submission, self.connection_id, connect=self._connect, log=self.log)
+        return self._own
 
-    def _resume_submission(self, context: Context) -> None:
+    def _resume(self, context: Context) -> OwnJob:
         """Learn again which job is ours, after the task was away."""
-        own = own_job(context)
-        if own is not None and not self.connection_id:
-            # It was given by its name.
-            self.connection_id = own[1]
-        self._submission = self._new_submission(context)
-        self._submission.our_job = own[0] if own is not None else None
+        job_id, connection_id = leased_job(context) or (None, "")
+        # It is not known yet if it was given by its name.
+        self.connection_id = self.connection_id or connection_id
+        own = self._begin(context)
+        own.job_id = job_id
+        return own
 
     @property
-    def _the_submission(self) -> Submission:
-        assert self._submission is not None, "made by every way into the task"
-        return self._submission
-
-    def _is_ours(self, job: Job) -> bool:
-        return self._the_submission.our_job == job.job_id
-
-    def _cancel_our_job(self) -> Job | None:
-        """Cancel the job that this task started, if there is one; never another.
-
-        :return: The job as it was seen last; None if there is none, or it could not be cancelled.
-        """
-        submission = self._submission
-        wait_until = time.monotonic() + STARTS_WITHIN
-        while submission is not None and submission.starting and time.monotonic() < wait_until:
-            time.sleep(0.05)
-        if submission is None or submission.our_job is None:
-            return None
-        try:
-            with self._connect() as hook:
-                return hook.cancel_job(submission.our_job, self.connection_id)
-        except Exception as error:
-            self.log.error("Airbyte job %s could not be cancelled: %s", submission.our_job, error)
-            return None
-
-    def _fate(self, job: Job | None) -> str:
-        """Say what became of the job when the task's ``execution_timeout`` was over.
-
-        :param job: What :meth:`_cancel_our_job` returned.
-        """
-        if self._the_submission.our_job is None:
-            return "The job goes on: this task did not start it."
-        if job is not None and job.terminal:
-            return "The job is cancelled."
-        return "The job could not be cancelled: see the task's log, and cancel it in Airbyte."
+    def _own_job(self) -> OwnJob:
+        assert self._own is not None, "made by every way into the task"
+        return self._own
 
     def _connect(self) -> AirbyteHook:
         """Return the task's one hook, for one session and one token."""
@@ -512,18 +472,18 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _out_of_time(self, hook: AirbyteHook, context: Context) -> int:
         """Cancel the job for the ``execution_timeout``: contrary to a kill, Airflow leaves the task time for that."""
-        submission = self._submission
-        if submission is not None and submission.our_job is None:
+        own = self._own
+        if own is not None and own.job_id is None:
             self.log.info("The task's execution_timeout is over: finding out which job it has started, if any")
-            hook.call(submission.find_out, "looking for the task's job", connection_id=self.connection_id)
-        if submission is None or submission.our_job is None:
+            hook.call(own.submission.find_out, "looking for the task's job", connection_id=self.connection_id)
+        if own is None or own.job_id is None:
             raise AirbyteTimeout(
                 f"The task's execution_timeout ({self._life():g} s) was over before a job of connection "
                 f"{self.connection_id or self.connection_name!r} had ended. No job is known that it started.",
                 conn_id=self.airbyte_conn_id,
                 connection_id=self.connection_id or None,
             )
-        return self._finish(hook, context, ran_out("execution_timeout", submission.our_job, None))
+        return self._finish(hook, context, ran_out("execution_timeout", own.job_id, None))
 
     def _never_our_turn(self, clock: str) -> AirbyteTimeout:
         return AirbyteTimeout(

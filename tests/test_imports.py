@@ -18,7 +18,7 @@ NAME = "airbyte_deferrable"
 FLOORS = (
     ("demo",),
     ("operators", "sensors"),
-    ("links", "triggers"),
+    ("links", "triggers", "own_job"),
     ("hooks",),
     ("submission", "memory", "lease", "waiting", "turns", "cancellation", "names", "explanation", "taskstate"),
     ("outcome", "watcher", "connection"),

@@ -10,7 +10,7 @@ import pytest
 from one_task import TaskInstance, airflow_tells
 
 from airbyte_deferrable import lease
-from airbyte_deferrable.lease import LEASE, killed_by_person, own_job, write_lease
+from airbyte_deferrable.lease import LEASE, killed_by_person, leased_job, write_lease
 
 LOG = logging.getLogger(__name__)
 OWN, NEWER_SAME, NEWER_OTHER = ({"job_id": j, "try": t, "ours": True} for j, t in ((7, 1), (7, 2), (8, 2)))
@@ -103,11 +103,11 @@ def test_a_try_owns_the_job_that_it_started_itself(monkeypatch: pytest.MonkeyPat
     ti = TaskInstance(try_number=2)
     context: Any = {"ti": ti}
     with airflow_tells(monkeypatch, ti):
-        assert own_job(context) is None
+        assert leased_job(context) is None
         write_lease(context, 7, "c", ours=True)
-        assert own_job(context) == (7, "c")
+        assert leased_job(context) == (7, "c")
         write_lease(context, 7, "c", ours=False)
-        assert own_job(context) is None
+        assert leased_job(context) is None
         write_lease(context, 7, "c", ours=True)
         ti.try_number = 3
-        assert own_job(context) is None
+        assert leased_job(context) is None

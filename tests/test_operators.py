@@ -15,7 +15,7 @@ import pytest
 from airflow.exceptions import AirflowNotFoundException
 from one_task import Task, TaskInstance, airflow_tells, connection_to, first_event, run_in_loop, said, stored
 
-from airbyte_deferrable import hooks, operators
+from airbyte_deferrable import hooks, operators, own_job
 from airbyte_deferrable._compat import AirflowSkipException
 from airbyte_deferrable.exceptions import (
     AirbyteConfigError,
@@ -624,7 +624,7 @@ def test_execution_timeout_while_airbyte_makes_the_job_cancels_it(
     settle: float,
 ) -> None:
     """A kill has 5 s, then Airflow ends the process; this has no such limit."""
-    monkeypatch.setattr(operators, "STARTS_WITHIN", 0.1)
+    monkeypatch.setattr(own_job, "STARTS_WITHIN", 0.1)
     monkeypatch.setattr(AirbyteTriggerSyncOperator, "patience", Patience(settle=settle, unreachable=2.0, pause=0.1))
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(answer)
@@ -795,7 +795,7 @@ def test_a_kill_before_airbyte_is_asked_starts_no_job(sim: Simulator, task: Make
 def test_a_kill_before_airbyte_answers_cancels_the_job_as_soon_as_it_is_known(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operators, "STARTS_WITHIN", 0.1)
+    monkeypatch.setattr(own_job, "STARTS_WITHIN", 0.1)
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("create", "lost_answer", seconds=1.5))
     sync = task(cid, "deferred")

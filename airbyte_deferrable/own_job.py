@@ -1,0 +1,93 @@
+"""The job that a task has started itself, and may cancel: when it is killed, or its life is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from airbyte_deferrable._compat import Log
+from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.hooks import AirbyteHook
+from airbyte_deferrable.lease import ask_while_killed
+from airbyte_deferrable.submission import Submission
+
+#: Seconds that a task killed while it starts its job waits for the job's id. Airflow 3 ends the process after 5.
+STARTS_WITHIN = 3.0
+
+
+class OwnJob:
+    """What a task has started, as far as that is known at any moment, also in the middle of the start.
+
+    :param submission: Starts it, and knows it.
+    :param connection_id: The connection whose job it is.
+    :param connect: Returns the task's hook.
+    :param log: The task's log.
+    """
+
+    def __init__(
+        self, submission: Submission, connection_id: str, *, connect: Callable[[], AirbyteHook], log: Log
+    ) -> None:
+        self.submission = submission
+        #: Whether the job is to be cancelled as soon as it is known.
+        self.killed = False
+        self._connection_id = connection_id
+        self._connect = connect
+        self._log = log
+
+    @property
+    def job_id(self) -> int | None:
+        """The job; None if none is known."""
+        return self.submission.our_job
+
+    @job_id.setter
+    def job_id(self, job_id: int | None) -> None:
+        self.submission.our_job = job_id
+
+    def is_(self, job: Job) -> bool:
+        """Tell whether this task has started the job.
+
+        :param job: The job.
+        """
+        return self.job_id == job.job_id
+
+    def kill(self, *, cancel: bool) -> None:
+        """Let none be started any more, and none be found by a later try. Called in a signal handler.
+
+        :param cancel: Whether to cancel the job.
+        """
+        self.submission.stopped = True
+        try:
+            ask_while_killed(self.submission.abandon)
+        except Exception as error:
+            self._log.warning("Airflow does not forget the task's job, a next try will find it: %r", error)
+        if cancel:
+            self.killed = True
+            self.cancel()
+
+    def cancel(self) -> Job | None:
+        """Cancel the job, if there is one; never another.
+
+        :return: The job as it was seen last; None if there is none, or it could not be cancelled.
+        """
+        wait_until = time.monotonic() + STARTS_WITHIN
+        while self.submission.starting and time.monotonic() < wait_until:
+            time.sleep(0.05)
+        if self.job_id is None:
+            return None
+        try:
+            with self._connect() as hook:
+                return hook.cancel_job(self.job_id, self._connection_id)
+        except Exception as error:
+            self._log.error("Airbyte job %s could not be cancelled: %s", self.job_id, error)
+            return None
+
+    def fate(self, cancelled: Job | None) -> str:
+        """Say what became of the job when the task's ``execution_timeout`` was over.
+
+        :param cancelled: What :meth:`cancel` returned.
+        """
+        if self.job_id is None:
+            return "The job goes on: this task did not start it."
+        if cancelled is not None and cancelled.terminal:
+            return "The job is cancelled."
+        return "The job could not be cancelled: see the task's log, and cancel it in Airbyte."
