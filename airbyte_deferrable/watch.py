@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
@@ -21,6 +22,39 @@ EARLY = 0.1
 WOKEN_AT_ONCE = 10
 #: Seconds; shorter poll intervals are raised to it.
 SHORTEST_POLL = 0.1
+
+#: Who is to be woken next, in each event loop.
+_sleepers: WeakKeyDictionary[asyncio.AbstractEventLoop, deque[asyncio.Future[None]]] = WeakKeyDictionary()
+
+
+def wake(sleeper: asyncio.Future[None]) -> None:
+    """Let a task go on, in a round of the event loop in which only a few others do.
+
+    :param sleeper: What it awaits.
+    """
+    loop = sleeper.get_loop()
+    sleepers = _sleepers.setdefault(loop, deque())
+    if not sleepers:
+        loop.call_soon(_wake_some, loop, sleepers)
+    sleepers.append(sleeper)
+
+
+def _wake_some(loop: asyncio.AbstractEventLoop, sleepers: deque[asyncio.Future[None]]) -> None:
+    woken = 0
+    while sleepers and woken < WOKEN_AT_ONCE:
+        sleeper = sleepers.popleft()
+        if not sleeper.done():
+            sleeper.set_result(None)
+            woken += 1
+    if sleepers:
+        loop.call_soon(_wake_some, loop, sleepers)
+
+
+async def among_few() -> None:
+    """Return in a round of the event loop in which only a few others do: for many who are about to write to a log."""
+    sleeper = asyncio.get_running_loop().create_future()
+    wake(sleeper)
+    await sleeper
 
 
 class JobNotVisible(Exception):
@@ -295,8 +329,9 @@ class Watch:
 
     def nudge(self) -> None:
         """Let the waiting task look for itself."""
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if self._wake is not None:
+            wake(self._wake)
+            self._wake = None
 
 
 class Watched:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from model_airbyte import run_in_virtual_time
 
 from airbyte_deferrable.api.errors import Forbidden, Unreachable
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.server_clock import ServerClock
-from airbyte_deferrable.watch import FAILED_LOOKS, JobNotVisible, TrackedJob, Trouble, Watch
+from airbyte_deferrable.watch import FAILED_LOOKS, WOKEN_AT_ONCE, JobNotVisible, TrackedJob, Trouble, Watch
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 FORBIDDEN = Forbidden("GET /jobs/7", "no", 403)
@@ -147,6 +151,50 @@ async def test_an_expired_watch_still_tells_an_end() -> None:
             await asking
         desk.job.saw(job("failed"), 1.0)
         assert await watch.news() == job("failed")
+
+
+def expire_all(tracked: TrackedJob) -> None:
+    for watch in tracked.watches:
+        watch.expire()
+
+
+def begin_trouble(tracked: TrackedJob) -> None:
+    for _ in range(FAILED_LOOKS):
+        tracked.fail(DOWN, 1.0)
+
+
+def refuse_twice(tracked: TrackedJob) -> None:
+    for _ in range(2):
+        tracked.refuse(FORBIDDEN, 1.0)
+
+
+@pytest.mark.parametrize(
+    "happens", [lambda tracked: tracked.saw(job("running"), 1.0), begin_trouble, refuse_twice, expire_all]
+)
+def test_many_who_wait_for_one_job_are_woken_a_few_in_a_round(happens: Callable[[TrackedJob], None]) -> None:
+    desk = Desk()
+    woken: Counter[int] = Counter()
+
+    async def wait() -> None:
+        with Watch(desk, 7, 5, 0) as watch, suppress(asyncio.TimeoutError, JobNotVisible):
+            try:
+                await watch.news()
+            finally:
+                woken[asyncio.get_running_loop().rounds] += 1  # type: ignore[attr-defined]
+
+    async def all_wait() -> None:
+        waits = [asyncio.ensure_future(wait()) for _ in range(95)]
+        gone = asyncio.ensure_future(wait())
+        await asyncio.sleep(1)
+        gone.cancel()
+        await asyncio.wait([gone])
+        woken.clear()
+        happens(desk.job)
+        await asyncio.gather(*waits)
+
+    run_in_virtual_time(all_wait())
+    assert sum(woken.values()) == 95
+    assert max(woken.values()) == WOKEN_AT_ONCE
 
 
 class TestServerClock:
