@@ -32,6 +32,7 @@ from airbyte_deferrable.api.settings import (
 )
 from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.exceptions import AirbyteSettingsError
+from airbyte_deferrable.watch import among_few
 
 #: A token as HTTP defines it (RFC 9110, 5.6.2).
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -163,11 +164,13 @@ async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Sett
             settings = await known.settings()
         except Exception as error:
             if not failed:
+                await among_few()
                 log.warning("Cannot read Airflow connection %r now, this task keeps trying: %s", conn_id, error)
             failed = True
             await asyncio.sleep(TRY_AGAIN)
         else:
             if failed:
+                await among_few()
                 log.info("Airflow connection %r can be read again", conn_id)
             return settings
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import threading
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from airbyte_deferrable.api.settings import (
 )
 from airbyte_deferrable.connection import in_thread, read_connection, settings_for_trigger
 from airbyte_deferrable.exceptions import AirbyteSettingsError
+from airbyte_deferrable.watch import WOKEN_AT_ONCE
 
 HOST = "https://airbyte.example.com/api/public/v1"
 SECRET = "s3cret-value"
@@ -387,6 +389,37 @@ async def test_a_connection_that_cannot_be_read_is_tried_again_and_told_of_once(
     assert len([line for line in told if "keeps trying: the vault is sealed" in line]) == 3
     assert len([line for line in told if "can be read again" in line]) == 3
     assert len(told) == 6
+
+
+async def test_many_triggers_tell_of_a_connection_that_cannot_be_read_a_few_in_a_round(
+    look_up: LookUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TRY_AGAIN", 0.1)
+    rounds = 0
+    lines: Counter[int] = Counter()
+
+    async def count_rounds() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    class CountLines(logging.Logger):
+        def handle(self, record: logging.LogRecord) -> None:
+            lines[rounds] += 1
+
+    task_log = CountLines("task", logging.INFO)
+    counting = asyncio.create_task(count_rounds())
+    look_up.broken = True
+    tasks = [asyncio.create_task(settings_for_trigger("mine", "v1", task_log)) for _ in range(95)]
+    look_up.go.set()
+    while sum(lines.values()) < 95:
+        await asyncio.sleep(0)
+    look_up.broken = False
+    await asyncio.gather(*tasks)
+    counting.cancel()
+    assert sum(lines.values()) == 2 * 95
+    assert max(lines.values()) <= WOKEN_AT_ONCE
 
 
 async def test_blocking_code_runs_beside_the_loop_and_is_not_cancelled_with_its_caller() -> None:
