@@ -56,7 +56,13 @@ class Course:
         self._status, self._lasted = job.status, job.duration_seconds
         line = f"Airbyte job {job.job_id} is {job.status}"
         if job.status != JobStatus.RUNNING:
-            return line if job.status != before else None
+            if job.status != before:
+                return line
+            if job.status == JobStatus.INCOMPLETE and job.duration_seconds != lasted:
+                # How many there were between the two looks, nobody knows.
+                self._attempt = None
+                return f"{line} again: another attempt failed"
+            return None
         if before in _BETWEEN_ATTEMPTS:
             if (before, lasted) == (self._status, self._lasted):
                 return None

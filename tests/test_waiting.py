@@ -220,6 +220,16 @@ def test_each_change_is_one_line_and_so_are_trouble_and_its_end(caplog: pytest.L
             ],
             ["running", "running again: attempt 2 started", "running again: attempt 3 started"],
         ),
+        # A whole attempt between two looks: from then on nobody knows which it is.
+        (
+            [(0, "running"), (46, "incomplete"), (51, "running"), (53, "incomplete"), (62, "running"), (90, "failed")],
+            [
+                "running",
+                "incomplete",
+                "incomplete again: another attempt failed",
+                "running again: another attempt started",
+            ],
+        ),
         # Somebody began to wait late: which attempt it is, nobody knows.
         (
             [(-600, "pending"), (-90, "running"), (30, "incomplete"), (42, "running"), (90, "failed")],
