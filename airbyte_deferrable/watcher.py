@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 #: Sweeps that fail, one after the other, until those who wait are told. One alone is nothing to speak of.
 FAILED_SWEEPS = 2
+#: Sweeps that go well, one after the other, until one that fails is made up for soon. A server that fails now and then
+#: would be asked more often than one that is well.
+GOOD_SWEEPS = 10
 #: Seconds; a server that asks for a longer pause (``Retry-After``) is asked again after this one all the same.
 LONGEST_PAUSE = 300.0
 
@@ -62,6 +65,8 @@ class JobWatcher:
         #: Why the last look failed, and how many have in a row.
         self._error: ApiError | None = None
         self._failures = 0
+        #: How many sweeps in a row went well before that.
+        self._good_sweeps = 0
         self._trouble_since = 0.0
         self._sweeps = 0
         self._requests_told = 0
@@ -187,6 +192,7 @@ class JobWatcher:
             await self._failed(error)
             # A request that hung was a pause, but not for a server that wants to be left alone from its answer on.
             return (self.now() if _wants_a_pause(error) else began) + self._pause()
+        self._good_sweeps = 1 if self._failures else self._good_sweeps + 1
         self._error, self._failures = None, 0
         await self._tell_calm()
         return began + self._pause()
@@ -208,8 +214,9 @@ class JobWatcher:
         longest = poll * self._pace.backoff_polls
         if error.status == 429:
             longest = max(longest, self._pace.throttled_pause)
-        pause = min(poll * 2.0 ** (min(self._failures, 20) - 2), longest)
-        return max(min(asked or 0.0, LONGEST_PAUSE), pause * random.uniform(0.7, 1.0))
+        pause = min(poll * 2.0 ** (min(self._failures, 20) - 2), longest) * random.uniform(0.7, 1.0)
+        hurried = self._failures == 1 and self._good_sweeps >= GOOD_SWEEPS and error.status != 429
+        return max(pause if hurried else max(pause, poll), min(asked or 0.0, LONGEST_PAUSE))
 
     # What is told
 
