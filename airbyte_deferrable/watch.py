@@ -23,8 +23,34 @@ WOKEN_AT_ONCE = 10
 #: Seconds; shorter poll intervals are raised to it.
 SHORTEST_POLL = 0.1
 
-#: Who is to be woken next, in each event loop.
-_sleepers: WeakKeyDictionary[asyncio.AbstractEventLoop, deque[asyncio.Future[None]]] = WeakKeyDictionary()
+
+class _Sleepers:
+    """Those who are to be woken in one event loop, and how many were in its present round."""
+
+    def __init__(self) -> None:
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._woken = 0
+
+    def wake(self, sleeper: asyncio.Future[None]) -> None:
+        self._line.append(sleeper)
+        self._wake_some()
+
+    def _wake_some(self) -> None:
+        while self._line and self._woken < WOKEN_AT_ONCE:
+            sleeper = self._line.popleft()
+            if sleeper.done():
+                continue
+            if not self._woken:
+                sleeper.get_loop().call_soon(self._next_round)
+            sleeper.set_result(None)
+            self._woken += 1
+
+    def _next_round(self) -> None:
+        self._woken = 0
+        self._wake_some()
+
+
+_sleepers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Sleepers] = WeakKeyDictionary()
 
 
 def wake(sleeper: asyncio.Future[None]) -> None:
@@ -32,28 +58,14 @@ def wake(sleeper: asyncio.Future[None]) -> None:
 
     :param sleeper: What it awaits.
     """
-    loop = sleeper.get_loop()
-    sleepers = _sleepers.setdefault(loop, deque())
-    if not sleepers:
-        loop.call_soon(_wake_some, loop, sleepers)
-    sleepers.append(sleeper)
-
-
-def _wake_some(loop: asyncio.AbstractEventLoop, sleepers: deque[asyncio.Future[None]]) -> None:
-    woken = 0
-    while sleepers and woken < WOKEN_AT_ONCE:
-        sleeper = sleepers.popleft()
-        if not sleeper.done():
-            sleeper.set_result(None)
-            woken += 1
-    if sleepers:
-        loop.call_soon(_wake_some, loop, sleepers)
+    _sleepers.setdefault(sleeper.get_loop(), _Sleepers()).wake(sleeper)
 
 
 async def among_few() -> None:
     """Return in a round of the event loop in which only a few others do: for many who are about to write to a log."""
-    sleeper = asyncio.get_running_loop().create_future()
-    wake(sleeper)
+    loop = asyncio.get_running_loop()
+    sleeper = loop.create_future()
+    loop.call_soon(wake, sleeper)
     await sleeper
 
 
