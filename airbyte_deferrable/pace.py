@@ -22,8 +22,8 @@ class Pace:
     :param per_line: The pause in a long list for each job that is waited for, whose task may now write a line:
         Airflow's triggerer hands all lines to one other process, and the event loop waits when that cannot keep up.
     :param gather: How long a newcomer waits for others before it is looked for, with all of them at once.
-    :param busy_pause: How long the list is left alone when it cannot be read, or not to its end.
-    :param refused_pause: How long it is left alone when the server refuses it.
+    :param busy_pause: How long the list is left alone when it cannot be read, or not to its end, or is refused once.
+    :param refused_pause: How long it is left alone when the server refuses it again.
     :param backoff_polls: The longest pause while Airbyte is in trouble, in poll intervals: short enough that an
         end is noticed within two polls once Airbyte is back.
     :param throttled_pause: The longest pause when Airbyte says that it is asked too often.

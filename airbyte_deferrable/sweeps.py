@@ -76,6 +76,8 @@ class Sweeper:
         self._changes_worth_for = 0.0
         #: What is wrong with the list, so that it is said once.
         self._list_fault = ""
+        #: Whether it was refused when it was asked for last.
+        self._list_refused = False
         self._failed_lists = 0
         #: Whether jobs could be had by themselves in the last sweep, and only the list failed.
         self._list_failed_alone = False
@@ -118,7 +120,10 @@ class Sweeper:
             await self._read_progress()
             await self._look_for(self._due(until), until)
         except LIST_REFUSED as error:
-            self._leave_list(self._pace.refused_pause, "does not let its jobs be listed", error)
+            # Once may be a policy that is just being changed, or a proxy that starts.
+            pause = self._pace.refused_pause if self._list_refused else self._pace.busy_pause
+            self._list_refused = True
+            self._leave_list(pause, "does not let its jobs be listed", error)
             await self._ask_for_each(self._due(until), until)
         except Unreachable as error:
             self._failed_lists += 1
@@ -131,7 +136,7 @@ class Sweeper:
             if failed_alone_before:
                 self._leave_list(self._pace.busy_pause, "fails to list its jobs", error)
         else:
-            self._failed_lists, self._list_failed_alone = 0, False
+            self._failed_lists, self._list_failed_alone, self._list_refused = 0, False, False
 
     async def look_for_newcomers(self, until: float) -> None:
         """Look for the jobs that came since the last sweep.

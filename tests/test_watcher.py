@@ -351,6 +351,20 @@ def test_a_forbidden_list_ends_no_wait_and_is_told_once(caplog: pytest.LogCaptur
     assert "does not let its jobs be listed" in caplog.text
 
 
+def test_a_list_that_is_refused_once_is_tried_again_soon() -> None:
+    """Meanwhile, so many jobs take minutes one by one."""
+    jobs = [running(number, START + 300 + number % 50) for number in range(1, 3001)]
+    server = ModelAirbyte(jobs, [Fault(START + 200, POLL, "forbidden", "list")], latency=0.05)
+    told = watch_for(server, 400)
+    assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + POLL + 2 for job in jobs)
+
+
+def test_a_list_that_is_refused_again_and_again_is_asked_for_every_ten_minutes() -> None:
+    server = ModelAirbyte([running(1), running(2)], [Fault(START, NEVER, "forbidden", "list")])
+    watch_for(server, 3000)
+    assert server.count("list") == 6
+
+
 def test_a_list_that_always_fails_does_not_hide_jobs_that_can_be_asked_for() -> None:
     jobs = [running(number, START + 60 + number) for number in range(1, 21)]
     told = watch_for(ModelAirbyte(jobs, [Fault(START + 20, NEVER, "down", "list")]), 120)
