@@ -17,7 +17,7 @@ from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.metrics import Meter, Metrics
 from airbyte_deferrable.pace import Pace
 from airbyte_deferrable.sweeps import Sweeper
-from airbyte_deferrable.watch import SHORTEST_POLL, WOKEN_AT_ONCE, TrackedJob, Trouble, Watch, Watched, among_few
+from airbyte_deferrable.watch import SHORTEST_POLL, WOKEN_AT_ONCE, TrackedJob, Trouble, Watch, Watched
 
 log = logging.getLogger(__name__)
 
@@ -229,8 +229,6 @@ class JobWatcher:
 
     async def _tell_calm(self) -> None:
         if self.trouble is not None and self.trouble.error is not None:
-            # Those who were just told of their jobs write that to their logs first.
-            await among_few()
             self.trouble = Trouble(None, self.now() - self._trouble_since)
             self._log.info("Airbyte answers again after %.0f s", self.trouble.seconds)
             await self._nudge_all()
