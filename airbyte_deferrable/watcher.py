@@ -138,6 +138,8 @@ class JobWatcher:
     async def _anybody_comes(self) -> bool:
         """Linger after the last waiter, so that a trickle of tasks does not reconnect each time."""
         self._report()
+        # Nobody is left who was told of trouble, and whoever comes is to be told only if there still is some.
+        self.trouble, self._error, self._failures, self._good_sweeps = None, None, 0, 0
         while not self._watched:
             self._arrival.clear()
             if not await self._arrives_within(self._pace.linger):

@@ -475,6 +475,44 @@ def test_one_failed_sweep_is_no_trouble() -> None:
     assert [each.troubles for each in told.values()] == [[], []]
 
 
+@pytest.mark.parametrize("pause", [30, 7000], ids=["the loop lingers", "the loop has ended"])
+def test_trouble_that_ended_while_nobody_waited_is_told_to_nobody(pause: int) -> None:
+    server = ModelAirbyte([running(1), running(2, START + 8000)], [Fault(START + 20, 90)])
+    told = {1: Told(), 2: Told()}
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        first = asyncio.ensure_future(follow(watcher, 1, told[1]))
+        await asyncio.sleep(100)
+        first.cancel()
+        await asyncio.sleep(pause)
+        await follow(watcher, 2, told[2])
+
+    run_in_virtual_time(go())
+    assert [trouble.error is not None for _, trouble in told[1].troubles] == [True]
+    assert told[2].troubles == []
+
+
+def test_trouble_that_began_while_nobody_waited_is_told_with_its_own_length() -> None:
+    server = ModelAirbyte([running(1), running(2, START + 8000)], [Fault(START + 20, 200), Fault(START + 7000, 300)])
+    told = Told()
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        first = asyncio.ensure_future(follow(watcher, 1, Told()))
+        await asyncio.sleep(100)
+        first.cancel()
+        await asyncio.sleep(7000)
+        await follow(watcher, 2, told)
+
+    run_in_virtual_time(go())
+    (began_at, began), (_, ended) = told.troubles
+    # Two sweeps that fail, as for those who were there from the beginning.
+    assert began.error is not None
+    assert START + 7100 + POLL / 2 <= began_at <= START + 7100 + 3 * POLL
+    assert ended.seconds == pytest.approx(200, abs=2 * POLL)
+
+
 def test_a_job_that_alone_cannot_be_read_is_trouble_of_its_own() -> None:
     jobs = [running(number, START + 100) for number in range(1, 11)] + [running(11, listed=False), running(12)]
     server = ModelAirbyte(jobs, [Fault(START, NEVER, "down", "get", job_id=11)])
