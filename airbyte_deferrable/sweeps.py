@@ -370,20 +370,15 @@ class Sweeper:
     # What is asked one by one
 
     def _due(self, until: float, *, listed: bool = True) -> list[TrackedJob]:
-        """Return the jobs that need a look of their own before the next sweep, the longest unasked first.
+        """Return the jobs that need a look of their own before the next sweep, the most urgent first.
 
         :param until: When the next sweep is due.
         :param listed: Whether the list tells of the others.
         """
-        patience = self._patience(listed)
-        due = [tracked for tracked in self._jobs.values() if _is_due(tracked, until, *patience)]
-        due.sort(key=lambda tracked: (-1.0 if tracked.asked_at is None else tracked.asked_at, tracked.job_id))
+        confirm_after = self._pace.confirm_after if listed and self._changes_usable() else None
+        due = [tracked for tracked in self._jobs.values() if _is_due(tracked, until, confirm_after)]
+        due.sort(key=_urgency)
         return due
-
-    def _patience(self, listed: bool = True) -> tuple[float, float]:
-        """Return after how long a job is looked for that the list has named, and one that it has not."""
-        poll = 0.9 * self._watched.poll_interval
-        return (self._pace.confirm_after if listed and self._changes_usable() else poll), poll
 
     async def _ask_for_each(self, due: Iterable[TrackedJob], until: float) -> None:
         """Ask for single jobs, evenly; what does not fit before the next sweep is left for later."""
@@ -479,12 +474,23 @@ def _is_new(tracked: TrackedJob) -> bool:
     return tracked.seen_at is None and tracked.asked_at is None
 
 
-def _is_due(tracked: TrackedJob, until: float, listed_patience: float, unlisted_patience: float) -> bool:
+def _is_due(tracked: TrackedJob, until: float, confirm_after: float | None) -> bool:
     if tracked.over:
         return False
     if tracked.overdue or tracked.refused or tracked.seen_at is None:
         return True
-    return tracked.seen_at + (listed_patience if tracked.listed else unlisted_patience) < until
+    patience = confirm_after if tracked.listed and confirm_after is not None else 0.9 * _poll_interval(tracked)
+    return tracked.seen_at + patience < until
+
+
+def _urgency(tracked: TrackedJob) -> tuple[bool, float, int]:
+    """Order jobs by when their look is due; first looks come first."""
+    asked_at = tracked.asked_at
+    return asked_at is not None, (asked_at or 0.0) + _poll_interval(tracked), tracked.job_id
+
+
+def _poll_interval(tracked: TrackedJob) -> float:
+    return min([watch.poll_interval for watch in tracked.watches])
 
 
 def _is_hiccup(error: BaseException) -> bool:

@@ -160,6 +160,42 @@ def test_a_task_that_joins_more_patient_ones_is_told_within_its_own_poll(job_id:
     assert server.requests <= 60 / POLL + 5
 
 
+def test_a_long_sweep_for_patient_tasks_does_not_hold_up_a_task_that_joins() -> None:
+    """It lasts a minute, for 500 jobs are asked for one by one."""
+    server = ModelAirbyte([running(number) for number in range(1, 502)], [Fault(START, NEVER, "forbidden", "list")])
+    server.latency = 0.1
+    told = Told()
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(follow(watcher, each, Told(), 600.0)) for each in range(1, 501)]
+        await asyncio.sleep(20)
+        tasks.append(asyncio.ensure_future(follow(watcher, 501, told)))
+        await asyncio.sleep(60)
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    assert told.jobs[0][0] <= START + 20 + POLL + 1
+
+
+def test_jobs_that_are_asked_for_one_by_one_are_asked_for_as_often_as_each_of_their_tasks_wants() -> None:
+    jobs = [running(number) for number in range(1, 101)] + [running(101, START + 333)]
+    server, told = ModelAirbyte(jobs, [Fault(START, NEVER, "forbidden", "list")]), Told()
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(follow(watcher, each, Told(), 600.0)) for each in range(1, 101)]
+        await follow(watcher, 101, told)
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    assert (told.ended_at or NEVER) <= START + 333 + POLL + 1
+    # A look at each, and then at one each poll.
+    assert server.count("get") <= 100 + 335 / POLL + 2
+
+
 def test_tasks_that_trickle_in_do_not_hurry_the_sweeps() -> None:
     server = ModelAirbyte([running(number) for number in range(1, 61)])
 
