@@ -377,6 +377,9 @@ class Sweeper:
         """
         confirm_after = self._pace.confirm_after if listed and self._changes_usable() else None
         due = [tracked for tracked in self._jobs.values() if _is_due(tracked, until, confirm_after)]
+        if due and confirm_after is not None:
+            # A list confirms all at once, and few who were read a moment later would need it again.
+            due = [each for each in self._jobs.values() if _is_due(each, until, confirm_after * (1 - EARLY))]
         due.sort(key=_urgency)
         return due
 

@@ -110,6 +110,14 @@ def test_quiet_jobs_cost_one_request_a_sweep_however_many_they_are() -> None:
     assert server.count("get") <= 2
 
 
+def test_a_confirmation_of_many_is_one_list_although_they_were_read_over_seconds() -> None:
+    server = ModelAirbyte([running(number) for number in range(1, 3001)], latency=0.05)
+    watch_for(server, 355, poll=10.0)
+    assert server.count("get") <= 2
+    # From 60 s on: the changes each poll, and thirty pages two or three times.
+    assert asked_since(server, START + 60) <= 295 / 10 + 1 + 3 * 31
+
+
 def test_first_looks_of_many_are_taken_through_the_list() -> None:
     """After a restart: 2,000 wait, a quarter of the jobs ended hours ago, among 3,000 of others."""
     jobs = []
