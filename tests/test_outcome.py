@@ -81,7 +81,7 @@ def test_a_success_returns_the_job_id() -> None:
     [
         (ran_out("timeout", 7, None), AirbyteTimeout, r"timeout \(9 s\) was over. The job goes on; [^.]*\.$"),
         (ran_out("timeout", 7, job("running")), AirbyteTimeout, r"The job goes on.*It was seen last as 'running'"),
-        (ran_out("execution_timeout", 7, None), AirbyteTimeout, r"execution_timeout \(9 s\) was over. The job is canc"),
+        (ran_out("execution_timeout", 7, None), AirbyteTimeout, r"execution_timeout \(9 s\) was over. The job goes on"),
         (not_visible(7, "HTTP 403"), AirbyteNotVisibleError, "cannot be seen.*'airbyte'.*HTTP 403"),
     ],
 )
