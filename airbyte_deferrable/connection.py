@@ -137,12 +137,27 @@ class _Known:
         self._settings: Settings | None = None
         self._until = 0.0
 
+    def remembered(self) -> Settings | None:
+        """Return the settings; None if they are not known or too old."""
+        return self._settings if time.monotonic() < self._until else None
+
     async def settings(self) -> Settings:
         """Return the settings, looked up if they are not known or too old."""
-        if self._settings is None or time.monotonic() >= self._until:
-            self._settings = await self._look_up()
+        settings = self.remembered()
+        if settings is None:
+            settings = self._settings = await self._look_up()
             self._until = time.monotonic() + REMEMBER
-        return self._settings
+        return settings
+
+
+def remembered_settings(conn_id: str, api_version: str) -> Settings | None:
+    """Return what a trigger has learned of an Airflow connection within half a minute; None if it has to be looked up.
+
+    :param conn_id: The Airflow connection.
+    :param api_version: The version in the public API's path, where the host names no path of its own.
+    """
+    known = _known.get(asyncio.get_running_loop(), {}).get((conn_id, api_version))
+    return known.remembered() if known is not None else None
 
 
 async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Settings:

@@ -17,9 +17,8 @@ from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.cancellation import cancel_job
-from airbyte_deferrable.connection import in_thread, settings_for_trigger
+from airbyte_deferrable.connection import in_thread, remembered_settings, settings_for_trigger
 from airbyte_deferrable.lease import killed_by_person, warm_up
-from airbyte_deferrable.outcome import Event
 from airbyte_deferrable.turns import wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher, watcher_for
@@ -152,7 +151,20 @@ class AirbyteSyncTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event: see :class:`airbyte_deferrable.outcome.Event`."""
         try:
-            event = await self._wait()
+            deadlines = Deadlines(self.end_time, self.execution_deadline)
+            watcher = await self._find_watcher(deadlines)
+            if watcher is None:
+                event = outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
+            else:
+                event = await wait_for_end(
+                    watcher,
+                    self.job_id,
+                    deadlines,
+                    poll_interval=self.poll_interval,
+                    progress_interval=self.progress_interval,
+                    log=self.log,
+                    try_number=self.try_number,
+                )
             if self.task_instance is not None:
                 await _hold_event(self.not_before)
         except asyncio.CancelledError:
@@ -172,26 +184,23 @@ class AirbyteSyncTrigger(BaseTrigger):
         """
         await self._finish(self._clean_up_after_kill())
 
-    async def _wait(self) -> Event:
-        deadlines = Deadlines(self.end_time, self.execution_deadline)
-        left = deadlines.left()
-        try:
-            # A trigger that comes back after its deadline still has a last look at the job to take.
+    async def _find_watcher(self, deadlines: Deadlines) -> JobWatcher | None:
+        """Return the watcher of the connection's Airbyte; None if time is up before the connection can be read."""
+        # One logger for all triggers, since Airflow finds the task of a line by other means. One each is six objects
+        # for each of the thousands that wait, which the garbage collector goes through.
+        self.logger()
+        settings = remembered_settings(self.conn_id, self.api_version)
+        if settings is None:
+            left = deadlines.left()
             look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
-            settings = await asyncio.wait_for(look_up, None if left is None else max(left, LAST_LOOK))
-        except asyncio.TimeoutError:
-            return outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
+            try:
+                # A trigger that comes back after its deadline still has a last look at the job to take.
+                settings = await asyncio.wait_for(look_up, None if left is None else max(left, LAST_LOOK))
+            except asyncio.TimeoutError:
+                return None
         if self.cancel_on_kill and self.task_instance is not None:
             warm_up(self.task_instance)
-        return await wait_for_end(
-            await _watcher(settings),
-            self.job_id,
-            deadlines,
-            poll_interval=self.poll_interval,
-            progress_interval=self.progress_interval,
-            log=self.log,
-            try_number=self.try_number,
-        )
+        return await _watcher(settings)
 
     async def _clean_up_after_kill(self) -> None:
         if self._fired or not self.cancel_on_kill or self.try_number is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import Context
 from weakref import WeakKeyDictionary
 
 from airbyte_deferrable import outcome
@@ -27,6 +28,7 @@ LOOK_AGAIN = 1.0
 #: Seconds that Airbyte pauses, at least, after an attempt that failed and brought nothing. A job that has run since
 #: earlier is in its first.
 SECOND_ATTEMPT_AFTER = 10.0
+_EMPTY = Context()
 _BEFORE_ATTEMPTS = (JobStatus.PENDING, JobStatus.QUEUED)
 #: A change to running from one of these begins a new attempt, also from running: nobody looked between the two.
 _BETWEEN_ATTEMPTS = (JobStatus.RUNNING, JobStatus.INCOMPLETE)
@@ -123,8 +125,10 @@ async def wait_for_end(
     """
     with watcher.watch(job_id, poll_interval=poll_interval, progress_interval=progress_interval) as watch:
         left = deadlines.left()
-        # No wait_for: before Python 3.12 it takes a task of its own for each of the thousands that wait.
-        alarm = None if left is None else asyncio.get_running_loop().call_later(left, watch.expire)
+        # No wait_for: before Python 3.12 it takes a task of its own for each of the thousands that wait. And one
+        # context for all of them, for waking needs none.
+        loop = asyncio.get_running_loop()
+        alarm = None if left is None else loop.call_later(left, watch.expire, context=_EMPTY)
         try:
             job = await until_terminal(watch, log)
         except JobNotVisible as error:
@@ -151,7 +155,10 @@ async def until_terminal(watch: Watch, log: Log) -> Job:
     """
     course = Course()
     while True:
-        news = await watch.news()
+        news = watch.news()
+        if news is None:
+            await watch.woken()
+            continue
         if isinstance(news, Trouble):
             _tell(news, log)
             continue
@@ -161,8 +168,6 @@ async def until_terminal(watch: Watch, log: Log) -> Job:
             log.info(change)
         else:
             log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, outcome.facts(news))
-        # Thousands wait here for long: each would keep its last answer alive beside the newest.
-        del news
 
 
 def _tell(trouble: Trouble, log: Log) -> None:

@@ -264,8 +264,8 @@ class Watch:
     ) -> None:
         self._watcher.leave(self)
 
-    async def news(self) -> Job | Trouble:
-        """Wait until there is something to tell. To be called by one task at a time.
+    def news(self) -> Job | Trouble | None:
+        """Return what there is to tell; None if there is nothing, then wait until :meth:`woken`.
 
         :return: The job, when it is seen first, its status has changed, a report of its progress is due, or it
             has ended (then at once, however often asked); or the trouble that began or ended.
@@ -273,20 +273,9 @@ class Watch:
         :raises asyncio.TimeoutError: If the watch has expired.
         """
         assert self._job is not None, "a watch is a context manager"
-        while True:
-            if self._job.gone is not None:
-                raise self._job.gone
-            told = self._untold(self._job)
-            if told is not None:
-                return told
-            if self._expired:
-                raise asyncio.TimeoutError
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-
-    def _untold(self, tracked: TrackedJob) -> Job | Trouble | None:
-        """Return what there is to tell. On its own, so that nobody who waits for long keeps an old answer alive."""
-        job = tracked.job
+        if self._job.gone is not None:
+            raise self._job.gone
+        job = self._job.job
         if job is not None and (job.terminal or self._news):
             self._news = False
             return job
@@ -294,11 +283,21 @@ class Watch:
         if trouble is not None and trouble is not self._trouble:
             self._trouble = trouble
             return trouble
-        trouble = tracked.trouble
+        trouble = self._job.trouble
         if trouble is not None and trouble is not self._job_trouble:
             self._job_trouble = trouble
             return trouble
+        if self._expired:
+            raise asyncio.TimeoutError
         return None
+
+    def woken(self) -> asyncio.Future[None]:
+        """Return what to await until there may be news. For one task at a time.
+
+        Not a coroutine: the garbage collector would have one more to go through for each of the thousands that wait.
+        """
+        self._wake = asyncio.get_running_loop().create_future()
+        return self._wake
 
     def told(self, changed: bool, now: float) -> None:
         """Take note that an answer named the job.

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from airbyte_deferrable.api.errors import ApiError, Conflict, Forbidden, Unreachable
 from airbyte_deferrable.api.models import TERMINAL, Job
 from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.watch import Trouble, Watch
 
 T = TypeVar("T")
 
@@ -52,6 +53,13 @@ class _NeverWaits(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
         if timeout > 0:
             self._loop.pass_time(timeout)
         return super().select(0)
+
+
+async def news_of(watch: Watch) -> Job | Trouble:
+    """Wait until a watch has something to tell."""
+    while (told := watch.news()) is None:
+        await watch.woken()
+    return told
 
 
 def run_in_virtual_time(coroutine: Coroutine[Any, Any, T]) -> T:

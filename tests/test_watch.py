@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from model_airbyte import run_in_virtual_time
+from model_airbyte import news_of, run_in_virtual_time
 
 from airbyte_deferrable.api.errors import Forbidden, Unreachable
 from airbyte_deferrable.api.models import Job
@@ -46,7 +46,7 @@ def job(status: str, **facts: object) -> Job:
 
 async def nothing_more(watch: Watch) -> bool:
     """Whether the watch has nothing to tell now."""
-    asking = asyncio.ensure_future(watch.news())
+    asking = asyncio.ensure_future(news_of(watch))
     for _ in range(3):
         await asyncio.sleep(0)
     silent = not asking.done()
@@ -59,7 +59,7 @@ async def test_a_status_is_told_once_and_its_change_again() -> None:
     with Watch(desk, 7, 5, 0) as watch:
         for status in ("pending", "running"):
             desk.job.saw(job(status), 1.0)
-            assert (await watch.news()) == job(status)
+            assert (await news_of(watch)) == job(status)
             desk.job.saw(job(status), 2.0)
             assert await nothing_more(watch)
 
@@ -68,25 +68,25 @@ async def test_an_end_is_told_however_often_it_is_asked_for() -> None:
     desk = Desk()
     with Watch(desk, 7, 5, 0) as watch:
         desk.job.saw(job("succeeded"), 1.0)
-        assert [await watch.news() for _ in range(2)] == [job("succeeded")] * 2
+        assert [await news_of(watch) for _ in range(2)] == [job("succeeded")] * 2
 
 
 async def test_who_joins_later_is_told_what_is_known_at_once() -> None:
     desk = Desk()
     desk.job.saw(job("running"), 1.0)
     with Watch(desk, 7, 5, 0) as watch:
-        assert await watch.news() == job("running")
+        assert await news_of(watch) == job("running")
 
 
 async def test_progress_is_told_at_its_interval_though_the_lists_come_a_little_early() -> None:
     desk = Desk()
     with Watch(desk, 7, 5, 60) as watch:
         desk.job.saw(job("running"), 0.0)
-        await watch.news()
+        await news_of(watch)
         desk.job.saw(job("running", rows_synced=1), 30.0)
         assert await nothing_more(watch)
         desk.job.saw(job("running", rows_synced=2), 59.0)
-        assert await watch.news() == job("running", rows_synced=2)
+        assert await news_of(watch) == job("running", rows_synced=2)
         desk.job.saw(job("running", rows_synced=3), 100.0)
         assert await nothing_more(watch)
 
@@ -97,11 +97,11 @@ async def test_a_refusal_is_believed_when_it_comes_twice_in_a_row() -> None:
         desk.job.refuse(FORBIDDEN, 1.0)
         desk.job.saw(job("running"), 2.0)
         desk.job.refuse(FORBIDDEN, 3.0)
-        await watch.news()
+        await news_of(watch)
         assert await nothing_more(watch)
         desk.job.refuse(FORBIDDEN, 4.0)
         with pytest.raises(JobNotVisible, match="403"):
-            await watch.news()
+            await news_of(watch)
 
 
 async def test_trouble_is_told_when_it_begins_and_when_it_ends() -> None:
@@ -109,7 +109,7 @@ async def test_trouble_is_told_when_it_begins_and_when_it_ends() -> None:
     with Watch(desk, 7, 5, 0) as watch:
         for trouble in (Trouble(DOWN), Trouble(None, 30.0)):
             desk.trouble = trouble
-            assert await watch.news() is trouble
+            assert await news_of(watch) is trouble
             assert await nothing_more(watch)
 
 
@@ -120,7 +120,7 @@ async def test_trouble_that_is_over_is_no_news_for_who_comes_later_but_present_t
         assert await nothing_more(watch)
     desk.trouble = Trouble(DOWN)
     with Watch(desk, 7, 5, 0) as watch:
-        assert await watch.news() is desk.trouble
+        assert await news_of(watch) is desk.trouble
 
 
 async def test_a_job_that_alone_cannot_be_read_has_trouble_of_its_own_with_an_end() -> None:
@@ -131,12 +131,12 @@ async def test_a_job_that_alone_cannot_be_read_has_trouble_of_its_own_with_an_en
         assert await nothing_more(watch)
         for number in range(2):
             desk.job.fail(DOWN, 10.0 + number)
-        began = await watch.news()
+        began = await news_of(watch)
         assert isinstance(began, Trouble)
         assert began.error is DOWN
         assert await nothing_more(watch)
         desk.job.saw(job("running"), 60.0)
-        told = [await watch.news(), await watch.news()]
+        told = [await news_of(watch), await news_of(watch)]
         assert job("running") in told
         assert any(isinstance(each, Trouble) and each.error is None and each.seconds == 60.0 for each in told)
 
@@ -144,13 +144,13 @@ async def test_a_job_that_alone_cannot_be_read_has_trouble_of_its_own_with_an_en
 async def test_an_expired_watch_still_tells_an_end() -> None:
     desk = Desk()
     with Watch(desk, 7, 5, 0) as watch:
-        asking = asyncio.ensure_future(watch.news())
+        asking = asyncio.ensure_future(news_of(watch))
         await asyncio.sleep(0)
         watch.expire()
         with pytest.raises(asyncio.TimeoutError):
             await asking
         desk.job.saw(job("failed"), 1.0)
-        assert await watch.news() == job("failed")
+        assert await news_of(watch) == job("failed")
 
 
 def expire_all(tracked: TrackedJob) -> None:
@@ -178,7 +178,7 @@ def test_many_who_wait_for_one_job_are_woken_a_few_in_a_round(happens: Callable[
     async def wait() -> None:
         with Watch(desk, 7, 5, 0) as watch, suppress(asyncio.TimeoutError, JobNotVisible):
             try:
-                await watch.news()
+                await news_of(watch)
             finally:
                 woken[asyncio.get_running_loop().rounds] += 1  # type: ignore[attr-defined]
 

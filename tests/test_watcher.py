@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
+from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, news_of, run_in_virtual_time
 
 from airbyte_deferrable import sweeps
 from airbyte_deferrable.api.errors import ApiError, Unreachable
@@ -51,7 +51,7 @@ async def follow(watcher: JobWatcher, job_id: int, told: Told, poll: float = POL
     with watcher.watch(job_id, poll_interval=poll, progress_interval=progress) as watch:
         while True:
             try:
-                news = await watch.news()
+                news = await news_of(watch)
             except JobNotVisible as error:
                 told.gone = error
                 return
@@ -344,7 +344,7 @@ def test_few_tasks_are_woken_in_one_round_of_the_event_loop() -> None:
         loop: Any = asyncio.get_running_loop()
         with watcher.watch(job_id, poll_interval=POLL, progress_interval=60) as watch:
             while True:
-                await watch.news()
+                await news_of(watch)
                 woken[loop.rounds] += 1
 
     async def go() -> None:
