@@ -12,13 +12,14 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airbyte_deferrable import outcome
-from airbyte_deferrable._compat import AIRFLOW_3, Stats
+from airbyte_deferrable._compat import AIRFLOW_3, Log, Stats
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.cancellation import cancel_job
 from airbyte_deferrable.connection import in_thread, remembered_settings, settings_for_trigger
 from airbyte_deferrable.lease import killed_by_person, warm_up
+from airbyte_deferrable.task_log import TaskLog, all_written
 from airbyte_deferrable.turns import wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher, watcher_for
@@ -58,6 +59,13 @@ async def _watcher(settings: Settings) -> JobWatcher:
     if not _metrics_opened:
         await _open_metrics_once()
     return watcher_for(settings, metrics=Stats)
+
+
+def _task_log(trigger: BaseTrigger) -> TaskLog:
+    # One logger for all triggers of a class, since Airflow finds the task of a line by other means. One each is six
+    # objects for each of the thousands that wait, which the garbage collector goes through.
+    trigger.logger()
+    return TaskLog(trigger.log)
 
 
 async def _hold_event(not_before: float) -> None:
@@ -151,8 +159,8 @@ class AirbyteSyncTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event: see :class:`airbyte_deferrable.outcome.Event`."""
         try:
-            deadlines = Deadlines(self.end_time, self.execution_deadline)
-            watcher = await self._find_watcher(deadlines)
+            deadlines, log = Deadlines(self.end_time, self.execution_deadline), _task_log(self)
+            watcher = await self._find_watcher(deadlines, log)
             if watcher is None:
                 event = outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
             else:
@@ -162,9 +170,10 @@ class AirbyteSyncTrigger(BaseTrigger):
                     deadlines,
                     poll_interval=self.poll_interval,
                     progress_interval=self.progress_interval,
-                    log=self.log,
+                    log=log,
                     try_number=self.try_number,
                 )
+            await all_written()
             if self.task_instance is not None:
                 await _hold_event(self.not_before)
         except asyncio.CancelledError:
@@ -184,15 +193,12 @@ class AirbyteSyncTrigger(BaseTrigger):
         """
         await self._finish(self._clean_up_after_kill())
 
-    async def _find_watcher(self, deadlines: Deadlines) -> JobWatcher | None:
+    async def _find_watcher(self, deadlines: Deadlines, log: Log) -> JobWatcher | None:
         """Return the watcher of the connection's Airbyte; None if time is up before the connection can be read."""
-        # One logger for all triggers, since Airflow finds the task of a line by other means. One each is six objects
-        # for each of the thousands that wait, which the garbage collector goes through.
-        self.logger()
         settings = remembered_settings(self.conn_id, self.api_version)
         if settings is None:
             left = deadlines.left()
-            look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
+            look_up = settings_for_trigger(self.conn_id, self.api_version, log)
             try:
                 # A trigger that comes back after its deadline still has a last look at the job to take.
                 settings = await asyncio.wait_for(look_up, None if left is None else max(left, LAST_LOOK))
@@ -208,23 +214,21 @@ class AirbyteSyncTrigger(BaseTrigger):
         if self.end_time is not None and time.time() >= self.end_time:
             # Another triggerer may have said so already, and the job is to go on then.
             return
-        if not await killed_by_person(self.task_instance, self.job_id, self.try_number, self.log):
+        log = _task_log(self)
+        if not await killed_by_person(self.task_instance, self.job_id, self.try_number, log):
             return
-        self.log.info("The task was killed by a user action")
+        log.info("The task was killed by a user action")
         try:
-            look_up = settings_for_trigger(self.conn_id, self.api_version, self.log)
+            look_up = settings_for_trigger(self.conn_id, self.api_version, log)
             settings = await asyncio.wait_for(look_up, CANCEL_WITHIN)
             watcher = await _watcher(settings)
             await cancel_job(
-                watcher.borrow_client,
-                self.job_id,
-                within=CANCEL_WITHIN,
-                log=self.log,
-                connection_id=self.connection_id,
+                watcher.borrow_client, self.job_id, within=CANCEL_WITHIN, log=log, connection_id=self.connection_id
             )
         except (ApiError, asyncio.TimeoutError) as error:
             why = str(error) or "the connection cannot be read"
-            self.log.error("Airbyte job %s could not be cancelled: %s", self.job_id, why)
+            log.error("Airbyte job %s could not be cancelled: %s", self.job_id, why)
+        await all_written()
 
     async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
         """Run to the end: Airflow cancels a trigger again each second until it has ended."""
@@ -314,6 +318,8 @@ class AirbyteTurnTrigger(BaseTrigger):
         yield TriggerEvent(event)
 
     async def _wait(self) -> None:
-        settings = await settings_for_trigger(self.conn_id, self.api_version, self.log)
+        log = _task_log(self)
+        settings = await settings_for_trigger(self.conn_id, self.api_version, log)
         watcher = await _watcher(settings)
-        await wait_for_turn(watcher, self.connection_id, self.queued_at, poll_interval=self.poll_interval, log=self.log)
+        await wait_for_turn(watcher, self.connection_id, self.queued_at, poll_interval=self.poll_interval, log=log)
+        await all_written()

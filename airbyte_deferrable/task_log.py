@@ -1,0 +1,57 @@
+"""A task's log in the triggerer, written beside the event loop.
+
+Airflow 3's triggerer hands each line to its supervisor through a socket, and who writes waits while that is full. In
+the event loop this stops all triggers; and for good if the supervisor, just then, sends more triggers than the loop's
+own socket holds: it waits for the loop to take them, and the loop for it to take the line. Of nine triggerers that took
+a thousand waiting tasks over, two hung so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+from airbyte_deferrable._compat import Log
+
+#: Seconds that a trigger waits for its last lines before it ends: after its end Airflow closes the task's log.
+WRITTEN_WITHIN = 1.0
+
+#: One thread, so that lines keep their order.
+_writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="airbyte-log")
+
+
+class TaskLog:
+    """Takes a task's lines without waiting until they are written.
+
+    :param log: Where they go. Airflow finds the task of a line by the context of the trigger that writes it.
+    """
+
+    __slots__ = ("_log",)
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def info(self, event: str, *args: Any) -> None:
+        """Log a change of state."""
+        _writer.submit(copy_context().run, _write, self._log.info, event, args)
+
+    def warning(self, event: str, *args: Any) -> None:
+        """Log what somebody may want to look into."""
+        _writer.submit(copy_context().run, _write, self._log.warning, event, args)
+
+    def error(self, event: str, *args: Any) -> None:
+        """Log what failed."""
+        _writer.submit(copy_context().run, _write, self._log.error, event, args)
+
+
+async def all_written() -> None:
+    """Wait until all lines so far are written, but not for long."""
+    written = asyncio.wrap_future(_writer.submit(lambda: None))
+    await asyncio.wait({written}, timeout=WRITTEN_WITHIN)
+
+
+def _write(method: Callable[..., Any], event: str, args: tuple[Any, ...]) -> None:
+    method(event, *args)
