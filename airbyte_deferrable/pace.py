@@ -20,7 +20,8 @@ class Pace:
     :param patience: How long a look at one job may hold the sweeps, if the poll interval is not longer. One that takes
         longer goes on beside them.
     :param per_line: The pause in a long list for each job that is waited for, whose task may now write a line:
-        Airflow's triggerer hands all lines to one other process, and the event loop waits when that cannot keep up.
+        Airflow's triggerer hands all lines to one other process, and Airflow's own wait in the event loop when that
+        cannot keep up.
     :param gather: How long a newcomer waits for others before it is looked for, with all of them at once.
     :param busy_pause: How long the list is left alone when it cannot be read, or not to its end, or is refused once.
     :param refused_pause: How long it is left alone when the server refuses it again.

@@ -17,8 +17,7 @@ FAILED_LOOKS = 3
 #: A report of progress may come early by this share of its interval: the lists that bring it are read a little
 #: sooner one time and a little later the next, and a report must not wait for the list after.
 EARLY = 0.1
-#: So many waiting tasks are woken in one round of the event loop: each may write to its log, which took 2.5 ms in
-#: Airflow's triggerer, and nothing else runs meanwhile.
+#: So many waiting tasks are woken in one round of the event loop: nothing else runs meanwhile.
 WOKEN_AT_ONCE = 10
 #: Seconds; shorter poll intervals are raised to it.
 SHORTEST_POLL = 0.1
