@@ -91,7 +91,8 @@ class LocalAirflow(AirflowApi):
         super().__init__(f"http://{LOOPBACK}:{self._port}", major)
         self._sqlite = None if database else self.home / "airflow.db"
         self._start_timeout = start_timeout
-        self._env = self._environment(parallelism, executor, database, connections or {}, config or {})
+        #: The environment variables of all components, for commands beside them.
+        self.env = self._environment(parallelism, executor, database, connections or {}, config or {})
         commands = {**self._commands(triggerers), **(more or {})}
         self._services = {name: self._service(name, *args) for name, args in commands.items()}
         self._cleanup = ExitStack()
@@ -243,7 +244,7 @@ class LocalAirflow(AirflowApi):
 
     def _service(self, name: str, *args: str) -> Service:
         return Service(
-            name, [self.python, "-m", "airflow", *args], env=self._env, log=self.home / "logs" / f"{name}.log"
+            name, [self.python, "-m", "airflow", *args], env=self.env, log=self.home / "logs" / f"{name}.log"
         )
 
     def _prepare(self) -> None:

@@ -1,0 +1,75 @@
+"""Who follows the quick start, command by command on a real Airflow, gets a sync and reads the log that it shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from airbyte_deferrable.demo.airflow import LocalAirflow, free_port
+
+from .blocks import BLOCKS
+
+pytestmark = pytest.mark.e2e
+
+PAGE = [block for block in BLOCKS if block.page == "docs/quick-start.md"]
+#: What this environment has done already, and what stands for it here.
+DONE_OTHERWISE = {"pip install airbyte-deferrable": "this environment", "airflow standalone": "LocalAirflow"}
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(urlopen(url, timeout=1).status == 200)
+    except OSError:
+        return False
+
+
+def test_the_quick_start_leads_to_a_sync(tmp_path: Path) -> None:
+    [dag_file] = [block for block in PAGE if block.title == "dags/orders.py"]
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / Path(dag_file.title).name).write_text(dag_file.text)
+    port = free_port()
+    scripts = [block.text.replace("8000", str(port)) for block in PAGE if block.language == "sh"]
+    [start_airbyte] = [script for script in scripts if "airbyte_deferrable.simulator" in script]
+    commands = [
+        script for script in scripts if script != start_airbyte and not set(DONE_OTHERWISE) & set(lines(script))
+    ]
+    assert len(commands) == len(scripts) - 1 - len(DONE_OTHERWISE)
+
+    as_airflow_has_it = {"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"}
+    with LocalAirflow(tmp_path / "home", dags=dags, config=as_airflow_has_it) as airflow:
+        airbyte = subprocess.Popen(["bash", "-c", f"exec {start_airbyte}"], env=airflow.env, start_new_session=True)
+        try:
+            until(lambda: answers(f"http://localhost:{port}/api/public/v1/health"), 30)
+            for command in commands:
+                subprocess.run(["bash", "-ec", command], env=airflow.env, check=True, timeout=120)
+            until(lambda: bool(airflow.task_instances("orders")), 30)
+            run = airflow.task_instances("orders")[0]["dag_run_id"]
+            assert airflow.wait("orders", run, timeout=120) == "success"
+            log = airflow.log("orders", run, "sync_orders")
+        finally:
+            os.killpg(airbyte.pid, signal.SIGTERM)
+            airbyte.wait(30)
+    [shown] = [block.text for block in PAGE if block.language == "text"]
+    for line in lines(shown.replace("8000", str(port))):
+        told = re.escape(line).replace("…", "[^/]+")
+        assert re.search(re.sub(r"\d+s$", r"\\d+s", told), log), f"{line}\n\n{log}"
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
