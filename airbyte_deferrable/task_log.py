@@ -2,8 +2,8 @@
 
 Airflow 3's triggerer hands each line to its supervisor through a socket, and who writes waits while that is full. In
 the event loop this stops all triggers; and for good if the supervisor, just then, sends more triggers than the loop's
-own socket holds: it waits for the loop to take them, and the loop for it to take the line. Of nine triggerers that took
-a thousand waiting tasks over, two hung so.
+own socket holds: it waits for the loop to take them, and the loop for it to take the line. A triggerer that took a
+thousand waiting tasks over was seen to hang so.
 """
 
 from __future__ import annotations
