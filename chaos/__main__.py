@@ -19,7 +19,7 @@ import httpx
 
 from airbyte_deferrable.simulator import Script
 from chaos.cluster import Cluster, cluster
-from chaos.plan import KINDS, Kill, plan
+from chaos.plan import KINDS, Kill, durations, plan
 from chaos.report import ENDED, account
 from chaos.servers import Airbyte
 
@@ -31,7 +31,7 @@ class Size:
     """How much is run, and how much is killed.
 
     :param tasks: How many syncs.
-    :param seconds: The shortest and the longest of them.
+    :param shortest: Seconds that the shortest of them lasts; the longest outlasts the last kill.
     :param rounds: How often everything is killed.
     :param pause: The least and the most seconds between two kills.
     :param down: The least and the most seconds until what was killed is started again.
@@ -39,15 +39,15 @@ class Size:
     """
 
     tasks: int
-    seconds: tuple[float, float]
+    shortest: float
     rounds: int
     pause: tuple[float, float]
     down: tuple[float, float]
     limit: float
 
 
-FULL = Size(tasks=200, seconds=(60, 240), rounds=2, pause=(10, 22), down=(2, 6), limit=1800)
-SHORT = Size(tasks=60, seconds=(20, 60), rounds=1, pause=(8, 14), down=(2, 5), limit=420)
+FULL = Size(tasks=200, shortest=60, rounds=2, pause=(10, 22), down=(2, 6), limit=1800)
+SHORT = Size(tasks=60, shortest=20, rounds=1, pause=(8, 14), down=(2, 5), limit=420)
 
 
 @dataclass
@@ -80,18 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = SHORT if given.short else FULL
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     kills = plan(seed, size.rounds, size.pause, size.down)
-    print(f"seed {seed}: {size.tasks} syncs of {size.seconds[0]:g} to {size.seconds[1]:g} s, {len(kills)} kills")
+    seconds = durations(seed, size.tasks, size.shortest, kills)
+    print(f"seed {seed}: {size.tasks} syncs of {size.shortest:g} to {max(seconds):g} s, {len(kills)} kills")
     home = Path(tempfile.mkdtemp(prefix="chaos-"))
     airbyte = Airbyte(home, home / "logs" / "simulator.log")
     fine = False
     try:
         airbyte.start()
-        chance = random.Random(seed)
         connection_ids = [
-            airbyte.remote.add_connection(
-                name=f"Sync {number}", script=Script(duration=round(chance.uniform(*size.seconds), 1))
-            )
-            for number in range(size.tasks)
+            airbyte.remote.add_connection(name=f"Sync {number}", script=Script(duration=duration))
+            for number, duration in enumerate(seconds)
         ]
         with cluster(home, airbyte, connection_ids) as everything:
             fine = _run(everything, airbyte, connection_ids, kills, size)

@@ -1,12 +1,17 @@
-"""Who is killed, and when: all of it from one seed."""
+"""Who is killed, and when, and how long the syncs last meanwhile: all of it from one seed."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: What a kill can hit; for the first two it is one of two processes.
 KINDS = ("triggerer", "worker", "scheduler", "api-server", "redis", "postgresql", "simulator")
+
+
+#: Seconds by which the longest sync outlasts the last kill, measured from the first job on. Restarts hold up a plan.
+OUTLASTS = 30
 
 
 @dataclass(frozen=True)
@@ -41,3 +46,16 @@ def plan(seed: int, rounds: int, pause: tuple[float, float], down: tuple[float, 
             kills.append(Kill(round(at, 1), kind, chance.choice(victim), round(chance.uniform(*down), 1)))
             at += chance.uniform(*pause)
     return kills
+
+
+def durations(seed: int, count: int, shortest: float, kills: Sequence[Kill]) -> list[float]:
+    """Choose how long each sync lasts: there is one in flight at the last kill, however soon all of them began.
+
+    :param seed: What chance depends on.
+    :param count: How many syncs.
+    :param shortest: The least seconds that one lasts.
+    :param kills: The plan.
+    """
+    chance = random.Random(seed)
+    longest = kills[-1].at + OUTLASTS
+    return [longest, *(round(chance.uniform(shortest, longest), 1) for _ in range(count - 1))]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chaos.plan import KINDS, plan
+from chaos.plan import KINDS, durations, plan
 from chaos.report import account
 
 CONNECTIONS = ["a", "b"]
@@ -48,3 +48,13 @@ def test_each_round_kills_everything_once_and_a_seed_is_a_plan() -> None:
     assert [kill.at for kill in kills] == sorted(kill.at for kill in kills)
     assert kills == plan(7, 3, (8, 20), (2, 6))
     assert kills != plan(8, 3, (8, 20), (2, 6))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_sync_is_in_flight_at_the_last_kill_though_all_begin_at_once(seed: int) -> None:
+    kills = plan(seed, 1, (8, 14), (2, 5))
+    seconds = durations(seed, 60, 20, kills)
+    assert len(seconds) == 60
+    assert min(seconds) >= 20
+    assert max(seconds) > kills[-1].at + 10
+    assert seconds == durations(seed, 60, 20, kills)
