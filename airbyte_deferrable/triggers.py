@@ -18,6 +18,7 @@ from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.cancellation import cancel_job
 from airbyte_deferrable.connection import in_thread, remembered_settings, settings_for_trigger
+from airbyte_deferrable.garbage import freeze_what_is_loaded
 from airbyte_deferrable.lease import killed_by_person, warm_up
 from airbyte_deferrable.task_log import TaskLog, all_written
 from airbyte_deferrable.turns import wait_for_turn
@@ -158,6 +159,8 @@ class AirbyteSyncTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event: see :class:`airbyte_deferrable.outcome.Event`."""
+        if self.task_instance is not None:
+            freeze_what_is_loaded()
         try:
             deadlines, log = Deadlines(self.end_time, self.execution_deadline), _task_log(self)
             watcher = await self._find_watcher(deadlines, log)
@@ -301,6 +304,8 @@ class AirbyteTurnTrigger(BaseTrigger):
 
         It also brings what the task is to go on with: its clocks and its place in the line.
         """
+        if self.task_instance is not None:
+            freeze_what_is_loaded()
         deadlines = Deadlines(self.end_time, self.execution_deadline)
         event = {
             "status": "turn",

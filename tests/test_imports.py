@@ -24,7 +24,7 @@ FLOORS = (
     ("outcome", "watcher", "connection"),
     ("sweeps",),
     ("server_clock",),
-    ("watch", "metrics", "task_log", "inputs", "pace", "exceptions", "portal", "provider"),
+    ("watch", "metrics", "task_log", "garbage", "inputs", "pace", "exceptions", "portal", "provider"),
     ("_compat",),
     ("api", "simulator"),
     ("",),
