@@ -8,9 +8,11 @@ from typing import Any
 from aiohttp import web
 
 from airbyte_deferrable.simulator import wire
+from airbyte_deferrable.simulator.records import SECOND, Attempt, Connection, Job
 from airbyte_deferrable.simulator.script import SUCCEEDED
 from airbyte_deferrable.simulator.settings import Settings
-from airbyte_deferrable.simulator.world import SECOND, Attempt, Connection, Job, Query, World
+from airbyte_deferrable.simulator.table import Query
+from airbyte_deferrable.simulator.world import World
 
 _STREAM = "orders"
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from airbyte_deferrable.simulator.faults import Fault, Faults
 from airbyte_deferrable.simulator.ledger import Ledger
+from airbyte_deferrable.simulator.records import CLEAR, PUBLIC_TYPES, REFRESH, RESET, SECOND, SYNC, Job
 from airbyte_deferrable.simulator.script import Script
 from airbyte_deferrable.simulator.settings import Settings
-from airbyte_deferrable.simulator.world import CLEAR, PUBLIC_TYPES, REFRESH, RESET, SECOND, SYNC, Job, World
+from airbyte_deferrable.simulator.world import World
 
 _STORED = {"sync": SYNC, "reset": RESET, "refresh": REFRESH, "clear": CLEAR}
 

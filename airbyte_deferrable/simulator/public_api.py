@@ -12,9 +12,11 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from airbyte_deferrable.simulator import wire
+from airbyte_deferrable.simulator.records import CLEAR, REFRESH, RESET, SECOND, SYNC, Connection, Job
 from airbyte_deferrable.simulator.script import PENDING, STATUSES
 from airbyte_deferrable.simulator.settings import Settings
-from airbyte_deferrable.simulator.world import CLEAR, REFRESH, RESET, SECOND, SYNC, Connection, Job, Query, World
+from airbyte_deferrable.simulator.table import Query
+from airbyte_deferrable.simulator.world import World
 
 #: Where ``next`` and ``previous`` point on a Community Helm installation, whatever address the caller used.
 AIRBYTE_API_HOST = "http://localhost:8001/api/public"

@@ -20,8 +20,9 @@ from airbyte_deferrable.simulator.control import Control
 from airbyte_deferrable.simulator.faults import Fault, Faults
 from airbyte_deferrable.simulator.ledger import Ledger
 from airbyte_deferrable.simulator.public_api import PublicApi
+from airbyte_deferrable.simulator.records import SECOND
 from airbyte_deferrable.simulator.settings import Settings
-from airbyte_deferrable.simulator.world import SECOND, World
+from airbyte_deferrable.simulator.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
+from airbyte_deferrable.simulator.records import PUBLIC_TYPES, SECOND, Connection, Job
 from airbyte_deferrable.simulator.script import PENDING
-from airbyte_deferrable.simulator.world import PUBLIC_TYPES, SECOND, Connection, Job
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _ISO_OFFSET = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)")

@@ -5,155 +5,28 @@ from __future__ import annotations
 import heapq
 import time
 import uuid
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from airbyte_deferrable.simulator.index import Index, page
 from airbyte_deferrable.simulator.journal import Journal
+from airbyte_deferrable.simulator.records import SECOND, SYNC, Attempt, Connection, Job
 from airbyte_deferrable.simulator.script import (
     CANCELLED,
     INCOMPLETE,
-    PENDING,
     QUEUED,
     RUNNING,
     SUCCEEDED,
     TERMINAL,
     Script,
 )
+from airbyte_deferrable.simulator.table import JobTable, Query
 
-SECOND = 1_000_000
 #: Seconds from a cancel request to the job's end; Airbyte's own handler looks every 10 ms until the run has stopped.
 CANCELLING = 0.05
-
-SYNC, RESET, REFRESH, CLEAR = "sync", "reset_connection", "refresh", "clear"
-#: How the public API calls the stored kinds of job. ``clear`` jobs are stored as resets.
-PUBLIC_TYPES = {SYNC: "sync", RESET: "reset", REFRESH: "refresh", CLEAR: "clear"}
-
-
-@dataclass
-class Attempt:
-    """One attempt of a job, as far as it has come. Stamps are microseconds."""
-
-    number: int
-    started: int
-    updated: int
-    status: str = "running"
-    failure: dict[str, Any] | None = None
-
-
-@dataclass(eq=False)
-class Connection:
-    """An Airbyte connection and the scripts of its next jobs."""
-
-    id: str
-    name: str
-    workspace_id: str
-    source_name: str
-    destination_name: str
-    status: str
-    created: int
-    scripts: deque[Script]
-    jobs: list[int] = field(default_factory=list)
-    live: list[Job] = field(default_factory=list)
-
-    @property
-    def source_id(self) -> str:
-        """The UUID of its source."""
-        return str(uuid.uuid5(uuid.UUID(self.id), "source"))
-
-    @property
-    def destination_id(self) -> str:
-        """The UUID of its destination."""
-        return str(uuid.uuid5(uuid.UUID(self.id), "destination"))
-
-    @property
-    def running(self) -> Job | None:
-        """The job that it runs now, whatever the status is called."""
-        return self.live[-1] if self.live else None
-
-
-class Job:
-    """A job as the database has it, and what is still to come of its script. Stamps are microseconds."""
-
-    __slots__ = (
-        "attempts",
-        "cancel_requested_by",
-        "connection",
-        "created",
-        "foreign",
-        "generation",
-        "id",
-        "kind",
-        "ran",
-        "script",
-        "started",
-        "status",
-        "steps",
-        "text",
-        "updated",
-    )
-
-    def __init__(self, job_id: int, connection: Connection, kind: str, created: int, script: Script) -> None:
-        self.id = job_id
-        self.connection = connection
-        self.kind = kind
-        self.status = PENDING
-        self.created = self.updated = created
-        self.started: int | None = None
-        self.script = script
-        #: What comes next: visible at, stamp, status.
-        self.steps: deque[tuple[int, int, str]] = deque()
-        self.generation = 0
-        self.attempts: list[Attempt] = []
-        self.ran = 0
-        self.cancel_requested_by: int | str | None = None
-        self.foreign = False
-        #: Rendered parts of the answer that stay the same until the next change of status.
-        self.text: dict[str, str] = {}
-
-    @property
-    def terminal(self) -> bool:
-        """Whether it has ended."""
-        return self.status in TERMINAL
-
-    def progress(self, now: int) -> tuple[int, int]:
-        """Return rows and bytes committed so far: they grow evenly while an attempt runs."""
-        if self.kind != SYNC and self.kind != REFRESH:
-            return 0, 0
-        if self.status == SUCCEEDED:
-            return self.script.rows, self.script.bytes
-        ran = self.ran
-        if self.attempts and self.attempts[-1].status == "running":
-            ran += max(0, now - self.attempts[-1].started)
-        part = min(1.0, ran / (self.script.running_seconds * SECOND)) if self.script.running_seconds else 1.0
-        return int(self.script.rows * part), int(self.script.bytes * part)
-
-
-@dataclass(frozen=True)
-class Query:
-    """A page of the job list. Stamps are microseconds, bounds are included.
-
-    :param kinds: Stored kinds of job; None for all.
-    :param statuses: None for all.
-    :param descending: Newest first.
-    """
-
-    connection_id: str | None = None
-    workspace_ids: frozenset[str] | None = None
-    kinds: frozenset[str] | None = None
-    statuses: frozenset[str] | None = None
-    created_start: int | None = None
-    created_end: int | None = None
-    updated_start: int | None = None
-    updated_end: int | None = None
-    by_update: bool = False
-    descending: bool = False
-    limit: int = 20
-    offset: int = 0
 
 
 class World:
@@ -180,21 +53,14 @@ class World:
         self.commit_lag = commit_lag
         self.random = Random(seed)
         self.connections: dict[str, Connection] = {}
-        self.jobs: dict[int, Job] = {}
         self.tokens: dict[str, int] = {}
-        self.pruned: set[int] = set()
-        self.kinds: Counter[str] = Counter()
         self.workspaces: dict[str, str] = {}
         self.identity: dict[str, str] = {}
         self._offset = 0
         self._last_id = 0
         self._sources: dict[str, Connection] = {}
         self._destinations: dict[str, Connection] = {}
-        self._created = Index()
-        self._updated = Index()
-        self._by_status: dict[str, tuple[Index, Index]] = defaultdict(lambda: (Index(), Index()))
-        #: What narrowed lists had in them, until the next change: the pages of one sweep are asked for in a row.
-        self._found: dict[Query, Index] = {}
+        self._table = JobTable(self.random)
         self._due: list[tuple[int, int, int, int]] = []  # visible at, tie-break, job id, generation
         self._sequence = 0
         self._journal = Journal(state_file)
@@ -202,6 +68,11 @@ class World:
             op, at = record.pop("op"), record.pop("at")
             self.settle(at)
             getattr(self, f"_on_{op}")(at, **record)
+
+    @property
+    def jobs(self) -> dict[int, Job]:
+        """All jobs, by their ids."""
+        return self._table.by_id
 
     # --- time
 
@@ -350,79 +221,16 @@ class World:
 
     def page(self, query: Query) -> list[Job]:
         """Return the jobs of one page."""
-        index, low, high = self._select(query)
-        ids = page(
-            index.entries,
-            low,
-            high,
-            offset=query.offset,
-            limit=query.limit,
-            descending=query.descending,
-            random=self.random,
-        )
-        return [self.jobs[job_id] for job_id in ids]
+        among = None if query.connection_id is None else self.connection(query.connection_id).jobs
+        workspaces = query.workspace_ids
+        # Airbyte looks at one of the two only.
+        if workspaces is not None and (among is not None or workspaces.issuperset(self.workspaces)):
+            query = replace(query, workspace_ids=None)
+        return self._table.page(query, among)
 
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
-
-    def _select(self, query: Query) -> tuple[Index, int, int]:
-        """Return an index whose places from the second to the third value are the query's rows, in its order."""
-        created = (query.created_start, query.created_end)
-        updated = (query.updated_start, query.updated_end)
-        statuses, kinds, workspaces = query.statuses, query.kinds, query.workspace_ids
-        if kinds is not None and kinds.issuperset(kind for kind, count in self.kinds.items() if count):
-            kinds = None
-        if workspaces is not None and workspaces.issuperset(self.workspaces):
-            workspaces = None
-
-        if query.connection_id is not None:
-            jobs = [self.jobs[i] for i in self.connection(query.connection_id).jobs]
-            workspaces = None
-        else:
-            by_created, by_updated = self._created, self._updated
-            if statuses is not None and len(statuses) == 1:
-                by_created, by_updated = self._by_status[next(iter(statuses))]
-                statuses = None
-            if by_created.covers(*created):
-                created = (None, None)
-            if by_updated.covers(*updated):
-                updated = (None, None)
-            ordered, other = (updated, created) if query.by_update else (created, updated)
-            index = by_updated if query.by_update else by_created
-            if statuses is None and kinds is None and workspaces is None and other == (None, None):
-                return index, *index.bounds(*ordered)
-            key = replace(query, limit=0, offset=0)
-            if (found := self._found.get(key)) is not None:
-                return found, 0, len(found.entries)
-            narrow, range_ = (by_created, created) if updated == (None, None) else (by_updated, updated)
-            low, high = narrow.bounds(*range_)
-            jobs = [self.jobs[i] for _, i in narrow.entries[low:high]]
-            if narrow is by_updated:
-                updated = (None, None)
-            else:
-                created = (None, None)
-
-        filters: list[tuple[frozenset[str] | None, Callable[[Job], str]]] = [
-            (statuses, lambda job: job.status),
-            (kinds, lambda job: job.kind),
-            (workspaces, lambda job: job.connection.workspace_id),
-        ]
-        for wanted, part in filters:
-            if wanted is not None:
-                jobs = [job for job in jobs if part(job) in wanted]
-        if created != (None, None):
-            low, high = _bounds(created)
-            jobs = [job for job in jobs if low <= job.created <= high]
-        if updated != (None, None):
-            low, high = _bounds(updated)
-            jobs = [job for job in jobs if low <= job.updated <= high]
-
-        found = Index()
-        found.entries = sorted([(job.updated if query.by_update else job.created, job.id) for job in jobs])
-        if query.connection_id is None:
-            self._found[key] = found
-        return found, 0, len(found.entries)
 
     # --- how it happens; also what the journal is read with
 
@@ -484,12 +292,9 @@ class World:
         self._last_id += 1
         job = Job(self._last_id, connection, kind, at if created is None else created, Script.read(script))
         job.foreign = foreign
-        self.jobs[job.id] = job
-        self.kinds[kind] += 1
         connection.jobs.append(job.id)
         connection.live.append(job)
-        self._created.add(job.created, job.id)
-        self._enter(job)
+        self._table.insert(job)
         steps = [(job.created + int(seconds * SECOND), status) for seconds, status in job.script.timeline]
         self._plan(job, steps, self.commit_lag)
         self._play(job, at)
@@ -515,14 +320,10 @@ class World:
 
     def _on_delete(self, at: int, job_id: int) -> None:
         job = self.jobs[job_id]
-        self._leave(job)
-        self._created.remove(job.created, job.id)
+        self._table.delete(job)
         job.connection.jobs.remove(job.id)
         if job in job.connection.live:
             job.connection.live.remove(job)
-        self.kinds[job.kind] -= 1
-        del self.jobs[job_id]
-        self.pruned.add(job_id)
 
     def _on_token(self, at: int, token: str, lifetime: float) -> None:
         for old in [known for known, end in self.tokens.items() if end <= at]:
@@ -549,11 +350,11 @@ class World:
     def _play(self, job: Job, now: int) -> None:
         """Take the steps of a job that are due, and note when the next one is."""
         if job.steps and job.steps[0][0] <= now:
-            self._leave(job)
+            self._table.leave(job)
             while job.steps and job.steps[0][0] <= now and not job.terminal:
                 _, at, status = job.steps.popleft()
                 self._move(job, at, status)
-            self._enter(job)
+            self._table.enter(job)
         if job.steps and not job.terminal:
             self._sequence += 1
             heapq.heappush(self._due, (job.steps[0][0], self._sequence, job.id, job.generation))
@@ -586,22 +387,3 @@ class World:
         else:
             reason = job.script.failure_of(attempt.number)
         return {**reason, "timestamp": at // 1000}
-
-    def _enter(self, job: Job) -> None:
-        self._found.clear()
-        created, updated = self._by_status[job.status]
-        created.add(job.created, job.id)
-        updated.add(job.updated, job.id)
-        self._updated.add(job.updated, job.id)
-
-    def _leave(self, job: Job) -> None:
-        self._found.clear()
-        created, updated = self._by_status[job.status]
-        created.remove(job.created, job.id)
-        updated.remove(job.updated, job.id)
-        self._updated.remove(job.updated, job.id)
-
-
-def _bounds(range_: tuple[int | None, int | None]) -> tuple[int, int]:
-    start, end = range_
-    return -1 if start is None else start, 1 << 62 if end is None else end
