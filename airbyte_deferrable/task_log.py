@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
@@ -21,6 +21,8 @@ WRITTEN_WITHIN = 1.0
 
 #: One thread, so that lines keep their order.
 _writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="airbyte-log")
+#: The line that was handed to it last: the others are written before.
+_last: Future[None] | None = None
 
 
 class TaskLog:
@@ -36,21 +38,27 @@ class TaskLog:
 
     def info(self, event: str, *args: Any) -> None:
         """Log a change of state."""
-        _writer.submit(copy_context().run, _write, self._log.info, event, args)
+        _submit(self._log.info, event, args)
 
     def warning(self, event: str, *args: Any) -> None:
         """Log what somebody may want to look into."""
-        _writer.submit(copy_context().run, _write, self._log.warning, event, args)
+        _submit(self._log.warning, event, args)
 
     def error(self, event: str, *args: Any) -> None:
         """Log what failed."""
-        _writer.submit(copy_context().run, _write, self._log.error, event, args)
+        _submit(self._log.error, event, args)
 
 
 async def all_written() -> None:
     """Wait until all lines so far are written, but not for long."""
-    written = asyncio.wrap_future(_writer.submit(lambda: None))
-    await asyncio.wait({written}, timeout=WRITTEN_WITHIN)
+    last = _last
+    if last is not None and not last.done():
+        await asyncio.wait({asyncio.wrap_future(last)}, timeout=WRITTEN_WITHIN)
+
+
+def _submit(method: Callable[..., Any], event: str, args: tuple[Any, ...]) -> None:
+    global _last
+    _last = _writer.submit(copy_context().run, _write, method, event, args)
 
 
 def _write(method: Callable[..., Any], event: str, args: tuple[Any, ...]) -> None:
