@@ -70,7 +70,7 @@ class JobWatcher:
         self._trouble_since = 0.0
         self._sweeps = 0
         self._requests_told = 0
-        self._report_at = float("inf")
+        self._next_report: asyncio.TimerHandle | None = None
 
     def watch(self, job_id: int, *, poll_interval: float, progress_interval: float = 0.0) -> Watch:
         """Return a watch on a job; it begins when it is entered as a context manager.
@@ -116,7 +116,6 @@ class JobWatcher:
     def _start(self) -> None:
         self._arrival.set()
         if self._task is None:
-            self._report_at = self.now() + self._pace.report_every
             # An empty context: Airflow finds the task's log for a line by what the trigger's context holds, and
             # the watcher's lines belong to no task.
             self._task = contextvars.Context().run(asyncio.create_task, self._run())
@@ -125,19 +124,22 @@ class JobWatcher:
 
     async def _run(self) -> None:
         try:
+            self._report_later()
             while self._watched or await self._anybody_comes():
                 due = await self._sweep_or_back_off()
-                self._report()
+                self._count()
                 await self._rest(due)
         finally:
             # Before anything is awaited: whoever joins from here on must start a new loop.
             self._task = None
+            if self._next_report is not None:
+                self._next_report.cancel()
             self._sweeper.stop()
             await self.client.close()
 
     async def _anybody_comes(self) -> bool:
         """Linger after the last waiter, so that a trickle of tasks does not reconnect each time."""
-        self._report()
+        self._count()
         # Nobody is left who was told of trouble, and whoever comes is to be told only if there still is some.
         self.trouble, self._error, self._failures, self._good_sweeps = None, None, 0, 0
         while not self._watched:
@@ -243,13 +245,14 @@ class JobWatcher:
             if number % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
                 await asyncio.sleep(0)
 
+    def _report_later(self) -> None:
+        # By the clock and not after a sweep: sweeps may be rare, and one may last for minutes.
+        self._next_report = asyncio.get_running_loop().call_later(self._pace.report_every, self._report)
+
     def _report(self) -> None:
-        # One gauge for the process, which may watch several Airbytes.
-        self._meter.waiting(sum(each.waiting for each in _watchers_here().values()))
-        self._meter.count("requests", self.client.requests - self._requests_told)
-        self._requests_told = self.client.requests
-        if self._watched and self.now() >= self._report_at:
-            self._report_at = self.now() + self._pace.report_every
+        self._report_later()
+        self._count()
+        if self._watched:
             self._log.info(
                 "Waiting for %d jobs of %s; %d sweeps and %d requests so far",
                 self.waiting,
@@ -257,6 +260,12 @@ class JobWatcher:
                 self._sweeps,
                 self.client.requests,
             )
+
+    def _count(self) -> None:
+        # One gauge for the process, which may watch several Airbytes.
+        self._meter.waiting(sum(each.waiting for each in _watchers_here().values()))
+        self._meter.count("requests", self.client.requests - self._requests_told)
+        self._requests_told = self.client.requests
 
 
 def _wants_a_pause(error: ApiError) -> bool:

@@ -835,10 +835,54 @@ def test_metrics_count_sweeps_requests_errors_and_how_late_ends_are_seen() -> No
     assert set(metrics.levels) == {"airbyte_deferrable.waiting"}
 
 
-def test_one_line_a_minute_says_what_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("poll", [POLL, 60.0, 600.0])
+@pytest.mark.parametrize("faults", [[], [Fault(START + 60, 1000)]], ids=["calm", "trouble"])
+def test_one_line_a_minute_says_what_is_waited_for_however_rare_the_sweeps(
+    caplog: pytest.LogCaptureFixture, poll: float, faults: list[Fault]
+) -> None:
     with caplog.at_level(logging.INFO, "airbyte_deferrable"):
-        watch_for(ModelAirbyte([running(1), running(2)]), 310)
-    assert sum("Waiting for 2 jobs" in record.getMessage() for record in caplog.records) in (4, 5)
+        watch_for(ModelAirbyte([running(1), running(2)], faults), 3610, poll=poll)
+    assert sum("Waiting for 2 jobs" in record.getMessage() for record in caplog.records) == 60
+
+
+def test_a_long_sweep_holds_up_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    """It lasts five minutes, for 500 jobs are asked for one by one."""
+    server = ModelAirbyte([running(number) for number in range(1, 501)], [Fault(START, NEVER, "forbidden", "list")])
+    server.latency = 0.6
+    with caplog.at_level(logging.INFO, "airbyte_deferrable"):
+        watch_for(server, 190, poll=600.0)
+    assert sum("Waiting for 500 jobs" in record.getMessage() for record in caplog.records) == 3
+
+
+def test_no_line_is_written_while_nothing_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    server = ModelAirbyte([running(1, START + 30), running(2, START + 70)])
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        await asyncio.gather(*(follow(watcher, each, Told()) for each in (1, 2)))
+        # It lingers for a minute, and has ended long before the hour is over.
+        await asyncio.sleep(3600)
+
+    with caplog.at_level(logging.INFO, "airbyte_deferrable"):
+        run_in_virtual_time(go())
+    assert sum("Waiting for" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_requests_between_two_rare_sweeps_are_counted_within_a_minute() -> None:
+    metrics, server = Counters(), ModelAirbyte([running(number) for number in range(1, 5)])
+
+    async def go() -> None:
+        watcher = JobWatcher(server, metrics=metrics)  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(follow(watcher, each, Told(), 600.0)) for each in (1, 2)]
+        await asyncio.sleep(100)
+        before = server.requests
+        tasks += [asyncio.ensure_future(follow(watcher, each, Told(), 600.0)) for each in (3, 4)]
+        await asyncio.sleep(60)
+        assert metrics.counts["airbyte_deferrable.requests"] == server.requests > before
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
 
 
 def test_a_quiet_watcher_says_nothing_even_in_trouble(caplog: pytest.LogCaptureFixture) -> None:
