@@ -310,6 +310,20 @@ def test_a_pod_whose_clock_is_behind_delays_few_reports_until_that_is_learned() 
     assert 1 <= sum(seconds > POLL + 1 for seconds in late) <= 6
 
 
+def test_changes_that_become_visible_half_a_second_after_their_stamp_are_seen_within_a_poll() -> None:
+    """Airbyte stamps a change before it commits it. A few of these are stamped before a sweep and seen after it."""
+    # At whole seconds, from which Airbyte's clock is learned as well as can be.
+    punctual = [running(number, START + 20 + number) for number in range(1, 21)]
+    late = []
+    for number in range(21, 221):
+        created = START - 600 + number * 0.01
+        end = Step(START + 30 + number * 0.1, "succeeded", lag=0.5)
+        late.append(ModelJob(number, (Step(created, "pending"), Step(created + 0.005, "running"), end)))
+    told = watch_for(ModelAirbyte([*punctual, *late]), 120)
+    for job in late:
+        assert (told[job.job_id].ended_at or NEVER) <= job.end.visible_at + POLL + 1
+
+
 def test_a_job_that_no_list_names_is_seen_within_a_poll() -> None:
     jobs = [running(number) for number in range(1, 50)] + [running(50, START + 33, listed=False)]
     told = watch_for(ModelAirbyte(jobs), 60)
@@ -866,6 +880,16 @@ def test_no_line_is_written_while_nothing_is_waited_for(caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO, "airbyte_deferrable"):
         run_in_virtual_time(go())
     assert sum("Waiting for" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_metrics_tell_how_long_ago_a_job_had_ended_when_it_was_seen() -> None:
+    metrics = Counters()
+    # The first ends just before a look, which teaches Airbyte's clock; the second eight seconds before one.
+    watch_for(ModelAirbyte([running(1, START + 50), running(2, START + 62)]), 90, poll=10.0, metrics=metrics)
+    just_now, long_ago = metrics.spans["airbyte_deferrable.seen_after"]
+    assert timedelta(0) <= just_now <= timedelta(seconds=1)
+    # Stamps are in whole seconds.
+    assert timedelta(seconds=7) <= long_ago <= timedelta(seconds=9)
 
 
 def test_requests_between_two_rare_sweeps_are_counted_within_a_minute() -> None:
