@@ -21,7 +21,7 @@ from airbyte_deferrable.connection import in_thread, remembered_settings, settin
 from airbyte_deferrable.garbage import freeze_what_is_loaded
 from airbyte_deferrable.lease import killed_by_person, warm_up
 from airbyte_deferrable.task_log import TaskLog, all_written
-from airbyte_deferrable.turns import wait_for_turn
+from airbyte_deferrable.turns import Turn, wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher, watcher_for
 
@@ -281,6 +281,7 @@ class AirbyteTurnTrigger(BaseTrigger):
         self.api_version = api_version
         self.try_number = try_number
         self.not_before = not_before
+        self._turn: Turn | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments, for Airflow's database."""
@@ -315,16 +316,25 @@ class AirbyteTurnTrigger(BaseTrigger):
             "execution_deadline": self.execution_deadline,
         }
         try:
-            await asyncio.wait_for(self._wait(), deadlines.left())
-        except asyncio.TimeoutError:
-            event.update(status="timeout", reason=deadlines.clock)
-        if self.task_instance is not None:
-            await _hold_event(self.not_before)
+            try:
+                await asyncio.wait_for(self._wait(), deadlines.left())
+            except asyncio.TimeoutError:
+                event.update(status="timeout", reason=deadlines.clock)
+            if self.task_instance is not None:
+                await _hold_event(self.not_before)
+        except asyncio.CancelledError:
+            # The task was killed, or goes on to wait in another triggerer: it never hears of its turn.
+            if self._turn is not None:
+                self._turn.give_back()
+            raise
         yield TriggerEvent(event)
 
     async def _wait(self) -> None:
         log = _task_log(self)
         settings = await settings_for_trigger(self.conn_id, self.api_version, log)
         watcher = await _watcher(settings)
-        await wait_for_turn(watcher, self.connection_id, self.queued_at, poll_interval=self.poll_interval, log=log)
+        # Kept here, not returned: before Python 3.12 what a wait_for that is cancelled waits for may end all the same.
+        self._turn = await wait_for_turn(
+            watcher, self.connection_id, self.queued_at, poll_interval=self.poll_interval, log=log
+        )
         await all_written()

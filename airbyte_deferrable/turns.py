@@ -31,15 +31,36 @@ _DOUBTS = (Unreachable, BadCredentials, NoTokenEndpoint)
 _number = itertools.count()
 
 
+class Turn:
+    """A task's turn to start the connection's next job. While it may do so, nobody else gets one.
+
+    :param after: The newest job when it was given.
+    """
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self._until = time.monotonic() + STARTS_WITHIN
+
+    def holds(self, newest: int) -> bool:
+        """Whether the task may still be about to start its job.
+
+        :param newest: The newest job now.
+        """
+        return newest == self._after and time.monotonic() < self._until
+
+    def give_back(self) -> None:
+        """Let the next one in: the task will not start its job."""
+        self._until = 0.0
+
+
 class _Line:
     """The tasks that wait for one connection, in the order in which they came."""
 
     def __init__(self) -> None:
         self.places: list[tuple[float, int]] = []
         self.moved = asyncio.Condition()
-        #: The newest job when the last turn was given, and until when that task may take to start its own.
-        self.given_after = -1
-        self.given_until = 0.0
+        #: The one that was given last.
+        self.turn: Turn | None = None
 
 
 _lines: WeakKeyDictionary[JobWatcher, defaultdict[str, _Line]] = WeakKeyDictionary()
@@ -47,7 +68,7 @@ _lines: WeakKeyDictionary[JobWatcher, defaultdict[str, _Line]] = WeakKeyDictiona
 
 async def wait_for_turn(
     watcher: JobWatcher, connection_id: str, queued_at: float, *, poll_interval: float, log: Log
-) -> None:
+) -> Turn:
     """Wait until the connection is idle and nobody who came earlier is to go first.
 
     :param watcher: Who looks at the jobs that run before.
@@ -55,6 +76,7 @@ async def wait_for_turn(
     :param queued_at: When the task came, seconds since the epoch: its place in the line.
     :param poll_interval: Seconds between two looks.
     :param log: The task's log.
+    :return: The task's turn, to be given back if nothing comes of it.
     """
     line = _lines.setdefault(watcher, defaultdict(_Line))[connection_id]
     place = (queued_at, next(_number))
@@ -65,14 +87,16 @@ async def wait_for_turn(
         troubled = False
         while True:
             try:
-                if await _idle(watcher, connection_id, line, poll_interval, log):
-                    return
+                newest = await _newest_ended(watcher, connection_id, poll_interval, log)
             except _DOUBTS as error:
                 if not troubled:
                     log.warning("Airbyte cannot be asked now whether the connection is idle, waiting on: %s", error)
                 troubled = True
             else:
                 troubled = False
+                if line.turn is None or not line.turn.holds(newest):
+                    line.turn = Turn(after=newest)
+                    return line.turn
             await asyncio.sleep(max(poll_interval, SHORTEST_POLL))
     finally:
         line.places.remove(place)
@@ -80,8 +104,8 @@ async def wait_for_turn(
             line.moved.notify_all()
 
 
-async def _idle(watcher: JobWatcher, connection_id: str, line: _Line, poll_interval: float, log: Log) -> bool:
-    """See the connection's present job end; return whether the next may begin."""
+async def _newest_ended(watcher: JobWatcher, connection_id: str, poll_interval: float, log: Log) -> int:
+    """See the connection's present job end, and return its number; 0 if there is none."""
     try:
         job = await newest_job(watcher.borrow_client(), connection_id)
         if job is not None and not job.terminal:
@@ -91,12 +115,7 @@ async def _idle(watcher: JobWatcher, connection_id: str, line: _Line, poll_inter
     except (ApiError, JobNotVisible):
         # Airbyte will say what is wrong when it is asked to start the job.
         job = None
-    newest = job.job_id if job else 0
-    if newest == line.given_after and time.monotonic() < line.given_until:
-        # The one whose turn it was has not started its job yet.
-        return False
-    line.given_after, line.given_until = newest, time.monotonic() + STARTS_WITHIN
-    return True
+    return job.job_id if job else 0
 
 
 async def _see_end(watcher: JobWatcher, job: Job, poll_interval: float, log: Log) -> Job:

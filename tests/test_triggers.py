@@ -169,6 +169,39 @@ async def test_a_turn_is_an_event_and_its_deadlines_too(sim: Simulator) -> None:
     assert (event["status"], event["reason"]) == ("timeout", "execution_timeout")
 
 
+def in_line(cid: str, queued_at: float, ti: TaskInstance | None = None, **arguments: Any) -> Any:
+    turn = AirbyteTurnTrigger(cid, "airbyte_default", queued_at, 0.1, **arguments)
+    turn.task_instance = ti
+    turn._log = logging.getLogger("task")
+    return turn
+
+
+async def test_a_turn_whose_task_is_killed_while_the_event_is_held_back_is_the_next_ones(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "HOLD_EVENTS", 3600.0)
+    cid = sim.add_connection()
+    first = in_line(cid, 1.0, TaskInstance(), not_before=time.time() + 3600)
+    held, second = (asyncio.ensure_future(first_event(each)) for each in (first, in_line(cid, 2.0)))
+    while sim.count("list") < 2:
+        # Only who has become the first of the line asks: by the second request the turn was given.
+        await asyncio.sleep(0.02)
+    assert not second.done()
+    await asyncio.wait_for(end_as_airflow_does(first, held), 20)
+    assert (await asyncio.wait_for(second, 20))["status"] == "turn"
+
+
+async def test_a_turn_that_its_task_has_heard_of_stays_its_own(sim: Simulator) -> None:
+    cid = sim.add_connection()
+    told = in_line(cid, 1.0).run()
+    await anext(told)
+    with pytest.raises(asyncio.CancelledError):
+        await told.athrow(asyncio.CancelledError())
+    second = asyncio.ensure_future(first_event(in_line(cid, 2.0)))
+    done, _ = await asyncio.wait({second}, timeout=0.5)
+    assert not done
+
+
 # A kill
 
 

@@ -97,6 +97,29 @@ async def test_a_turn_is_not_given_twice_while_the_first_may_still_start(
     await asyncio.wait_for(second, 10)
 
 
+async def test_a_turn_that_is_given_back_is_the_next_ones(airbyte_simulator: Simulator, watcher: JobWatcher) -> None:
+    cid = airbyte_simulator.add_connection()
+    for number in range(3):
+        turn = await asyncio.wait_for(wait_for_turn(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
+        turn.give_back()
+
+
+async def test_a_turn_that_is_given_back_late_takes_nobody_elses(
+    airbyte_simulator: Simulator, watcher: JobWatcher
+) -> None:
+    """Somebody else's job ran in between, so that the next one had its turn already."""
+    sim = airbyte_simulator
+    cid = sim.add_connection()
+    first = await wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
+    sim.finish(sim.add_job(cid, script=ENDLESS)["id"], "succeeded")
+    await asyncio.wait_for(wait_for_turn(watcher, cid, 2.0, poll_interval=POLL, log=LOG), 10)
+    first.give_back()
+    third = asyncio.ensure_future(wait_for_turn(watcher, cid, 3.0, poll_interval=POLL, log=LOG))
+    done, _ = await asyncio.wait({third}, timeout=0.5)
+    third.cancel()
+    assert not done
+
+
 async def test_one_that_leaves_the_line_lets_the_next_move_up(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
