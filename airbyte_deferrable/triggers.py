@@ -212,15 +212,24 @@ class AirbyteSyncTrigger(BaseTrigger):
         return await _watcher(settings)
 
     async def _clean_up_after_kill(self) -> None:
+        log = _task_log(self)
+        try:
+            if await self._job_is_to_go(log):
+                log.info("The task was killed by a user action")
+                await self._cancel_job(log)
+        finally:
+            # Those of the wait, too, which was stopped.
+            await all_written()
+
+    async def _job_is_to_go(self, log: Log) -> bool:
         if self._fired or not self.cancel_on_kill or self.try_number is None:
-            return
+            return False
         if self.end_time is not None and time.time() >= self.end_time:
             # Another triggerer may have said so already, and the job is to go on then.
-            return
-        log = _task_log(self)
-        if not await killed_by_person(self.task_instance, self.job_id, self.try_number, log):
-            return
-        log.info("The task was killed by a user action")
+            return False
+        return await killed_by_person(self.task_instance, self.job_id, self.try_number, log)
+
+    async def _cancel_job(self, log: Log) -> None:
         try:
             look_up = settings_for_trigger(self.conn_id, self.api_version, log)
             settings = await asyncio.wait_for(look_up, CANCEL_WITHIN)
@@ -231,7 +240,6 @@ class AirbyteSyncTrigger(BaseTrigger):
         except (ApiError, asyncio.TimeoutError) as error:
             why = str(error) or "the connection cannot be read"
             log.error("Airbyte job %s could not be cancelled: %s", self.job_id, why)
-        await all_written()
 
     async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
         """Run to the end: Airflow cancels a trigger again each second until it has ended."""
@@ -320,6 +328,9 @@ class AirbyteTurnTrigger(BaseTrigger):
                 await asyncio.wait_for(self._wait(), deadlines.left())
             except asyncio.TimeoutError:
                 event.update(status="timeout", reason=deadlines.clock)
+            finally:
+                # Not within the time that is limited: the lines of a wait that ran out of it are to be written, too.
+                await all_written()
             if self.task_instance is not None:
                 await _hold_event(self.not_before)
         except asyncio.CancelledError:
@@ -337,4 +348,3 @@ class AirbyteTurnTrigger(BaseTrigger):
         self._turn = await wait_for_turn(
             watcher, self.connection_id, self.queued_at, poll_interval=self.poll_interval, log=log
         )
-        await all_written()

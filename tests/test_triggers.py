@@ -6,14 +6,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from one_task import TaskInstance, airflow_tells, connection_to, first_event, stored
 
-from airbyte_deferrable import connection, triggers
+from airbyte_deferrable import connection, task_log, triggers
 from airbyte_deferrable.lease import LEASE
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
@@ -200,6 +200,76 @@ async def test_a_turn_that_its_task_has_heard_of_stays_its_own(sim: Simulator) -
     second = asyncio.ensure_future(first_event(in_line(cid, 2.0)))
     done, _ = await asyncio.wait({second}, timeout=0.5)
     assert not done
+
+
+# Its last lines
+
+
+class SlowLog(logging.Logger):
+    """Has a line written when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__("slow")
+        self.reached, self.free = threading.Event(), threading.Event()
+        self.lines: list[str] = []
+
+    def handle(self, record: logging.LogRecord) -> None:
+        self.reached.set()
+        self.free.wait(30)
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def slow_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowLog]:
+    monkeypatch.setattr(task_log, "WRITTEN_WITHIN", 30.0)
+    log = SlowLog()
+    yield log
+    log.free.set()
+
+
+async def ends_when_all_is_written(ending: asyncio.Task[Any], log: SlowLog) -> None:
+    assert await asyncio.to_thread(log.reached.wait, 10)
+    done, _ = await asyncio.wait({ending}, timeout=1.0)
+    assert not done
+    log.free.set()
+    await asyncio.wait({ending}, timeout=20)
+    assert ending.done()
+
+
+@pytest.mark.parametrize("ends", ["runs out of time", "is killed"])
+async def test_the_lines_of_a_wait_for_a_turn_are_written_before_it_ends(
+    sim: Simulator, slow_log: SlowLog, ends: str
+) -> None:
+    sim.add_job(cid := sim.add_connection(), script=ENDLESS)
+    turn = in_line(cid, 1.0, end_time=time.time() + (0.5 if ends == "runs out of time" else 3600))
+    turn._log = slow_log
+    waits = asyncio.ensure_future(first_event(turn))
+    if ends == "is killed":
+        assert await asyncio.to_thread(slow_log.reached.wait, 10)
+        waits.cancel()
+    await ends_when_all_is_written(waits, slow_log)
+    assert waits.cancelled() or waits.result()["status"] == "timeout"
+    assert slow_log.lines[0].startswith(f"Connection {cid} runs job")
+
+
+async def test_why_a_job_is_left_alone_is_written_before_a_kill_is_over(slow_log: SlowLog) -> None:
+    """There is no Airflow here to tell how the task stands."""
+    trigger = waiting(7, TaskInstance(), cancel_on_kill=True, try_number=1)
+    trigger._log = slow_log
+    await ends_when_all_is_written(asyncio.ensure_future(trigger.on_kill()), slow_log)
+    assert "leaving job 7 alone" in slow_log.lines[0]
+
+
+async def test_the_lines_of_a_wait_whose_job_is_to_go_on_are_written_before_a_kill_is_over(
+    sim: Simulator, slow_log: SlowLog
+) -> None:
+    trigger = waiting(sim.add_job(sim.add_connection(), script=ENDLESS)["id"])
+    trigger._log = slow_log
+    waits = asyncio.ensure_future(first_event(trigger))
+    assert await asyncio.to_thread(slow_log.reached.wait, 10)
+    await ends_when_all_is_written(asyncio.ensure_future(end_as_airflow_does(trigger, waits)), slow_log)
+    assert waits.cancelled()
+    assert slow_log.lines[0].endswith("is running")
 
 
 # A kill
