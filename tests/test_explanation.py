@@ -70,6 +70,13 @@ async def test_the_last_attempt_that_names_a_failure_counts(
     assert not why.is_config_error
 
 
+async def test_the_log_is_that_of_the_last_attempt(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+    job_id = failed_job(airbyte_simulator, attempts=(Attempt(duration=1), Attempt(duration=1)))
+    why = await explain(client, job_id)
+    assert why is not None
+    assert f"Attempt 1 of job {job_id}" in why.log_lines[0]
+
+
 async def test_an_attempt_of_which_nothing_is_known_does_not_hide_the_others(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
@@ -122,6 +129,10 @@ async def test_what_came_in_time_is_told_when_the_log_hangs(
     assert why is not None
     assert why.is_config_error
     assert why.log_lines == ()
+
+
+def test_a_failed_task_waits_for_the_reason_no_more_than_a_few_seconds() -> None:
+    assert 0 < explanation.EXPLAIN_WITHIN <= 5
 
 
 async def test_nothing_is_asked_where_the_config_api_is_switched_off(airbyte_simulator: Simulator) -> None:
