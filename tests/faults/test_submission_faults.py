@@ -86,6 +86,40 @@ def test_trouble_that_stays_ends_in_one_error_and_at_most_one_job(
         assert len(sim.jobs(cid)) == 1
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_retry_that_cannot_look_at_its_job_starts_no_other_and_a_later_one_finds_it(
+    sim: Simulator, ti: TaskInstance, fault: str
+) -> None:
+    cid = sim.add_connection(script=Script(outcome=None, pending=0.0))
+    task = sync(cid, ti)
+    job_id = task.run()
+    task.next_try()
+    add_fault(sim, "get", fault, "always")
+    with pytest.raises(AirbyteCredentialsError if fault == "expired token" else AirbyteUnreachableError):
+        task.run()
+    assert all_were_met(sim)
+    sim.clear_faults()
+    task.next_try()
+    assert task.run() == job_id
+    assert [(job["id"], job["status"]) for job in sim.jobs(cid)] == [(job_id, "running")]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_connection_whose_name_cannot_be_looked_up_is_run_all_the_same(
+    sim: Simulator, ti: TaskInstance, fault: str
+) -> None:
+    cid = sim.add_connection(name="Orders", script=Script(outcome=None, pending=0.0))
+    task = sync(cid, ti)
+    add_fault(sim, "connection", fault, "always")
+    job_id = task.run()
+    assert all_were_met(sim)
+    assert f"Submitted job {job_id} (sync) of connection {cid}" in task.lines
+    sim.clear_faults()
+    task.next_try()
+    assert task.run() == job_id
+    assert len(sim.jobs(cid)) == 1
+
+
 def test_a_job_that_airbyte_makes_late_is_found(sim: Simulator, ti: TaskInstance) -> None:
     """409 state-conflict: Airbyte gave its own answer up after 60 s, and the job comes later."""
     cid = sim.add_connection()
