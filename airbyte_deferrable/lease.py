@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from airbyte_deferrable._compat import Context, Log
 from airbyte_deferrable.connection import in_thread
@@ -27,7 +27,7 @@ ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"}
 #: And those of one that waits to be started.
 CLEARED = frozenset({NO_STATUS, "scheduled", "queued"})
 #: What a running task is when a person has cleared it: Airflow stops it to start it over.
-RESTARTING = "restarting"
+STARTED_OVER = frozenset({NO_STATUS, "restarting"})
 #: Seconds that a cleared task's new try is given to write its lease.
 NEW_TRY_WRITES_WITHIN = 2.0
 #: Seconds that Airflow is given to say how the task stands; without an answer nobody stops the job. All triggers of a
@@ -43,6 +43,19 @@ ANSWERS_ON_WORKER_WITHIN = 3.0
 _warming: list[asyncio.Future[None]] = []
 
 
+class Lease(NamedTuple):
+    """What a try wrote before it deferred.
+
+    :param job_id: The job that it waits for.
+    :param connection_id: The connection whose job it is; empty if Airbyte did not say.
+    :param ours: Whether the task started the job.
+    """
+
+    job_id: int
+    connection_id: str
+    ours: bool
+
+
 def write_lease(context: Context, job_id: int, connection_id: str, *, ours: bool) -> None:
     """Note that this try waits for the job.
 
@@ -56,20 +69,20 @@ def write_lease(context: Context, job_id: int, connection_id: str, *, ours: bool
     ti.xcom_push(key=LEASE, value=lease)
 
 
-def leased_job(context: Context) -> tuple[int, str] | None:
-    """Return the job that this try started and its connection, as its lease says; None if there is none.
+def read_lease(context: Context) -> Lease | None:
+    """Return the lease of this try; None if there is none.
 
     :param context: The task's context.
     """
     ti = context["ti"]
     lease = read_xcom(ti, LEASE)
-    if not isinstance(lease, dict) or lease.get("try") != ti.try_number or not lease.get("ours"):
+    if not isinstance(lease, dict) or lease.get("try") != ti.try_number:
         return None
-    return int(lease["job_id"]), str(lease.get("connection_id") or "")
+    return Lease(int(lease["job_id"]), str(lease.get("connection_id") or ""), bool(lease.get("ours")))
 
 
-def stopped_by_person(ti: Any, log: Log) -> bool:
-    """Tell whether a task on its worker is stopped because a person wants it, so that its job should go too.
+def stopped_by_person(ti: Any, log: Log) -> str | None:
+    """Return how a task on its worker stands if it is stopped because a person wants it; None if nobody does.
 
     Airflow sends the same signal to a task that a person marked or cleared, and to one that it has lost touch with:
     its API server was away for long, another worker runs its next try, the worker itself is told to stop. After a
@@ -77,16 +90,17 @@ def stopped_by_person(ti: Any, log: Log) -> bool:
 
     :param ti: The task's own task instance.
     :param log: Says why a job is left alone.
+    :return: One of :data:`ENDED` for a task that was marked, one of :data:`STARTED_OVER` for one that was cleared.
     """
     try:
         state = ask_while_killed(lambda: read_state(ti))
     except Exception as error:
         log.warning("Airflow does not tell why the task is stopped (%s): leaving its job alone", error or type(error))
-        return False
-    if state in ENDED or state in (RESTARTING, NO_STATUS):
-        return True
+        return None
+    if state in ENDED or state in STARTED_OVER:
+        return state
     log.warning("Airflow stops the task, but nobody asked for it (it is %s): leaving its job alone", state)
-    return False
+    return None
 
 
 def ask_while_killed(question: Callable[[], T]) -> T:

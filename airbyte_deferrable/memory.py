@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 from airbyte_deferrable._compat import Context, Log
 
 KEY = "airbyte_deferrable"
+#: The generation of what a task wrote that a person stopped while it ran: no try is of it.
+ABANDONED = -1
 
 
 class Record(BaseModel):
@@ -30,6 +32,7 @@ class Record(BaseModel):
     :param written_at: When, seconds since the epoch.
     :param job_id: The job; None until Airbyte has told.
     :param ours: Whether the task started it, or waits for somebody else's.
+    :param held: Whether the task has yet to see its end, so that whoever kills the task has it cancelled.
     """
 
     generation: int
@@ -39,6 +42,7 @@ class Record(BaseModel):
     written_at: float
     job_id: int | None = None
     ours: bool = True
+    held: bool = True
 
 
 class _Store(Protocol):
@@ -62,7 +66,7 @@ class JobMemory:
         ti: Any = context["ti"]
         self._log = log
         self.generation = int(ti.max_tries or 0)
-        #: The job of a try before the task was cleared, once :meth:`recall` has found one.
+        #: The job that a try before the task was cleared waited for, once :meth:`recall` has found one.
         self.cleared_job: int | None = None
         self._store: _Store = _store_for(context, ti)
 
@@ -74,16 +78,13 @@ class JobMemory:
         """
         record = self._read()
         if record is None or record.generation != self.generation:
-            # A job that the task had started before a person cleared it, which is about to be cancelled.
-            self.cleared_job = record.job_id if record is not None and record.ours else None
+            # Whoever cleared a task that waited for its job has that job cancelled.
+            self.cleared_job = record.job_id if record is not None and record.ours and record.held else None
             return None
         return record if (record.connection_id, record.job_type) == (connection_id, job_type) else None
 
     def _read(self) -> Record | None:
-        try:
-            return Record.model_validate(self._store.read())
-        except ValidationError:
-            return None
+        return _parse(self._store)
 
     def remember(self, record: Record) -> None:
         """Write before, and again after, Airbyte is asked for the job.
@@ -102,13 +103,28 @@ class JobMemory:
         """Drop what was remembered: a later try is to start another job."""
         self._store.delete()
 
-    def abandon(self) -> None:
-        """Drop what was remembered, and remember nothing more: what may follow is to start afresh.
+    def abandon(self, *, cleared: bool) -> None:
+        """Remember nothing more, and let what follows start afresh, knowing at most which job is being cancelled.
 
         For a task that a person stops while it runs: to Airflow, its next try after a clear is no other than a retry.
+
+        :param cleared: Whether another try follows at once.
         """
         store, self._store = self._store, _NoStore()
-        store.delete()
+        record = _parse(store)
+        if record is not None and record.job_id is not None and (cleared or store.cleans_up):
+            store.write(record.model_copy(update={"generation": ABANDONED}).model_dump())
+        else:
+            store.delete()
+
+    def let_go(self) -> None:
+        """Note that the job goes on, and nobody who kills the task from now on has it cancelled."""
+        try:
+            record = self._read()
+            if record is not None and record.held:
+                self._store.write(record.model_copy(update={"held": False}).model_dump())
+        except Exception as error:
+            self._log.warning("Airflow does not take down that the task has left its job: %s", error)
 
     def conclude(self) -> None:
         """Drop what is in nobody's care: the task has what it wanted, and is about to end.
@@ -117,6 +133,7 @@ class JobMemory:
         keeps it until Airflow cleans up; a Variable would stay for ever, as it does if Airflow fails to delete it now.
         """
         if self._store.cleans_up:
+            self.let_go()
             return
         try:
             self._store.delete()
@@ -194,6 +211,13 @@ class _LastTryStore(_NoStore):
         if value is not None:
             self._before.delete()
         return value
+
+
+def _parse(store: _Store) -> Record | None:
+    try:
+        return Record.model_validate(store.read())
+    except ValidationError:
+        return None
 
 
 def _store_for(context: Context, ti: Any) -> _Store:

@@ -19,13 +19,13 @@ from airbyte_deferrable._compat import (
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.lease import leased_job, stopped_by_person, write_lease
+from airbyte_deferrable.lease import STARTED_OVER, read_lease, stopped_by_person, write_lease
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
 from airbyte_deferrable.memory import JobMemory
 from airbyte_deferrable.names import find_connection
 from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, ran_out, read_event
 from airbyte_deferrable.own_job import OwnJob
-from airbyte_deferrable.submission import Busy, Patience, Stopped, Submission, does_the_work, patiently
+from airbyte_deferrable.submission import Busy, Patience, Stopped, Submission, TooLate, does_the_work, patiently
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
 from airbyte_deferrable.waiting import Deadlines
 
@@ -51,12 +51,12 @@ class Clocks(NamedTuple):
 class AirbyteTriggerSyncOperator(BaseOperator):
     """Run a job of an Airbyte connection, at most one for each task instance.
 
-    Three ways: wait on the worker (the default), leave the worker and wait in the triggerer
-    (``deferrable=True``), or do not wait (``asynchronous=True``, for
-    :class:`~airbyte_deferrable.sensors.AirbyteJobSensor`). Result, XComs, exceptions and log are the same.
+    Three ways: wait on the worker (the default), leave the worker and wait in the triggerer (``deferrable=True``), with
+    the same result, XComs, exceptions and log; or do not wait (``asynchronous=True``, for
+    :class:`~airbyte_deferrable.sensors.AirbyteJobSensor`).
 
-    The return value is the job's id. XComs: ``final_status``, ``rows_synced``, ``bytes_synced``,
-    ``duration_seconds`` and ``airbyte_job``, the job as Airbyte tells it.
+    The return value is the job's id. XComs of a job that was waited for: ``final_status``, ``rows_synced``,
+    ``bytes_synced``, ``duration_seconds`` and ``airbyte_job``, the job as Airbyte tells it.
 
     :param connection_id: The Airbyte connection, a UUID. Templated. Or else:
     :param connection_name: The Airbyte connection's name. Templated.
@@ -210,18 +210,19 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             return
         # Airflow calls this for a task whose execution_timeout is over, too, Airflow 2 also before it is resumed.
         if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
-            if self.cancel_on_kill:
-                self._own.cancel()
-        elif stopped_by_person(self._ti, self.log):
-            self._own.kill(cancel=self.cancel_on_kill)
+            self._own.cancel()
+        elif state := stopped_by_person(self._ti, self.log):
+            self._own.kill(cancel=self.cancel_on_kill, cleared=state in STARTED_OVER)
 
     # Its steps
 
     def _run(self, context: Context, clocks: Clocks, queued_at: float) -> int:
+        # Before anything that takes time: a kill is to find what it stops.
+        own = self._begin(context, until=None if self.asynchronous else clocks.end_time)
         with self._connect() as hook:
             try:
                 self._find_connection(hook)
-                self._begin(context)
+                own.of(self.connection_id)
                 job = self._obtain(hook, context, clocks, queued_at)
                 self._tell(hook, context, job)
                 if self.asynchronous:
@@ -266,6 +267,13 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 if found is None:
                     continue
                 job = own.submission.attach(found)
+            except TooLate:
+                raise AirbyteTimeout(
+                    f"The task's timeout ({self.timeout:g} s) was over before Airbyte took the request for a "
+                    f"{self.job_type} of connection {self.connection_id}. No job is known that it started.",
+                    conn_id=self.airbyte_conn_id,
+                    connection_id=self.connection_id,
+                ) from None
             except Stopped:
                 raise AirbyteException(
                     f"The task was killed before it started a {self.job_type} of connection {self.connection_id}.",
@@ -380,12 +388,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 connection_id=self.connection_id,
                 job_id=event.job_id,
             )
-        return ended(job) if job.terminal else self._wait(hook, job.job_id, Deadlines(None, None))
+        return ended(job) if job.terminal else self._wait(hook, job.job_id, self._new_deadlines())
 
     def _is_foreign(self, job: Job) -> bool:
-        if not job.connection_id or not self.connection_id:
-            return False
-        return job.connection_id != inputs.uuid("connection_id", self.connection_id, "connection", self.airbyte_conn_id)
+        return bool(job.connection_id and self.connection_id) and job.connection_id != self.connection_id
 
     def _finish(self, hook: AirbyteHook, context: Context, event: Event) -> int:
         """Turn what is known of the end into the task's end."""
@@ -398,6 +404,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 return self._finish(hook, context, ended(job))
             raise fail(event, self.airbyte_conn_id, self.connection_id, self._life(), self._own_job.fate(job))
         if event.reason is not None or event.job is None:
+            # A job that goes on is nobody's to cancel from now on, and a next try's to find.
+            self._own_job.submission.let_go()
             raise fail(event, self.airbyte_conn_id, self.connection_id, self.timeout)
         push(event.job, context)
         if event.status != "success":
@@ -420,7 +428,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         elif not official or OFFICIAL_TIMEOUT in event.message:
             deadlines = Deadlines(now, None)
         else:
-            deadlines = Deadlines(now + self.timeout if self.timeout else None, None)
+            deadlines = self._new_deadlines()
         return self._of_this_connection(hook, self._wait(hook, event.job_id, deadlines))
 
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
@@ -435,20 +443,27 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     # Its job
 
-    def _begin(self, context: Context) -> OwnJob:
+    def _begin(self, context: Context, *, until: float | None = None) -> OwnJob:
         self._ti = context["ti"]
         memory = JobMemory(context, self.log)
-        submission = Submission(memory, self.connection_id, self.job_type, log=self.log, patience=self.patience)
-        self._own = OwnJob(submission, self.connection_id, connect=self._connect, log=self.log)
-        return self._own
+        submission = Submission(
+            memory, self.connection_id, self.job_type, log=self.log, patience=self.patience, until=until
+        )
+        own = OwnJob(submission, self.connection_id, connect=self._connect, log=self.log)
+        before, self._own = self._own, own
+        own.go_on_as(before)
+        return own
 
     def _resume(self, context: Context) -> OwnJob:
         """Learn again which job is ours, after the task was away."""
-        job_id, connection_id = leased_job(context) or (None, "")
-        # It is not known yet if it was given by its name.
-        self.connection_id = self.connection_id or connection_id
+        lease = read_lease(context)
+        if lease is not None and lease.connection_id:
+            # Known by name until now; or a template, which may say something else by now.
+            self.connection_id = lease.connection_id
+        elif self.connection_id:
+            self.connection_id = self._valid_connection_id()
         own = self._begin(context)
-        own.job_id = job_id
+        own.job_id = lease.job_id if lease is not None and lease.ours else None
         return own
 
     @property
@@ -466,6 +481,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _poll(self, default: float) -> float:
         return default if self.wait_seconds is None else float(self.wait_seconds)
+
+    def _new_deadlines(self) -> Deadlines:
+        """Return the task's ``timeout`` anew, for a wait that begins after the triggerer's was in vain."""
+        return Deadlines(time.time() + self.timeout if self.timeout else None, None)
 
     def _life(self) -> float | None:
         return self.execution_timeout.total_seconds() if self.execution_timeout else None
@@ -493,6 +512,9 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             connection_id=self.connection_id,
         )
 
+    def _valid_connection_id(self) -> str:
+        return inputs.uuid("connection_id", self.connection_id, "connection", self.airbyte_conn_id)
+
     def _check_input(self) -> None:
         """Refuse what cannot work before anything is started."""
         if bool(self.connection_id) == bool(self.connection_name):
@@ -503,7 +525,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             )
         conn_id = self.airbyte_conn_id
         if not self.connection_name:
-            self.connection_id = inputs.uuid("connection_id", self.connection_id, "connection", conn_id)
+            self.connection_id = self._valid_connection_id()
         if self.workspace_id:
             self.workspace_id = inputs.uuid("workspace_id", self.workspace_id, "workspace", conn_id)
         inputs.one_of("job_type", self.job_type, (job_type.value for job_type in JobType), conn_id)

@@ -34,6 +34,21 @@ class OwnJob:
         self._connect = connect
         self._log = log
 
+    def of(self, connection_id: str) -> None:
+        """Say whose job it is, once that is known.
+
+        :param connection_id: The connection.
+        """
+        self._connection_id = self.submission.connection_id = connection_id
+
+    def go_on_as(self, other: OwnJob | None) -> None:
+        """Take over that the task was killed: Airflow 3 may do so at any moment, and lets the task go on with it.
+
+        :param other: What was known until now; None for nothing.
+        """
+        if other is not None and other.submission.stopped:
+            self.submission.stopped, self.killed = True, other.killed
+
     @property
     def job_id(self) -> int | None:
         """The job; None if none is known."""
@@ -50,14 +65,15 @@ class OwnJob:
         """
         return self.job_id == job.job_id
 
-    def kill(self, *, cancel: bool) -> None:
+    def kill(self, *, cancel: bool, cleared: bool) -> None:
         """Let none be started any more, and none be found by a later try. Called in a signal handler.
 
         :param cancel: Whether to cancel the job.
+        :param cleared: Whether another try follows at once.
         """
         self.submission.stopped = True
         try:
-            ask_while_killed(self.submission.abandon)
+            ask_while_killed(lambda: self.submission.abandon(cleared=cleared))
         except Exception as error:
             self._log.warning("Airflow does not forget the task's job, a next try will find it: %r", error)
         if cancel:

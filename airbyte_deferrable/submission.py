@@ -83,6 +83,10 @@ class Stopped(Exception):
     """The task was killed before a job was asked for."""
 
 
+class TooLate(Exception):
+    """Airbyte did not take the request for a job while there was somebody to wait for it."""
+
+
 class _Lost(NamedTuple):
     """Requests that Airbyte gave no answer to that counts, by what they may have made.
 
@@ -106,11 +110,21 @@ class Submission:
     :param job_type: What to run.
     :param log: The task's log.
     :param patience: How long to go on.
+    :param until: When nobody would wait for a job any more, seconds since the epoch. Default: never.
     """
 
     def __init__(
-        self, memory: JobMemory, connection_id: str, job_type: str, *, log: Log, patience: Patience | None = None
+        self,
+        memory: JobMemory,
+        connection_id: str,
+        job_type: str,
+        *,
+        log: Log,
+        patience: Patience | None = None,
+        until: float | None = None,
     ) -> None:
+        #: The connection to run. Whoever names it later does so before a job is asked for.
+        self.connection_id = connection_id
         #: The job, if this task has started it. Set as soon as it is known: whoever kills the task may ask any time.
         self.our_job: int | None = None
         #: Whether the job is that of an earlier try.
@@ -118,10 +132,10 @@ class Submission:
         #: Whether the task was killed: no job is asked for any more. Set from another thread, or a signal handler.
         self.stopped = False
         self._memory = memory
-        self._connection_id = connection_id
         self._job_type = job_type
         self._log = log
         self._patience = patience or Patience()
+        self._until = until
         self._request: asyncio.Task[Job] | None = None
         self._lost: _Lost | None = None
 
@@ -142,8 +156,11 @@ class Submission:
         :return: The job, which may have succeeded already.
         :raises Busy: If the connection runs another job.
         :raises Stopped: If the task was killed before a job was asked for.
+        :raises TooLate: If nobody would wait for the job any more.
         :raises airbyte_deferrable.api.errors.ApiError: If Airbyte refuses, or cannot be reached for long.
         """
+        if self.stopped:
+            raise Stopped
         job = await self._find_again(client)
         if job is not None:
             return job
@@ -152,7 +169,7 @@ class Submission:
         except Busy:
             await self._forget()
             raise
-        except ApiError:
+        except (ApiError, TooLate):
             if self._lost is None:
                 # Nothing was made, and what somebody else starts later must not be taken for it.
                 await self._forget()
@@ -174,9 +191,16 @@ class Submission:
                 made = await asyncio.wait_for(self._look_for_made(client, settle), settle)
                 self.our_job = made.job_id if made else None
 
-    def abandon(self) -> None:
-        """Let no later try find the job. Blocks."""
-        self._memory.abandon()
+    def abandon(self, *, cleared: bool) -> None:
+        """Let no later try find the job. Blocks.
+
+        :param cleared: Whether another try follows at once.
+        """
+        self._memory.abandon(cleared=cleared)
+
+    def let_go(self) -> None:
+        """Note that the job goes on without the task."""
+        self._memory.let_go()
 
     def attach(self, job: Job) -> Job:
         """Take somebody else's job for the task's, but not to cancel it.
@@ -189,7 +213,7 @@ class Submission:
     # The job of an earlier try
 
     async def _find_again(self, client: AirbyteClient) -> Job | None:
-        record = await asyncio.to_thread(self._memory.recall, self._connection_id, self._job_type)
+        record = await asyncio.to_thread(self._memory.recall, self.connection_id, self._job_type)
         if record is None:
             return None
         # Before it is looked for: a task that is killed meanwhile cancels it.
@@ -229,7 +253,7 @@ class Submission:
             except NOT_VISIBLE:
                 await asyncio.sleep(pause)
             else:
-                if job.connection_id in ("", self._connection_id):
+                if job.connection_id in ("", self.connection_id):
                     return job
                 # Another Airbyte than before, or one that was restored from a backup, has given the number away.
                 break
@@ -261,13 +285,13 @@ class Submission:
                     made = self._made(await self._newest_jobs(client)) if self._lost is not None else None
                     if made is not None:
                         return self._found(made)
-                    busy = await _busy(client, self._connection_id, error)
+                    busy = await _busy(client, self.connection_id, error)
                     if isinstance(busy, Busy) and busy.job is None and unseen_busy < UNSEEN_BUSY:
                         unseen_busy += 1
                         await asyncio.sleep(next(pauses))
                         continue
                     raise busy from None
-                await _refuse_inactive(client, self._connection_id, error)
+                await _refuse_inactive(client, self.connection_id, error)
                 trouble: ApiError = error
                 arrived, asked_to_wait = True, 0.0
             except Unreachable as error:
@@ -288,7 +312,7 @@ class Submission:
                 made = await self._look_for_made(client, self._patience.settle)
                 if made is not None:
                     return self._found(made)
-                self._log.info("No job of connection %s was started: asking Airbyte again", self._connection_id)
+                self._log.info("No job of connection %s was started: asking Airbyte again", self.connection_id)
             if time.monotonic() + asked_to_wait >= give_up_at:
                 raise trouble
             await asyncio.sleep(max(asked_to_wait, next(pauses)))
@@ -302,7 +326,7 @@ class Submission:
                 # Until there is an answer.
                 self._lost = self._lost_by(after, time.time())
             try:
-                job = await client.create_job(self._connection_id, self._job_type)
+                job = await client.create_job(self.connection_id, self._job_type)
             except ApiError as error:
                 if not _may_have_arrived(error):
                     self._lost = before
@@ -312,6 +336,8 @@ class Submission:
 
         if self.stopped:
             raise Stopped
+        if self._until is not None and time.time() >= self._until:
+            raise TooLate
         self._request = asyncio.ensure_future(create())
         # Nobody may be left to take the answer.
         self._request.add_done_callback(lambda done: None if done.cancelled() else done.exception())
@@ -346,7 +372,7 @@ class Submission:
     async def _newest_jobs(self, client: AirbyteClient) -> tuple[Job, ...] | None:
         """Return the connection's newest jobs; None if they cannot be listed."""
         try:
-            return await self._patiently(lambda: _newest_jobs(client, self._connection_id))
+            return await self._patiently(lambda: _newest_jobs(client, self.connection_id))
         except (*NOT_VISIBLE, Rejected):
             # If it is the connection that cannot be seen, the request to start the job will say so.
             return None
@@ -360,7 +386,7 @@ class Submission:
     def _record(self, after: int | None, job: Job | None, *, ours: bool = True) -> Record:
         return Record(
             generation=self._memory.generation,
-            connection_id=self._connection_id,
+            connection_id=self.connection_id,
             job_type=self._job_type,
             after=after,
             written_at=time.time(),

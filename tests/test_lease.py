@@ -10,7 +10,7 @@ import pytest
 from one_task import TaskInstance, airflow_tells
 
 from airbyte_deferrable import lease
-from airbyte_deferrable.lease import LEASE, killed_by_person, leased_job, write_lease
+from airbyte_deferrable.lease import LEASE, killed_by_person, read_lease, write_lease
 
 LOG = logging.getLogger(__name__)
 OWN, NEWER_SAME, NEWER_OTHER = ({"job_id": j, "try": t, "ours": True} for j, t in ((7, 1), (7, 2), (8, 2)))
@@ -99,15 +99,15 @@ async def test_dag_test_has_no_task_instance_and_nothing_is_cancelled() -> None:
     assert await killed_by_person(None, 7, 1, LOG) is False
 
 
-def test_a_try_owns_the_job_that_it_started_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_is_that_of_its_try(monkeypatch: pytest.MonkeyPatch) -> None:
     ti = TaskInstance(try_number=2)
     context: Any = {"ti": ti}
     with airflow_tells(monkeypatch, ti):
-        assert leased_job(context) is None
+        assert read_lease(context) is None
         write_lease(context, 7, "c", ours=True)
-        assert leased_job(context) == (7, "c")
+        assert read_lease(context) == (7, "c", True)
         write_lease(context, 7, "c", ours=False)
-        assert leased_job(context) is None
+        assert read_lease(context) == (7, "c", False)
         write_lease(context, 7, "c", ours=True)
         ti.try_number = 3
-        assert leased_job(context) is None
+        assert read_lease(context) is None

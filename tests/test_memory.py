@@ -187,3 +187,30 @@ def test_what_cannot_be_written_before_the_start_starts_nothing(
     with pytest.raises(RuntimeError, match="API_SERVER_ERROR"):
         AirbyteTriggerSyncOperator(task_id="sync", connection_id=airbyte_simulator.add_connection()).execute(context)
     assert airbyte_simulator.count("create") == 0
+
+
+@pytest.mark.parametrize("cleared", [True, False])
+def test_of_a_task_that_was_stopped_while_it_ran_no_try_is_told_but_which_job_is_being_cancelled(
+    context: Any, cleared: bool
+) -> None:
+    stopped = JobMemory(context, LOG)
+    stopped.remember(record(context, job_id=4))
+    stopped.abandon(cleared=cleared)
+    stopped.remember(record(context, job_id=5))
+    context["ti"].try_number += 1
+    after = JobMemory(context, LOG)
+    assert after.recall("c", "sync") is None
+    # A Variable is written for a try that follows only.
+    assert after.cleared_job == (4 if cleared or "task_state_store" in context else None)
+
+
+def test_a_job_that_was_let_go_is_found_by_a_retry_and_is_no_cleared_tasks(context: Any) -> None:
+    JobMemory(context, LOG).remember(record(context, job_id=4))
+    JobMemory(context, LOG).let_go()
+    recalled = JobMemory(context, LOG).recall("c", "sync")
+    assert recalled is not None
+    assert recalled.job_id == 4
+    context["ti"].max_tries += 1
+    cleared = JobMemory(context, LOG)
+    assert cleared.recall("c", "sync") is None
+    assert cleared.cleared_job is None

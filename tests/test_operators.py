@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from airflow.exceptions import AirflowNotFoundException
 from one_task import Task, TaskInstance, airflow_tells, connection_to, first_event, run_in_loop, said, stored
 
 from airbyte_deferrable import hooks, operators, own_job
-from airbyte_deferrable._compat import AirflowSkipException
+from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout
 from airbyte_deferrable.exceptions import (
     AirbyteConfigError,
     AirbyteConflictError,
@@ -556,6 +557,27 @@ def test_a_cleared_task_waits_for_its_own_old_job_to_be_gone(sim: Simulator, tas
     assert sync.leave().method_name == "execute_turn"
 
 
+@pytest.mark.parametrize("if_running", ["skip", "fail", "attach"])
+@pytest.mark.parametrize("left_by", ["asynchronous", "timeout"])
+def test_a_cleared_task_meets_a_job_that_it_had_left_as_anybodys(
+    sim: Simulator, task: Make, if_running: str, left_by: str
+) -> None:
+    """Nobody is about to cancel it."""
+    parameters = {"asynchronous": True} if left_by == "asynchronous" else {"timeout": 0.6}
+    sync = task(cid := sim.add_connection(script=ENDLESS), if_running=if_running, **parameters)
+    operator = sync.operator()
+    with nullcontext() if left_by == "asynchronous" else pytest.raises(AirbyteTimeout):
+        operator.post_execute(sync.context, operator.execute(sync.context))
+    sync.clear()
+    again = task(cid, "deferred", if_running=if_running)
+    again.store = sync.store
+    if if_running == "attach":
+        assert again.leave().trigger.job_id == sim.jobs(cid)[0]["id"]
+    else:
+        with pytest.raises(AirflowSkipException if if_running == "skip" else AirbyteConflictError):
+            again.run()
+
+
 @pytest.mark.parametrize(("wanted", "runs"), [("sync", "reset"), ("reset", "sync")])
 def test_a_job_that_does_other_work_is_not_attached_to(sim: Simulator, task: Make, wanted: str, runs: str) -> None:
     cid = sim.add_connection(script=QUICK)
@@ -704,6 +726,68 @@ def test_a_job_that_the_triggers_last_look_did_not_see_end_is_looked_at_on_the_w
     assert sync.resume(deferred, event) == job_id
 
 
+def test_a_job_is_not_started_when_nobody_would_wait_for_it(sim: Simulator, task: Make) -> None:
+    cid = sim.add_connection(script=QUICK)
+    throttled = sim.add_fault(Fault("create", status=429))
+    sync = task(cid, timeout=0.8)
+    with pytest.raises(AirbyteTimeout, match=r"timeout \(0.8 s\) was over before Airbyte took the request"):
+        sync.run()
+    sim.clear_faults(throttled)
+    assert not sim.jobs(cid)
+    sync.next_try()
+    somebody_elses = sim.add_job(cid, script=Script(duration=0.2, pending=0.0))["id"]
+    assert task(cid).run() == somebody_elses + 1
+
+
+def test_a_job_of_ours_that_the_triggerer_took_for_another_is_waited_for_no_longer_than_timeout(
+    sim: Simulator, task: Make
+) -> None:
+    cid = sim.add_connection(script=ENDLESS)
+    sync = task(cid, "deferred", timeout=1)
+    deferred = sync.leave()
+    job_id = sim.jobs(cid)[0]["id"]
+    other = {"jobId": job_id, "status": "succeeded", "connectionId": sim.add_connection()}
+    event = {"status": "success", "message": "", "job_id": job_id, "try_number": 1, "job": other}
+    with pytest.raises(AirbyteTimeout):
+        sync.resume(deferred, event)
+
+
+def _upper(connection_id: str) -> str:
+    return connection_id.upper()
+
+
+def _without_hyphens(connection_id: str) -> str:
+    return connection_id.replace("-", "")
+
+
+@pytest.mark.parametrize("written", [_upper, _without_hyphens])
+def test_however_the_connection_id_is_written_the_job_is_cancelled(
+    sim: Simulator, task: Make, written: Callable[[str], str]
+) -> None:
+    cid = sim.add_connection(script=ENDLESS)
+    with pytest.raises(AirbyteTimeout, match="The job is cancelled"):
+        task(written(cid), "deferred", execution_timeout=timedelta(seconds=0.8)).run()
+    assert sim.jobs(cid)[0]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("end", ["succeeded", "execution_timeout"])
+def test_a_template_that_says_something_else_by_now_does_not_change_whose_job_it_is(
+    sim: Simulator, task: Make, end: str
+) -> None:
+    cid = sim.add_connection(script=Script(duration=0.5, pending=0.0) if end == "succeeded" else ENDLESS)
+    life = None if end == "succeeded" else timedelta(seconds=0.8)
+    sync = task(cid, "deferred", execution_timeout=life)
+    deferred = sync.leave()
+    later = task(sim.add_connection(), "deferred", execution_timeout=life)
+    later.ti, later.store = sync.ti, sync.store
+    if end == "succeeded":
+        assert later.come_back(deferred) == sim.jobs(cid)[0]["id"]
+    else:
+        with pytest.raises(AirbyteTimeout, match="The job is cancelled"):
+            later.come_back(deferred)
+        assert sim.jobs(cid)[0]["status"] == "cancelled"
+
+
 def test_an_adopted_job_outlives_the_execution_timeout(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection()
     sim.add_job(cid, script=ENDLESS)
@@ -792,6 +876,33 @@ def test_a_kill_before_airbyte_is_asked_starts_no_job(sim: Simulator, task: Make
     assert sim.count("create") == 0
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_kill_while_the_name_is_looked_up_starts_no_job(sim: Simulator, task: Make, way: str) -> None:
+    cid = sim.add_connection(name="Orders", script=ENDLESS)
+    sim.add_fault(Fault("connections", "latency", seconds=1.5))
+    sync = task("", way, connection_name="Orders")
+    operator = sync.operator()
+    undo = kill_in(0.7, sync, operator)
+    with pytest.raises(AirbyteException, match="killed before it started"):
+        operator.execute(sync.context)
+    undo()
+    assert not sim.jobs(cid)
+
+
+def test_a_kill_before_the_task_has_begun_starts_no_job(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow 3 calls on_kill while it still renders templates, and then goes on."""
+    sync = task(cid := sim.add_connection(script=ENDLESS))
+    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    operator = sync.operator()
+    sync.ti.state = "failed"
+    operator.on_kill()
+    with pytest.raises(AirbyteException, match="killed before it started"):
+        operator.execute(sync.context)
+    assert not sim.jobs(cid)
+
+
 def test_a_kill_before_airbyte_answers_cancels_the_job_as_soon_as_it_is_known(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -819,9 +930,12 @@ def test_a_task_that_nobody_asked_to_stop_leaves_its_job_alone(sim: Simulator, t
     assert sim.jobs(cid)[0]["status"] == "running"
 
 
-@pytest.mark.parametrize("cancel_on_kill", [True, False])
+@pytest.mark.parametrize(
+    ("cancel_on_kill", "if_running"),
+    [(True, "wait"), (True, "skip"), (True, "fail"), (True, "attach"), (False, "wait")],
+)
 def test_a_task_that_is_cleared_while_it_runs_starts_afresh(
-    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, cancel_on_kill: bool
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, cancel_on_kill: bool, if_running: str
 ) -> None:
     """Airflow leaves max_tries alone then; and Airbyte may still wind the job down when the next try asks for one."""
     monkeypatch.setattr(hooks, "CANCEL_WITHIN", 0.3)
@@ -834,7 +948,7 @@ def test_a_task_that_is_cleared_while_it_runs_starts_afresh(
     undo()
     sim.clear_faults(fault)
     sync.next_try()
-    again = task(cid, "deferred")
+    again = task(cid, "deferred", cancel_on_kill=cancel_on_kill, if_running=if_running)
     again.store = sync.store
     # It waits for the first to end, which runs still.
     assert again.leave().method_name == "execute_turn"
@@ -861,6 +975,21 @@ def test_a_kill_of_a_resumed_task_cancels_its_own_job_only(
     monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
     sync.ti.state = "failed"
     resumed.on_kill()
+    assert sim.jobs(cid)[0]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+def test_the_execution_timeout_of_a_resumed_task_cancels_its_job(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, cancel_on_kill: bool
+) -> None:
+    """Airflow calls on_kill for it."""
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", cancel_on_kill=cancel_on_kill)
+    sync.leave()
+    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    try:
+        raise AirflowTaskTimeout
+    except AirflowTaskTimeout:
+        sync.operator().on_kill()
     assert sim.jobs(cid)[0]["status"] == "cancelled"
 
 
