@@ -58,6 +58,13 @@ SOFT = (AirbyteJobFailed, AirbyteJobCancelled, AirbyteTimeout, AirbyteNotVisible
 ASK_AGAIN = 1.0
 
 
+class _OutOfTime(BaseException):
+    """``execution_timeout`` is over, in words that Airflow does not know.
+
+    Of its own ``AirflowTaskTimeout`` in a look it makes a skip where ``soft_fail`` is set, before the last look.
+    """
+
+
 class AirbyteJobSensor(BaseSensorOperator):
     """Wait for an Airbyte job that was started elsewhere. It never cancels the job.
 
@@ -127,7 +134,7 @@ class AirbyteJobSensor(BaseSensorOperator):
                 return self._finish(context, job)
             except AirbyteException as error:
                 self._end_with(error)
-            except AirflowTaskTimeout:
+            except (AirflowTaskTimeout, _OutOfTime):
                 return self._end_late(hook, context, ran_out("execution_timeout", job_id, self._seen))
             except AirflowSensorTimeout:
                 self._end_with(self._no_end(ran_out("timeout", job_id, self._seen)))
@@ -137,12 +144,15 @@ class AirbyteJobSensor(BaseSensorOperator):
 
         :param context: The task's context.
         """
-        with self._connect() as hook:
-            job = self._look(hook, context, self._job_id())
-        if job is not None and job.terminal:
-            return PokeReturnValue(is_done=True, xcom_value=self._finish(context, job))
-        if self._outlived(context):
-            raise AirflowTaskTimeout
+        try:
+            with self._connect() as hook:
+                job = self._look(hook, context, self._job_id())
+            if job is not None and job.terminal:
+                return PokeReturnValue(is_done=True, xcom_value=self._finish(context, job))
+            if self._outlived(context):
+                raise AirflowTaskTimeout
+        except AirflowTaskTimeout:
+            raise _OutOfTime from None
         return False
 
     def execute_complete(self, context: Context, event: Any = None) -> int:

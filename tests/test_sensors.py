@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -138,6 +140,41 @@ def test_a_job_that_has_ended_when_the_execution_timeout_is_over_is_the_outcome(
         else:
             with pytest.raises(raises):
                 wait.run()
+
+
+@pytest.mark.parametrize(
+    ("soft", "skips"), [(None, False), ("soft_fail", True), ("never_fail", True), ("silent_fail", False)]
+)
+@pytest.mark.parametrize(("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed), (None, AirbyteTimeout)])
+def test_an_execution_timeout_in_the_middle_of_a_look_ends_with_the_last_look(
+    sim: Simulator, sensing: Callable[..., Sensing], end: str | None, raises: Any, soft: str | None, skips: bool
+) -> None:
+    try:
+        from airflow.sdk.execution_time.timeout import timeout
+    except ImportError:
+        from airflow.utils.timeout import timeout
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    if end is not None:
+        sim.finish(job_id, end)
+    sim.add_fault(Fault("get", "hang", times=1))
+    wait = sensing(job_id, "poke", execution_timeout=timedelta(seconds=60), **({soft: True} if soft else {}))
+    here = threading.get_ident()
+
+    def be_over() -> None:
+        while not sim.faults()[0]["hits"]:
+            time.sleep(0.02)
+        signal.pthread_kill(here, signal.SIGALRM)
+
+    alarm = threading.Thread(target=be_over)
+    with timeout(seconds=60):
+        alarm.start()
+        if raises is None:
+            assert wait.run() == job_id
+        else:
+            with pytest.raises(AirflowSkipException if skips else raises):
+                wait.run()
+    alarm.join()
+    assert wait.ti.xcoms.get("final_status") == end
 
 
 def test_a_job_that_the_triggers_last_look_did_not_see_end_is_looked_at_on_the_worker(
