@@ -13,7 +13,7 @@ from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.demo.processes import Service, stop_all
 from benchmarks.statsd import StatsdServer
 
-from .support import DAGS, EXAMPLES, MANY, Airbyte, start_airbyte
+from .support import DAGS, EXAMPLES, MANY, REFUSED, Airbyte, start_airbyte
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,12 @@ def airflow(
         parallelism=2,
         # A database server's SQLAlchemy URL, where SQLite does not do: Airflow 2.11 needs one.
         database=os.environ.get("E2E_DATABASE"),
-        connections={"airbyte_default": europe, "airbyte_europe": europe, "airbyte_america": america},
+        connections={
+            "airbyte_default": europe,
+            "airbyte_europe": europe,
+            "airbyte_america": america,
+            "airbyte_refused": {**europe, "password": REFUSED},
+        },
         config={
             **statsd.settings,
             "AIRBYTE_DEMO_CONNECTIONS": json.dumps(MANY),

@@ -20,6 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 DAGS = Path(__file__).parent / "dags"
 MANY = [str(uuid.UUID(int=number)) for number in range(1, 51)]  # what example_mapped.py runs
 QUICK = Script(duration=2, rows=1000, bytes=100_000)
+REFUSED = "a-client-secret-of-yesterday"  # of the Airflow connection airbyte_refused
 
 
 class Airbyte(RemoteSimulator):

@@ -1,17 +1,22 @@
-"""A sync that succeeds, one that fails and one that somebody cancels end alike, whichever way the task waited."""
+"""A sync that succeeds, one that fails and one that somebody cancels end alike, whichever way the task waited.
+
+And whatever else a task fails with, its log says.
+"""
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from airbyte_deferrable.demo.airflow import LocalAirflow
-from airbyte_deferrable.simulator import Script
+from airbyte_deferrable.simulator import Fault, Script
 from benchmarks.statsd import StatsdServer
 
-from .support import QUICK, Airbyte, eventually
+from .support import QUICK, REFUSED, Airbyte, eventually
 
 pytestmark = [pytest.mark.e2e]
 
@@ -54,10 +59,36 @@ class Run:
         (job,) = self.airbyte.jobs_of(self.connection_id)
         return job
 
+    def has_seen_its_job(self) -> bool:
+        """Whether its trigger has been told that its job runs."""
+        return self.is_in_airbyte("running") and f"Airbyte job {self.job()['id']} is running" in self.log()
+
 
 @pytest.fixture(scope="module")
-def runs(airflow: LocalAirflow, airbyte: Airbyte) -> dict[str, list[Run]]:
-    """Every way of waiting with every outcome, all started at once: they share two slots well."""
+def troubled(airflow: LocalAirflow, airbytes: tuple[Airbyte, Airbyte]) -> Iterator[dict[str, Run]]:
+    """A run for each thing beside the outcome of its job that a task can fail with, all started at once."""
+    airbyte, other = airbytes
+    without_config_api = other.add_fault(Fault("config", status=404))
+    busy = airbyte.add_connection(name="busy", script=Script(outcome=None))
+    airbyte.add_job(busy)
+    places = {
+        "no config API": ("e2e_deferrable", other, other.add_connection(script=SCRIPTS["failed"]), "airbyte_america"),
+        "no connection": ("e2e_deferrable", airbyte, str(uuid.uuid4()), "airbyte_default"),
+        "no job": ("e2e_impatient", airbyte, airbyte.add_connection(script=Script(outcome=None)), "airbyte_default"),
+        "refused": ("e2e_deferrable", airbyte, airbyte.add_connection(), "airbyte_refused"),
+        "busy": ("e2e_impatient", airbyte, busy, "airbyte_default"),
+    }
+    started = {}
+    for name, (dag_id, where, connection_id, conn_id) in places.items():
+        run_id = airflow.trigger(dag_id, conf={"connection_id": connection_id, "airbyte_conn_id": conn_id})
+        started[name] = Run(airflow, where, dag_id, run_id, connection_id)
+    yield started
+    other.clear_faults(without_config_api)
+
+
+@pytest.fixture(scope="module")
+def runs(airflow: LocalAirflow, airbyte: Airbyte, troubled: dict[str, Run]) -> dict[str, list[Run]]:
+    """Every way of waiting with every outcome, started at once with the troubled ones: they share two slots well."""
     started: dict[str, list[Run]] = {outcome: [] for outcome in SCRIPTS}
     for outcome, script in SCRIPTS.items():
         for dag_id in WAYS:
@@ -110,6 +141,50 @@ def test_a_sync_that_somebody_cancels_in_airbyte(runs: dict[str, list[Run]], way
     assert f"AirbyteJobCancelled: Airbyte job {job['id']} of connection {run.connection_id} was cancelled" in run.log()
 
 
+def test_a_sync_that_fails_at_an_airbyte_without_config_api(troubled: dict[str, Run]) -> None:
+    run = troubled["no config API"]
+    assert run.state() == "failed"
+    assert run.xcom("final_status") == "failed"
+    log = run.log()
+    assert f"AirbyteJobFailed: Airbyte job {run.job()['id']} of connection {run.connection_id} failed" in log
+    assert "Airbyte's config API did not tell why: see the job's log in Airbyte." in log
+    assert run.airbyte.count("config:jobs/get_without_logs") >= 1
+
+
+def test_a_connection_that_cannot_be_seen(troubled: dict[str, Run]) -> None:
+    run = troubled["no connection"]
+    assert run.state() == "failed"
+    log = run.log()
+    assert "AirbyteNotVisibleError: " in log
+    assert run.connection_id in log.partition("AirbyteNotVisibleError: ")[2]
+
+
+def test_a_job_that_is_deleted_while_a_task_waits_for_it(troubled: dict[str, Run]) -> None:
+    run = troubled["no job"]
+    eventually(run.has_seen_its_job)
+    job_id = run.job()["id"]
+    run.airbyte.delete_job(job_id)
+    assert run.state() == "failed"
+    told = f"AirbyteNotVisibleError: Airbyte job {job_id} of connection {run.connection_id} cannot be seen"
+    assert told in run.log()
+
+
+def test_credentials_that_airbyte_refuses(troubled: dict[str, Run]) -> None:
+    run = troubled["refused"]
+    assert run.state() == "failed"
+    assert run.airbyte.jobs_of(run.connection_id) == []
+    assert "AirbyteCredentialsError: " in run.log()
+    assert "'airbyte_refused'" in run.log()
+    assert REFUSED not in run.log()
+
+
+def test_a_busy_connection_that_is_not_to_be_waited_for(troubled: dict[str, Run]) -> None:
+    run = troubled["busy"]
+    assert run.state() == "failed"
+    assert f"AirbyteConflictError: Connection {run.connection_id} runs job {run.job()['id']}" in run.log()
+    assert run.is_in_airbyte("running")
+
+
 def test_what_the_triggerers_watcher_counts_is_among_airflows_metrics(
     airflow: LocalAirflow, airbyte: Airbyte, statsd: StatsdServer
 ) -> None:
@@ -117,10 +192,7 @@ def test_what_the_triggerers_watcher_counts_is_among_airflows_metrics(
     run_id = airflow.trigger("e2e_deferrable", conf={"connection_id": connection_id})
     run = Run(airflow, airbyte, "e2e_deferrable", run_id, connection_id)
 
-    def the_trigger_has_seen_the_job() -> bool:
-        return run.is_in_airbyte("running") and f"Airbyte job {run.job()['id']} is running" in run.log()
-
-    eventually(the_trigger_has_seen_the_job)
+    eventually(run.has_seen_its_job)
     airbyte.finish(run.job()["id"], "succeeded")
     assert run.state() == "success"
     for counter in ("sweeps", "requests"):
