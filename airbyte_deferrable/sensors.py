@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -70,7 +70,8 @@ class AirbyteJobSensor(BaseSensorOperator):
 
     On a worker (``mode="poke"``), coming back to one for each look (``mode="reschedule"``), or in the triggerer
     (``deferrable=True``). Result, XComs, exceptions and the meaning of ``soft_fail`` are the same: with it the task
-    is skipped when the job fails, is cancelled, or does not end in time.
+    is skipped when the job fails, is cancelled, or does not end in time. With ``never_fail`` it is for whatever else
+    would fail it, too.
 
     The return value is the job's id. XComs: as of
     :class:`~airbyte_deferrable.operators.AirbyteTriggerSyncOperator`.
@@ -122,9 +123,10 @@ class AirbyteJobSensor(BaseSensorOperator):
         :param context: The task's context.
         :return: The job's id.
         """
-        job_id, began = self._job_id(), time.time()
+        began = time.time()
         # One session and one token for all the looks of this leg.
-        with self._connect() as hook:
+        with self._skipping(), self._connect() as hook:
+            job_id = self._job_id()
             try:
                 if not self.deferrable:
                     return super().execute(context)
@@ -132,12 +134,10 @@ class AirbyteJobSensor(BaseSensorOperator):
                 if job is None or not job.terminal:
                     self._leave(context, job_id, began)
                 return self._finish(context, job)
-            except AirbyteException as error:
-                self._end_with(error)
             except (AirflowTaskTimeout, _OutOfTime):
                 return self._end_late(hook, context, ran_out("execution_timeout", job_id, self._seen))
             except AirflowSensorTimeout:
-                self._end_with(self._no_end(ran_out("timeout", job_id, self._seen)))
+                raise self._no_end(ran_out("timeout", job_id, self._seen)) from None
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look once.
@@ -162,21 +162,29 @@ class AirbyteJobSensor(BaseSensorOperator):
         :param event: See :class:`~airbyte_deferrable.outcome.Event`.
         :return: The job's id.
         """
-        told = read_event(event)
-        # A trigger of the official provider tells no more than the status: a look tells the rest.
-        if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
-            job_id: int = self.execute(context)
-            return job_id
-        if told.reason == "timeout" and told.job is None:
-            # Its last look got no answer.
-            with self._connect() as hook:
-                return self._end_late(hook, context, told)
-        try:
+        with self._skipping():
+            told = read_event(event)
+            # A trigger of the official provider tells no more than the status: a look tells the rest.
+            if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
+                job_id: int = self.execute(context)
+                return job_id
+            if told.reason == "timeout" and told.job is None:
+                # Its last look got no answer.
+                with self._connect() as hook:
+                    return self._end_late(hook, context, told)
             if told.job is None or told.reason is not None:
                 raise self._no_end(told)
             return self._finish(context, told.job)
-        except AirbyteException as error:
-            self._end_with(error)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume. Where the trigger broke, Airflow heeds ``never_fail`` only from 3.1 on.
+
+        :param next_method: The method to go on with.
+        :param next_kwargs: Its arguments.
+        :param context: The task's context.
+        """
+        with self._skipping():
+            return super().resume_execution(next_method, next_kwargs, context)
 
     def _end_late(self, hook: AirbyteHook, context: Context, event: Event) -> int:
         """End because time is up; if the job has ended since it was seen last, with that."""
@@ -186,12 +194,9 @@ class AirbyteJobSensor(BaseSensorOperator):
                 lambda client: asyncio.wait_for(client.get_job(event.job_id), LAST_LOOK),
                 f"looking up job {event.job_id}",
             )
-        try:
-            if job is not None and job.terminal:
-                return self._finish(context, job)
-            raise self._no_end(event.model_copy(update={"job": job or event.job}))
-        except AirbyteException as error:
-            self._end_with(error)
+        if job is not None and job.terminal:
+            return self._finish(context, job)
+        raise self._no_end(event.model_copy(update={"job": job or event.job}))
 
     def _leave(self, context: Context, job_id: int, began: float) -> NoReturn:
         """Hand the job over to the triggerer."""
@@ -265,11 +270,20 @@ class AirbyteJobSensor(BaseSensorOperator):
         push(job, context)
         return conclude(job, self.log, self.airbyte_conn_id, self._connect().explain(job))
 
-    def _end_with(self, error: AirbyteException) -> NoReturn:
-        """Fail, or skip the task if that was asked for."""
-        if self.never_fail or (self.soft_fail and isinstance(error, SOFT)):
-            raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
-        raise error
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip the task instead of failing it, if that was asked for."""
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except Exception as error:
+            # On a worker, Airflow itself skips for all that a look raises, and what comes from it may be no failure: a
+            # task that is rescheduled leaves with an exception.
+            never = self.never_fail and (self.deferrable or isinstance(error, AirbyteException))
+            if never or (self.soft_fail and isinstance(error, SOFT)):
+                raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
+            raise
 
     def _no_end(self, event: Event) -> AirbyteException:
         life = self.execution_timeout.total_seconds() if self.execution_timeout else None

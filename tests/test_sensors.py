@@ -19,7 +19,7 @@ except ImportError:
 from one_task import Task, TaskInstance, airflow_tells, connection_to
 
 from airbyte_deferrable import sensors
-from airbyte_deferrable._compat import AirflowSkipException
+from airbyte_deferrable._compat import AirflowException, AirflowSkipException
 from airbyte_deferrable.exceptions import (
     AirbyteCredentialsError,
     AirbyteException,
@@ -91,15 +91,15 @@ def test_every_mode_ends_the_same(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("soft", [{}, {"soft_fail": True}, {"never_fail": True}], ids=["hard", "soft", "never"])
 def test_timeout_is_a_sensors_timeout_and_leaves_the_job(
-    sim: Simulator, sensing: Callable[..., Sensing], mode: str, soft: bool
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str, soft: dict[str, bool]
 ) -> None:
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     # Airflow itself says why it skips.
     told = None if soft else "seen last as 'running'"
     with pytest.raises(AirflowSkipException if soft else AirbyteSensorTimeout, match=told):
-        sensing(job_id, mode, timeout=0.5, soft_fail=soft).run()
+        sensing(job_id, mode, timeout=0.5, **soft).run()
     assert sim.job(job_id)["status"] == "running"
 
 
@@ -243,6 +243,36 @@ def test_a_job_id_that_is_no_number_is_refused(
     with pytest.raises(AirbyteInputError, match="must be the number"):
         sensing(job_id, mode, soft_fail=False).run()
     assert sim.count() == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wrong", ["no number", "no Airflow connection", "refused credentials"])
+def test_never_fail_skips_for_whatever_would_fail_the_task(
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if wrong == "no Airflow connection":
+        monkeypatch.delenv("AIRFLOW_CONN_AIRBYTE_DEFAULT")
+    if wrong == "refused credentials":
+        sim.add_fault(Fault("token", status=401))
+    job_id = "seven" if wrong == "no number" else "7"
+    with pytest.raises(AirflowSkipException):
+        sensing(job_id, mode, never_fail=True).run()
+    with pytest.raises((AirflowException, ValueError)) as failed:
+        sensing(job_id, mode).run()
+    assert not isinstance(failed.value, AirflowSkipException)
+
+
+def test_never_fail_skips_where_a_deferred_task_cannot_be_resumed(
+    sim: Simulator, sensing: Callable[..., Sensing]
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    wait = sensing(job_id, "deferrable", never_fail=True)
+    deferred = wait.leave()
+    with pytest.raises(AirflowSkipException):
+        wait.resume(deferred, None)
+    with pytest.raises(AirflowSkipException):
+        # What Airflow makes of a trigger that broke.
+        wait.operator().resume_execution("__fail__", {"error": "Trigger failure"}, wait.context)
 
 
 def test_another_tasks_output_is_a_template(sim: Simulator) -> None:
