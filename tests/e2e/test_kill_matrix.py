@@ -46,6 +46,11 @@ PERSON: dict[str, Callable[[Run], None]] = {
     "clear": lambda run: run.airflow.clear(run.dag_id, run.run_id, "sync", run.map_index),
     "run failed": lambda run: run.airflow.set_state(run.dag_id, run.run_id, "failed"),
 }
+#: Seconds within which a job has to be cancelled.
+SOON = 10
+#: Airflow 2.11 looks every 5 s whether a task on a worker was stopped, and stops it at the second look that says so.
+#: One that was marked success it leaves alone for 20 s before that (``task_success_overtime``).
+LATER = dict.fromkeys(("mark failed", "run failed", "dagrun_timeout"), 15) | {"mark success": 40}
 
 
 @dataclass
@@ -94,6 +99,12 @@ class Run:
         self.acted_at = time.time()
         PERSON[action](self)
 
+    def cancelled_soon_after(self, what: str) -> float:
+        """See its first job cancelled as soon as promised; return how long that took after the action, in seconds."""
+        seconds = self.cancelled_after()
+        assert seconds < (SOON if AIRFLOW_3 or self.way == "deferred" else LATER[what])
+        return seconds
+
     def cancelled_after(self) -> float:
         """Wait until its first job is cancelled; return how long that took after the action, in seconds."""
         eventually(lambda: self.jobs()[0]["status"] in TERMINAL, timeout=60)
@@ -101,6 +112,11 @@ class Run:
         assert job["status"] == "cancelled", job
         assert job["cancel_requested_by"] == job["id"], job
         return job["updatedAt"] - self.acted_at
+
+    def ended_at(self) -> float:
+        """When its DAG run ended, seconds since the epoch."""
+        run = self.airflow.api("GET", f"/dags/{self.dag_id}/dagRuns/{self.run_id}")
+        return datetime.fromisoformat(run["end_date"]).timestamp()
 
     def triggerer_seen_at(self) -> float:
         """When the triggerer that has it was alive, seconds since the epoch; 0 if none has it."""
@@ -227,7 +243,7 @@ def person_cells() -> Iterator[Any]:
 def test_a_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action: str, way: str) -> None:
     run = matrix.waiting("plain", way)
     run.act(action)
-    seconds = run.cancelled_after()
+    seconds = run.cancelled_soon_after(action)
     if action == "clear":
         # The new try has a job of its own.
         eventually(lambda: [job["status"] for job in run.jobs()] == ["cancelled", "running"])
@@ -246,7 +262,7 @@ def test_a_map_index_that_a_person_stops_has_its_own_job_cancelled_and_no_other(
     first, *stopped, last = runs
     for action, run in zip(actions, stopped, strict=True):
         run.act(action)
-        matrix.note(f"{action}, one map index", way, "cancelled, no other", run.cancelled_after())
+        matrix.note(f"{action}, one map index", way, "cancelled, no other", run.cancelled_soon_after(action))
     for action, run in zip(actions, stopped, strict=True):
         statuses = [job["status"] for job in run.jobs()]
         assert statuses[0] == "cancelled"
@@ -283,8 +299,11 @@ def test_a_job_that_is_not_to_be_cancelled_survives_what_a_person_does(matrix: M
 
 
 @thorough
-def test_execution_timeout_cancels_the_job_and_timeout_does_not(matrix: Matrix) -> None:
-    overdue, timed_out = ({way: matrix.run(kind, way) for way in WAYS} for kind in ("overdue", "timed_out"))
+def test_execution_timeout_and_dagrun_timeout_cancel_the_job_and_timeout_does_not(matrix: Matrix) -> None:
+    kinds = "overdue", "overdue_run", "timed_out"
+    overdue, overdue_runs, timed_out = ({way: matrix.run(kind, way) for way in WAYS} for kind in kinds)
+    for run in overdue_runs.values():
+        eventually(run.waits, timeout=40)
     for way, run in overdue.items():
         assert run.airflow.wait(run.dag_id, run.run_id) == "failed"
         (job,) = run.jobs()
@@ -294,6 +313,13 @@ def test_execution_timeout_cancels_the_job_and_timeout_does_not(matrix: Matrix) 
             assert "AirbyteTimeout" in run.log()
             assert "execution_timeout" in run.log()
         matrix.note("execution_timeout", way, "cancelled", job["updatedAt"] - job["createdAt"] - 20)
+    for way, run in overdue_runs.items():
+        assert run.airflow.wait(run.dag_id, run.run_id) == "failed"
+        run.acted_at = run.ended_at()
+        seconds = run.cancelled_soon_after("dagrun_timeout")
+        assert len(run.jobs()) == 1
+        assert run.task()["state"] == "skipped"
+        matrix.note("dagrun_timeout", way, "cancelled", seconds)
     for way, run in timed_out.items():
         assert run.airflow.wait(run.dag_id, run.run_id) == "failed"
         assert run.untouched()

@@ -29,6 +29,8 @@ KINDS: dict[str, dict[str, Any]] = {
     # More than a test needs: Airflow uses up some when a task cannot even begin.
     "retried": {"retries": 9, "retry_delay": timedelta(seconds=2)},
 }
+#: A run's worth, the wait for a worker included.
+RUN_TIMEOUT = timedelta(seconds=40)
 NEVER = 24 * 3600.0
 
 
@@ -52,6 +54,8 @@ def connections(**context: Any) -> list[str]:
 for way, how in WAYS.items():
     with DAG(f"kill_mapped_{way}", schedule=None):
         AirbyteTriggerSyncOperator.partial(task_id="sync", **how).expand(connection_id=connections())
+    with DAG(f"kill_overdue_run_{way}", schedule=None, default_args=FROM_CONF, dagrun_timeout=RUN_TIMEOUT):
+        AirbyteTriggerSyncOperator(task_id="sync", **how)
     for kind, what in KINDS.items():
         with DAG(f"kill_{kind}_{way}", schedule=None, default_args=FROM_CONF):
             AirbyteTriggerSyncOperator(task_id="sync", **how, **what)
