@@ -30,7 +30,7 @@ SUPPORTED = {"2.11": PYTHONS[:3], "3.0": PYTHONS[:3], "3.1": PYTHONS, "3.2": PYT
 #: Releases whose LocalExecutor refuses SQLite.
 NEEDS_DATABASE_SERVER = ("2.11",)
 UNIT = ("-n", "4", "--dist", "loadfile", "-m", "not e2e and not package")
-END_TO_END = ("tests/e2e/test_outcomes.py", "tests/e2e/test_examples.py")
+END_TO_END = ("tests/e2e/test_outcomes.py", "tests/e2e/test_examples.py", "tests/e2e/test_link.py")
 NUMBER = re.compile(r"\d+")
 
 
