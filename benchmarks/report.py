@@ -60,7 +60,8 @@ many triggers start as in Airflow's triggerer; then their jobs end evenly over {
 
 - *Longest freeze*: the longest round of the event loop, in which nothing else of the triggerer runs, less the time
   that the process waited for one of the machine's processors. *Of it
-  collection*: the longest pause of Python's garbage collector, which goes through all of Airflow's objects too.
+  collection*: the longest pause of Python's garbage collector, which goes through all of the process's objects but for
+  those that airbyte-deferrable has it leave out.
 - *Time frozen*: the share of the time that passed in rounds longer than 20 ms.
 - *Memory*: growth of the process's own memory (USS), libraries loaded before.
 - *CPU a minute*: of waiting, with all jobs ending in it.
