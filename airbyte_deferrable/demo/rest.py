@@ -24,7 +24,8 @@ class AirflowApi:
         self.url = url
         self.major = major
         # A proxy from the environment must not swallow calls to this machine.
-        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        # Longer than a write may wait for the lock of an SQLite database: see LocalAirflow.
+        self._http = httpx.Client(base_url=url, timeout=90, trust_env=False)
 
     def api(
         self, method: str, path: str, json: Any = None, params: Mapping[str, Any] | None = None, **headers: str
