@@ -76,15 +76,12 @@ class JobMemory:
         :param connection_id: The connection that is to run.
         :param job_type: What is to run.
         """
-        record = self._read()
+        record = _read(self._store)
         if record is None or record.generation != self.generation:
             # Whoever cleared a task that waited for its job has that job cancelled.
             self.cleared_job = record.job_id if record is not None and record.ours and record.held else None
             return None
         return record if (record.connection_id, record.job_type) == (connection_id, job_type) else None
-
-    def _read(self) -> Record | None:
-        return _parse(self._store)
 
     def remember(self, record: Record) -> None:
         """Write before, and again after, Airbyte is asked for the job.
@@ -111,7 +108,7 @@ class JobMemory:
         :param cleared: Whether another try follows at once.
         """
         store, self._store = self._store, _NoStore()
-        record = _parse(store)
+        record = _read(store)
         if record is not None and record.job_id is not None and (cleared or store.cleans_up):
             store.write(record.model_copy(update={"generation": ABANDONED}).model_dump())
         else:
@@ -120,7 +117,7 @@ class JobMemory:
     def let_go(self) -> None:
         """Note that the job goes on, and nobody who kills the task from now on has it cancelled."""
         try:
-            record = self._read()
+            record = _read(self._store)
             if record is not None and record.held:
                 self._store.write(record.model_copy(update={"held": False}).model_dump())
         except Exception as error:
@@ -213,7 +210,7 @@ class _LastTryStore(_NoStore):
         return value
 
 
-def _parse(store: _Store) -> Record | None:
+def _read(store: _Store) -> Record | None:
     try:
         return Record.model_validate(store.read())
     except ValidationError:

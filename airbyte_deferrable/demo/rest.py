@@ -23,8 +23,8 @@ class AirflowApi:
     def __init__(self, url: str, major: int) -> None:
         self.url = url
         self.major = major
-        # A proxy from the environment must not swallow calls to this machine.
-        # Longer than a write may wait for the lock of an SQLite database: see LocalAirflow.
+        # A proxy from the environment must not swallow calls to this machine; and a write may wait for the lock of an
+        # SQLite database for a minute.
         self._http = httpx.Client(base_url=url, timeout=90, trust_env=False)
 
     def api(
