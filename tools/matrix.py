@@ -15,20 +15,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
-
-from chaos.servers import PostgreSQL
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 #: The Pythons of each Airflow, as its own metadata says, as far as they are ours.
 SUPPORTED = {"2.11": PYTHONS[:3], "3.0": PYTHONS[:3], "3.1": PYTHONS, "3.2": PYTHONS, "3.3": PYTHONS}
-#: Releases whose LocalExecutor refuses SQLite.
-NEEDS_DATABASE_SERVER = ("2.11",)
 UNIT = ("-n", "4", "--dist", "loadfile", "-m", "not e2e and not package")
 END_TO_END = ("tests/e2e/test_outcomes.py", "tests/e2e/test_examples.py", "tests/e2e/test_link.py")
 NUMBER = re.compile(r"\d+")
@@ -158,8 +153,7 @@ def run(cell: Cell, python: Path) -> Report:
         install(cell, python)
         report.versions = versions(cell)
         report.outcomes["unit"] = pytest(cell, "unit", UNIT)
-        with database_of(cell) as database:
-            report.outcomes["end to end"] = pytest(cell, "e2e", END_TO_END, database)
+        report.outcomes["end to end"] = pytest(cell, "e2e", END_TO_END)
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         print(error, flush=True)
         report.outcomes["end to end" if "unit" in report.outcomes else "unit"] = Outcome("could not run", False)
@@ -182,20 +176,6 @@ def install(cell: Cell, python: Path) -> None:
     pip("check")
 
 
-@contextmanager
-def database_of(cell: Cell) -> Iterator[str | None]:
-    """A server with an empty database, for an Airflow that needs one; None for the others."""
-    if cell.airflow not in NEEDS_DATABASE_SERVER:
-        yield None
-        return
-    server = PostgreSQL(cell.venv / "postgresql.log")
-    try:
-        server.start()
-        yield server.url
-    finally:
-        server.stop()
-
-
 def versions(cell: Cell) -> dict[str, str]:
     """What has been installed."""
     code = (
@@ -206,19 +186,16 @@ def versions(cell: Cell) -> dict[str, str]:
     return dict(zip(("Airflow", "Python", "aiohttp"), answer.stdout.split(), strict=True))
 
 
-def pytest(cell: Cell, name: str, arguments: Sequence[str], database: str | None = None) -> Outcome:
+def pytest(cell: Cell, name: str, arguments: Sequence[str]) -> Outcome:
     """Run tests in the cell's environment.
 
     :param cell: Which.
     :param name: What to call the result.
     :param arguments: Which tests, and how.
-    :param database: SQLAlchemy URL of an empty database for Airflow; by default it makes itself one.
     """
     result = cell.venv / f"{name}.xml"
     result.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    if database:
-        environment["E2E_DATABASE"] = database
     command: list[str | Path] = [cell.python_path, "-m", "pytest", "-q", *arguments, f"--junit-xml={result}"]
     status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,7 +14,9 @@ from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.demo.processes import Service, stop_all
 from benchmarks.statsd import StatsdServer
 
-from .support import DAGS, EXAMPLES, MANY, REFUSED, Airbyte, start_airbyte
+from .support import DAGS, EXAMPLES, MANY, REFUSED, Airbyte, start_airbyte, start_database
+
+COMPLAINT = re.compile(r"\[(error|critical) *\]|\b(ERROR|CRITICAL)\b|^\S*(Error|Exception)\b|status_code=5")
 
 
 @pytest.fixture(scope="session")
@@ -50,23 +53,43 @@ def airflow(
     shutil.copytree(EXAMPLES, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     europe, america = (airbyte.airflow_connection for airbyte in airbytes)
-    with LocalAirflow(
-        home,
-        dags=home / "dags",
-        parallelism=2,
-        # A database server's SQLAlchemy URL, where SQLite does not do: Airflow 2.11 needs one.
-        database=os.environ.get("E2E_DATABASE"),
-        connections={
-            "airbyte_default": europe,
-            "airbyte_europe": europe,
-            "airbyte_america": america,
-            "airbyte_refused": {**europe, "password": REFUSED},
-        },
-        config={
-            **statsd.settings,
-            "AIRBYTE_DEMO_CONNECTIONS": json.dumps(MANY),
-            # The executor can keep a slot for this many seconds after its task has ended: the suite has many tasks.
-            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-        },
-    ) as running:
+    with (
+        ExitStack() as cleanup,
+        LocalAirflow(
+            home,
+            dags=home / "dags",
+            parallelism=2,
+            database=start_database(home, cleanup),
+            connections={
+                "airbyte_default": europe,
+                "airbyte_europe": europe,
+                "airbyte_america": america,
+                "airbyte_refused": {**europe, "password": REFUSED},
+            },
+            config={
+                **statsd.settings,
+                "AIRBYTE_DEMO_CONNECTIONS": json.dumps(MANY),
+                # The executor can keep a slot for this many seconds after its task has ended: the suite has many tasks.
+                "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            },
+        ) as running,
+    ):
         yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a test that failed what Airflow's components complained of."""
+    report = yield
+    airflow = getattr(item, "funcargs", {}).get("airflow")
+    if report.failed and isinstance(airflow, LocalAirflow):
+        report.sections.append(("Airflow's complaints", "\n".join(complaints(airflow))))
+    return report
+
+
+def complaints(airflow: LocalAirflow) -> Iterator[str]:
+    """The last lines about errors in the logs of all components."""
+    for component in airflow.components:
+        lines = (airflow.home / "logs" / f"{component}.log").read_text(errors="replace").splitlines()
+        for line in [line for line in lines if COMPLAINT.search(line)][-10:]:
+            yield f"{component}: {line[:500]}"

@@ -7,14 +7,17 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import psutil
 
+from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable.demo.airflow import LOOPBACK, free_port
 from airbyte_deferrable.demo.processes import Service
 from airbyte_deferrable.simulator import RemoteSimulator, Script
+from chaos.servers import PostgreSQL
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 DAGS = Path(__file__).parent / "dags"
@@ -52,6 +55,29 @@ class Airbyte(RemoteSimulator):
     def jobs_of(self, connection_id: str) -> list[dict]:
         """The jobs of one connection, oldest first."""
         return sorted((job for job in self.jobs() if job["connectionId"] == connection_id), key=lambda job: job["id"])
+
+
+def start_database(folder: Path, cleanup: ExitStack) -> str | None:
+    """Start a database server for Airflow, where PostgreSQL is installed.
+
+    Without one Airflow 3 makes do with SQLite, and can then stand still for as long as a lock is waited for, to answer
+    500: its API server writes down what a user does inside its event loop, and a task's heartbeat that holds the lock
+    needs that loop to let it go.
+
+    :param folder: Where the server's output goes.
+    :param cleanup: What stops it.
+    :return: SQLAlchemy's address of an empty database; None for SQLite.
+    :raises RuntimeError: There is no PostgreSQL, and this Airflow refuses SQLite.
+    """
+    try:
+        server = PostgreSQL(folder / "postgresql.log")
+    except RuntimeError:
+        if not AIRFLOW_3:
+            raise
+        return None
+    cleanup.callback(server.stop)
+    server.start()
+    return server.url
 
 
 def start_airbyte(log: Path) -> tuple[Airbyte, Service]:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -28,9 +28,8 @@ from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.demo.processes import stop_all
 from airbyte_deferrable.simulator import Fault, Script
-from chaos.servers import PostgreSQL
 
-from .support import DAGS, Airbyte, eventually, start_airbyte
+from .support import DAGS, Airbyte, eventually, start_airbyte, start_database
 
 pytestmark = [pytest.mark.e2e]
 thorough = pytest.mark.killmatrix
@@ -185,7 +184,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
             dags=home / "dags",
             parallelism=16,
             triggerers=2,
-            database=cleanup.enter_context(database(home)),
+            database=start_database(home, cleanup),
             connections={"airbyte_default": airbyte.airflow_connection},
             config={
                 "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
@@ -206,27 +205,6 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
         print(f"\nThe kill matrix, Airflow {airflow.version}")
         for line in sorted(found.table):
             print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-@contextmanager
-def database(home: Path) -> Iterator[str | None]:
-    """A database server for Airflow; None for SQLite, where there is no PostgreSQL and Airflow 3 does without.
-
-    With SQLite, Airflow 3's API server can stand still for as long as a lock is waited for: it writes down what a user
-    does inside its event loop, and a task's heartbeat that holds the lock needs that loop to let it go.
-    """
-    try:
-        server = PostgreSQL(home / "postgresql.log")
-    except RuntimeError:
-        if not AIRFLOW_3:
-            raise
-        yield None
-        return
-    try:
-        server.start()
-        yield server.url
-    finally:
-        server.stop()
 
 
 # What a person does

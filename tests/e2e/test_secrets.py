@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, inspect, text
 
 from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Fault, Script
 
-from .support import Airbyte
+from .support import Airbyte, eventually
 
 pytestmark = [pytest.mark.e2e]
 
 WAYS = ("e2e_synchronous", "e2e_deferrable")
 
 
-def everything_written_below(folder: Path) -> bytes:
-    """The logs, the database with its XComs, events and trigger rows, and whatever else there is."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    assert any(file.name == "airflow.db" for file in files)
+def everything_written(airflow: LocalAirflow) -> str:
+    """The logs and all other files, and each row of the database: XComs, events, triggers, rendered fields."""
+    files = [file for file in airflow.home.rglob("*") if file.is_file()]
     assert any(file.suffix == ".log" for file in files)
-    return b"\n".join(file.read_bytes() for file in files)
+    written = [file.read_bytes().decode(errors="replace") for file in files]
+    engine = create_engine(airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+    with engine.connect() as database:
+        for table in inspect(engine).get_table_names():
+            for row in database.execute(text(f'SELECT * FROM "{table}"')):
+                written += [readable(value) for value in row]
+    engine.dispose()
+    return "\n".join(written)
+
+
+def readable(value: object) -> str:
+    """A column's value as text, also where it is kept as bytes."""
+    return bytes(value).decode(errors="replace") if isinstance(value, bytes | memoryview) else str(value)
 
 
 def test_no_secret_is_in_logs_database_or_xcoms(airflow: LocalAirflow, airbyte: Airbyte) -> None:
@@ -33,13 +44,20 @@ def test_no_secret_is_in_logs_database_or_xcoms(airflow: LocalAirflow, airbyte: 
         "externalMessage": f"The canary sang: {secret}",
         "stacktrace": f"at {secret}",
     }
-    script = Script(duration=4, outcome="failed", failure=failure, log_lines=(f"a log line with {secret}",))
-    runs = {}
+    script = Script(outcome=None, failure=failure, log_lines=(f"a log line with {secret}",))
+    runs, connection_ids = {}, []
     for way in WAYS:
         connection_id = airbyte.add_connection(name=f"named {secret}", script=script)
+        connection_ids.append(connection_id)
         runs[way] = airflow.trigger(way, conf={"connection_id": connection_id})
         echo = json.dumps({"message": f"Who is {secret}?", "status": 503})
         airbyte.add_fault(Fault(call="get", kind="status", status=503, body=echo, times=2, connection_id=connection_id))
+    eventually(lambda: airflow.task_instance("e2e_deferrable", runs["e2e_deferrable"], "sync")["state"] == "deferred")
+    while_deferred = everything_written(airflow)
+    assert "airbyte_deferrable.triggers.AirbyteSyncTrigger" in while_deferred
+    for connection_id in connection_ids:
+        eventually(lambda connection_id=connection_id: airbyte.jobs_of(connection_id))
+        airbyte.finish(airbyte.jobs_of(connection_id)[-1]["id"], "failed")
     for way, run_id in runs.items():
         assert airflow.wait(way, run_id) == "failed"
         log = airflow.log(way, run_id, "sync")
@@ -48,8 +66,9 @@ def test_no_secret_is_in_logs_database_or_xcoms(airflow: LocalAirflow, airbyte: 
         assert "a log line with ***" in log
     airbyte.clear_faults()
 
-    written = everything_written_below(airflow.home)
-    assert b"The canary sang" in written
-    assert secret.encode() not in written
-    for token in airbyte.tokens():
-        assert token.encode() not in written
+    at_the_end = everything_written(airflow)
+    assert "The canary sang" in at_the_end
+    for written in (while_deferred, at_the_end):
+        assert secret not in written
+        for token in airbyte.tokens():
+            assert token not in written
