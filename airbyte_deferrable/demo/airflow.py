@@ -186,8 +186,10 @@ class LocalAirflow(AirflowApi):
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
             "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            # SQLite lets writers wait this many seconds for each other; Python's default of 5 is short for a start.
-            "DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{self._sqlite}?timeout=60",
+            # SQLite lets writers wait this many seconds for each other. Python's default of 5 is short for a start, and
+            # for as long Airflow 3's API server can stand still: it writes down what a user does inside its event loop,
+            # and a heartbeat that has the lock needs that loop to let it go.
+            "DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{self._sqlite}?timeout=15",
             "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
             "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",

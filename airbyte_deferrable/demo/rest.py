@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import httpx
+from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 FINISHED_RUN = frozenset({"success", "failed"})
+TRIES = 3  # of a call that Airflow answers with 500
+PAUSE = 1.0  # seconds between them
 PAGE = 1000  # [api] maximum_page_limit of the Airflow that is asked may be less
 
 
@@ -24,8 +28,8 @@ class AirflowApi:
         self.url = url
         self.major = major
         # A proxy from the environment must not swallow calls to this machine; and a write may wait for the lock of an
-        # SQLite database for a minute.
-        self._http = httpx.Client(base_url=url, timeout=90, trust_env=False)
+        # SQLite database for as long as the demo's settings say.
+        self._http = httpx.Client(base_url=url, timeout=60, trust_env=False)
 
     def api(
         self, method: str, path: str, json: Any = None, params: Mapping[str, Any] | None = None, **headers: str
@@ -42,10 +46,11 @@ class AirflowApi:
         :raises httpx.TransportError: Airflow could not be reached.
         """
         root = "/api/v2" if self.major >= 3 else "/api/v1"
-        response = self._http.request(method, root + path, json=json, params=params, headers=headers)
+        request = partial(self._request, method, root + path, json=json, params=params, headers=headers)
+        response = request()
         if response.status_code == 401 and self.major >= 3:
             self._log_in()
-            response = self._http.request(method, root + path, json=json, params=params, headers=headers)
+            response = request()
         if response.is_error:
             message = f"{method} {path}: {response.status_code} {response.text[:500]}"
             raise httpx.HTTPStatusError(message, request=response.request, response=response)
@@ -53,6 +58,16 @@ class AirflowApi:
             return None
         is_json = "json" in response.headers.get("content-type", "")
         return response.json() if is_json else response.text
+
+    def _request(self, *args: Any, **more: Any) -> httpx.Response:
+        """Ask, and ask again when Airflow failed: on SQLite it can wait for a lock of its own until it answers 500."""
+        again = Retrying(
+            retry=retry_if_result(lambda response: response.status_code == 500),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_fixed(PAUSE),
+            retry_error_callback=lambda tries: tries.outcome and tries.outcome.result(),
+        )
+        return again(self._http.request, *args, **more)
 
     def _log_in(self) -> None:
         """Get a token from the simple auth manager, which here makes everybody an administrator."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import site
@@ -29,8 +30,16 @@ from airbyte_deferrable.simulator import Fault, Script
 from .support import EXAMPLES, Airbyte, eventually
 from .test_examples import NAMED
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+#: What the tests start, and Debian's package of each.
+PROGRAMS = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+MISSING = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
 
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(180),
+    # The CI has to look, whatever it takes.
+    pytest.mark.skipif(bool(MISSING) and "CI" not in os.environ, reason=f"needs Debian's {', '.join(MISSING)}"),
+]
 
 TEST = "button[aria-label='Test Connection']"
 (ORDERS,) = NAMED["example_deferrable"]

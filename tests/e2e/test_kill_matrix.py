@@ -52,6 +52,11 @@ SOON = 10
 LATER = dict.fromkeys(("mark failed", "run failed", "dagrun_timeout"), 15) | {"mark success": 40}
 
 
+def moment(text: str) -> float:
+    """A time that Airflow's API tells, in seconds since the epoch. Python 3.10 does not know its "Z"."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
 @dataclass
 class Run:
     """A run of one of the DAGs, or one map index of it, on a connection of its own."""
@@ -115,12 +120,12 @@ class Run:
     def ended_at(self) -> float:
         """When its DAG run ended, seconds since the epoch."""
         run = self.airflow.api("GET", f"/dags/{self.dag_id}/dagRuns/{self.run_id}")
-        return datetime.fromisoformat(run["end_date"]).timestamp()
+        return moment(run["end_date"])
 
     def triggerer_seen_at(self) -> float:
         """When the triggerer that has it was alive, seconds since the epoch; 0 if none has it."""
         triggerer = self.task()["triggerer_job"]
-        return datetime.fromisoformat(triggerer["latest_heartbeat"]).timestamp() if triggerer else 0.0
+        return moment(triggerer["latest_heartbeat"]) if triggerer else 0.0
 
     def log(self) -> str:
         """What its present try has written."""
