@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.client import NEWEST_FIRST, AirbyteClient
-from airbyte_deferrable.api.errors import ApiError, Conflict, Forbidden, NotFound, Rejected, Unreachable
+from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Conflict, Rejected, Unreachable
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.memory import JobMemory, Record
 
@@ -32,8 +32,6 @@ BUSY = "try-again-later"
 LOOK_BACK = 20
 #: Seconds that Airbyte's clock may be ahead of the worker's.
 CLOCKS_APART = 120.0
-#: Airbyte's word that there is no such thing, or none that the credentials may see.
-NOT_VISIBLE = (Forbidden, NotFound, Conflict)
 #: How often a connection that is busy with no job that can be seen is asked again: Airbyte refuses a request, too, in
 #: the moments between two jobs, or two attempts of one.
 UNSEEN_BUSY = 4

@@ -15,17 +15,15 @@ from datetime import datetime, timedelta
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
 from airbyte_deferrable.api.client import LAST_CHANGED_FIRST, NEWEST_FIRST, OLDEST_FIRST, PAGE_SIZE, AirbyteClient
-from airbyte_deferrable.api.errors import ApiError, Conflict, Forbidden, NotFound, Rejected, Unreachable
+from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Rejected, Unreachable
 from airbyte_deferrable.api.models import TERMINAL, Job, JobStatus
 from airbyte_deferrable.metrics import Meter
 from airbyte_deferrable.pace import Pace
 from airbyte_deferrable.server_clock import ServerClock
 from airbyte_deferrable.watch import EARLY, FAILED_LOOKS, WOKEN_AT_ONCE, TrackedJob, Watched
 
-#: Airbyte's word that a job is not to be seen; believed when it comes twice in a row.
-NOT_VISIBLE = (Forbidden, NotFound, Conflict)
 #: What a server says that forbids or lacks the list, or one of its parameters.
-LIST_REFUSED = (Forbidden, NotFound, Conflict, Rejected)
+LIST_REFUSED = (*NOT_VISIBLE, Rejected)
 #: The statuses by which live jobs can be listed. A server may refuse to filter by one that it does not know.
 LIVE = frozenset(str(status) for status in JobStatus) - TERMINAL
 #: From so many unseen jobs on, reading everything created since the oldest of them is worth a try.
@@ -444,6 +442,7 @@ class Sweeper:
         try:
             job = await self._client.get_job(tracked.job_id)
         except NOT_VISIBLE as error:
+            # Believed when it comes twice in a row.
             self._answered = True
             tracked.refuse(error, self._now())
         else:

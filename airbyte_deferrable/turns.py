@@ -15,7 +15,7 @@ from collections import defaultdict
 from weakref import WeakKeyDictionary
 
 from airbyte_deferrable._compat import Log
-from airbyte_deferrable.api.errors import ApiError, BadCredentials, NoTokenEndpoint, Unreachable
+from airbyte_deferrable.api.errors import DOUBTS, ApiError
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.submission import newest_job
 from airbyte_deferrable.waiting import until_terminal
@@ -24,9 +24,6 @@ from airbyte_deferrable.watcher import JobWatcher
 
 #: Seconds within which a task whose turn it is should have started its job: it needs a worker slot first.
 STARTS_WITHIN = 120.0
-#: What says nothing about the connection. Whoever waits has been let in before, so credentials that are refused are
-#: the word of a login service that restarts.
-_DOUBTS = (Unreachable, BadCredentials, NoTokenEndpoint)
 
 _number = itertools.count()
 
@@ -88,7 +85,7 @@ async def wait_for_turn(
         while True:
             try:
                 newest = await _newest_ended(watcher, connection_id, poll_interval, log)
-            except _DOUBTS as error:
+            except DOUBTS as error:
                 if not troubled:
                     log.warning("Airbyte cannot be asked now whether the connection is idle, waiting on: %s", error)
                 troubled = True
@@ -110,7 +107,7 @@ async def _newest_ended(watcher: JobWatcher, connection_id: str, poll_interval: 
         job = await newest_job(watcher.borrow_client(), connection_id)
         if job is not None and not job.terminal:
             job = await _see_end(watcher, job, poll_interval, log)
-    except _DOUBTS:
+    except DOUBTS:
         raise
     except (ApiError, JobNotVisible):
         # Airbyte will say what is wrong when it is asked to start the job.

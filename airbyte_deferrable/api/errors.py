@@ -124,3 +124,10 @@ class Conflict(ApiError):
 
 class Rejected(ApiError):
     """Airbyte understood the request and refused it: 400, 422 and the other statuses under 500."""
+
+
+#: Airbyte's word that there is no such thing, or none that the credentials may see.
+NOT_VISIBLE = (Forbidden, NotFound, Conflict)
+#: What says nothing about a job or a connection to those who have been let in before: credentials that are refused
+#: are then the word of a login service that restarts.
+DOUBTS = (Unreachable, BadCredentials, NoTokenEndpoint)
