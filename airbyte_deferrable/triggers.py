@@ -80,9 +80,9 @@ def execution_deadline(now: float, life: timedelta | None) -> float | None:
     Airflow 3 does not apply it to a deferred task. Airflow 2 does, so the trigger is to tell before that.
 
     :param now: When the task began.
-    :param life: Its ``execution_timeout``.
+    :param life: Its ``execution_timeout``; to Airflow, one of no length is none.
     """
-    if life is None:
+    if not life:
         return None
     seconds = life.total_seconds()
     return now + seconds - (0.0 if AIRFLOW_3 else min(RESUMES_WITHIN, seconds / 10))

@@ -87,6 +87,14 @@ def test_airflow_2_is_told_before_it_ends_the_task_itself(monkeypatch: pytest.Mo
     assert execution_deadline(100.0, timedelta(hours=5)) == 100.0 + 5 * 3600 - 30
 
 
+@pytest.mark.parametrize("airflow_3", [True, False])
+def test_an_execution_timeout_of_no_length_is_none_as_to_airflow(
+    monkeypatch: pytest.MonkeyPatch, airflow_3: bool
+) -> None:
+    monkeypatch.setattr(triggers, "AIRFLOW_3", airflow_3)
+    assert execution_deadline(100.0, timedelta(0)) is None
+
+
 # Its event
 
 
