@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 AuthMode = Literal["client_credentials", "bearer", "basic", "none"]
@@ -69,6 +69,7 @@ class Settings:
         known = [each.name for each in fields(self) if each.name not in fixed]
         if wrong := [name for name in changes if name not in known]:
             raise ValueError(f"can be changed: {', '.join(known)}; not {', '.join(wrong)}")
+        # Refused before anything is changed.
+        replace(self, **changes)
         for name, value in changes.items():
             setattr(self, name, value)
-        self.__post_init__()

@@ -212,6 +212,14 @@ def test_mistakes_are_the_same_errors_here_and_far(sim: Simulator, kind: str) ->
         surface.finish(sim.add_job(sim.add_connection())["id"], "dozing")
 
 
+def test_a_refused_change_changes_nothing(sim: Simulator) -> None:
+    before = sim.settings()
+    with pytest.raises(ValueError, match="while_pending"):
+        sim.configure(handler_seconds=1.0, while_pending="nonsense")
+    assert sim.settings() == before
+    sim.configure(token_lifetime=60.0)
+
+
 def test_many_jobs_in_one_call(sim: Simulator) -> None:
     remote = RemoteSimulator(sim.host)
     connections = remote.add_connections(1000, Script(duration=600))
