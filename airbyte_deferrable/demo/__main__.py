@@ -38,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :return: The exit status: 0 when every sync succeeded, 1 when not, 130 after Ctrl-C.
     :raises SystemExit: with status 143 after SIGTERM, 129 after SIGHUP.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not EXAMPLE.exists():
+        # Installed from a wheel, which has neither the example nor the tools that draw.
+        parser.error("the demo needs a clone of the repository: run `make demo` there")
     try:
         with exit_on_termination(), TemporaryDirectory(prefix="airbyte-deferrable-demo-") as scratch:
             return _run(options, Path(scratch))
