@@ -339,14 +339,13 @@ def _credentials(connection: Any, extra: Extra, conn_id: str, old_style: bool) -
 
 
 def _config_url(base_url: str, extra: Extra) -> str | None:
-    if extra.config_url is False or str(extra.config_url).lower() == "false":
+    if str(extra.config_url).lower() == "false":
         return None
     if extra.config_url:
         return extra.config_url.rstrip("/")
-    if urlsplit(base_url).hostname == CLOUD_API_HOST:
-        return f"{CLOUD_WEB_URL}/api/v1"
-    root, found, _ = base_url.rpartition("/api/public/")
-    return f"{root}/api/v1" if found else None
+    # Airbyte's web app serves it.
+    root = _web_url(base_url)
+    return f"{root}/api/v1" if root else None
 
 
 def _web_url(base_url: str) -> str | None:
