@@ -222,7 +222,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         with self._connect() as hook:
             try:
                 self._find_connection(hook)
-                own.of(self.connection_id)
+                own.submission.connection_id = self.connection_id
                 job = self._obtain(hook, context, clocks, queued_at)
                 self._tell(hook, context, job)
                 if self.asynchronous:
@@ -329,7 +329,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _leave(self, context: Context, job: Job, clocks: Clocks) -> NoReturn:
         """Hand the job over to the triggerer."""
-        ours = self._own_job.is_(job)
+        ours = self._own_job.has_started(job)
         write_lease(context, job.job_id, job.connection_id, ours=ours)
         self.log.info("Leaving the worker; the triggerer waits for job %s", job.job_id)
         self.defer(
@@ -434,7 +434,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
         """Name the job and lead to it, in the log and from the task's page."""
         name, url = lead_to_job(hook, context, job)
-        how = "Submitted" if self._own_job.is_(job) else "Waiting for"
+        how = "Submitted" if self._own_job.has_started(job) else "Waiting for"
         if self._own_job.submission.found_again:
             how = "Found again:"
         self.log.info("%s job %s (%s) of connection %s", how, job.job_id, job.job_type, name or self.connection_id)
@@ -449,7 +449,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         submission = Submission(
             memory, self.connection_id, self.job_type, log=self.log, patience=self.patience, until=until
         )
-        own = OwnJob(submission, self.connection_id, connect=self._connect, log=self.log)
+        own = OwnJob(submission, connect=self._connect, log=self.log)
         before, self._own = self._own, own
         own.go_on_as(before)
         return own

@@ -19,27 +19,16 @@ class OwnJob:
     """What a task has started, as far as that is known at any moment, also in the middle of the start.
 
     :param submission: Starts it, and knows it.
-    :param connection_id: The connection whose job it is.
     :param connect: Returns the task's hook.
     :param log: The task's log.
     """
 
-    def __init__(
-        self, submission: Submission, connection_id: str, *, connect: Callable[[], AirbyteHook], log: Log
-    ) -> None:
+    def __init__(self, submission: Submission, *, connect: Callable[[], AirbyteHook], log: Log) -> None:
         self.submission = submission
         #: Whether the job is to be cancelled as soon as it is known.
         self.killed = False
-        self._connection_id = connection_id
         self._connect = connect
         self._log = log
-
-    def of(self, connection_id: str) -> None:
-        """Say whose job it is, once that is known.
-
-        :param connection_id: The connection.
-        """
-        self._connection_id = self.submission.connection_id = connection_id
 
     def go_on_as(self, other: OwnJob | None) -> None:
         """Take over that the task was killed: Airflow 3 may do so at any moment, and lets the task go on with it.
@@ -58,7 +47,7 @@ class OwnJob:
     def job_id(self, job_id: int | None) -> None:
         self.submission.our_job = job_id
 
-    def is_(self, job: Job) -> bool:
+    def has_started(self, job: Job) -> bool:
         """Tell whether this task has started the job.
 
         :param job: The job.
@@ -92,7 +81,7 @@ class OwnJob:
             return None
         try:
             with self._connect() as hook:
-                return hook.cancel_job(self.job_id, self._connection_id)
+                return hook.cancel_job(self.job_id, self.submission.connection_id)
         except Exception as error:
             self._log.error("Airbyte job %s could not be cancelled: %s", self.job_id, error)
             return None
