@@ -251,7 +251,8 @@ class AirbyteHook(BaseHook):
         """
 
         async def wait() -> bool:
-            turn = wait_for_turn(self.watcher, connection_id, time.time(), poll_interval=poll_interval, log=self.log)
+            # Nobody else waits at this watcher: the task keeps the one place, by which it is known when it comes back.
+            turn = wait_for_turn(self.watcher, connection_id, 0.0, poll_interval=poll_interval, log=self.log)
             try:
                 await asyncio.wait_for(turn, deadlines.left())
             except asyncio.TimeoutError:

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.errors import DOUBTS, ApiError
 from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.connection import Renewal
 from airbyte_deferrable.submission import newest_job
 from airbyte_deferrable.waiting import until_terminal
 from airbyte_deferrable.watch import SHORTEST_POLL, JobNotVisible
@@ -31,11 +32,15 @@ _number = itertools.count()
 class Turn:
     """A task's turn to start the connection's next job. While it may do so, nobody else gets one.
 
+    :param queued_at: The task's place in the line.
     :param after: The newest job when it was given.
+    :param pause: Seconds until the next turn, should the task come back for another without having started a job.
     """
 
-    def __init__(self, after: int) -> None:
-        self._after = after
+    def __init__(self, queued_at: float, after: int, pause: float) -> None:
+        self.queued_at = queued_at
+        self.after = after
+        self.pause = pause
         self._until = time.monotonic() + STARTS_WITHIN
 
     def holds(self, newest: int) -> bool:
@@ -43,11 +48,14 @@ class Turn:
 
         :param newest: The newest job now.
         """
-        return newest == self._after and time.monotonic() < self._until
+        return newest == self.after and time.monotonic() < self._until
 
-    def give_back(self) -> None:
-        """Let the next one in: the task will not start its job."""
-        self._until = 0.0
+    def give_back(self, pause: float = 0.0) -> None:
+        """Let the next one in: the task will not start its job.
+
+        :param pause: After so many seconds. Default: at once.
+        """
+        self._until = min(self._until, time.monotonic() + pause)
 
 
 class _Line:
@@ -59,54 +67,90 @@ class _Line:
         #: The one that was given last.
         self.turn: Turn | None = None
 
+    def come(self, queued_at: float) -> tuple[float, int]:
+        """Return the place of a task that came then."""
+        if self.turn is not None and self.turn.queued_at == queued_at:
+            # It had its turn, and Airbyte refused its job: busy, although the list of its jobs shows none that runs.
+            # Its own turn must not hold it back, but a refusal that lasts must not take a worker slot each poll.
+            self.turn.give_back(self.turn.pause)
+        place = (queued_at, next(_number))
+        insort(self.places, place)
+        return place
+
+    def give(self, queued_at: float, newest: int, pause: float) -> Turn | None:
+        """Give a turn, unless somebody has one. Each that led to no job makes the next one's pause longer."""
+        last = self.turn
+        if last is not None and last.holds(newest):
+            return None
+        if last is not None and last.after == newest:
+            pause = min(2 * last.pause, STARTS_WITHIN)
+        self.turn = Turn(queued_at, newest, pause)
+        return self.turn
+
 
 _lines: WeakKeyDictionary[JobWatcher, defaultdict[str, _Line]] = WeakKeyDictionary()
 
 
 async def wait_for_turn(
-    watcher: JobWatcher, connection_id: str, queued_at: float, *, poll_interval: float, log: Log
+    watcher: JobWatcher,
+    connection_id: str,
+    queued_at: float,
+    *,
+    poll_interval: float,
+    log: Log,
+    renewal: Renewal | None = None,
 ) -> Turn:
     """Wait until the connection is idle and nobody who came earlier is to go first.
 
     :param watcher: Who looks at the jobs that run before.
     :param connection_id: The connection.
-    :param queued_at: When the task came, seconds since the epoch: its place in the line.
+    :param queued_at: When the task came, seconds since the epoch: its place in the line, by which it is known when it
+        comes back for another turn.
     :param poll_interval: Seconds between two looks.
     :param log: The task's log.
+    :param renewal: Other credentials, should Airbyte refuse these. Default: none.
     :return: The task's turn, to be given back if nothing comes of it.
+    :raises CredentialsChanged: If there are such: it is to be waited on with them.
     """
     line = _lines.setdefault(watcher, defaultdict(_Line))[connection_id]
-    place = (queued_at, next(_number))
-    insort(line.places, place)
+    pause = max(poll_interval, SHORTEST_POLL)
+    place = line.come(queued_at)
     try:
         async with line.moved:
             await line.moved.wait_for(lambda: line.places[0] == place)
         troubled = False
         while True:
             try:
-                newest = await _newest_ended(watcher, connection_id, poll_interval, log)
+                newest = await _newest_ended(watcher, connection_id, poll_interval, log, renewal)
             except DOUBTS as error:
                 if not troubled:
                     log.warning("Airbyte cannot be asked now whether the connection is idle, waiting on: %s", error)
                 troubled = True
+                if renewal is not None:
+                    renewal.heard(error)
+                    renewal.check(log)
             else:
                 troubled = False
-                if line.turn is None or not line.turn.holds(newest):
-                    line.turn = Turn(after=newest)
-                    return line.turn
-            await asyncio.sleep(max(poll_interval, SHORTEST_POLL))
+                turn = line.give(queued_at, newest, pause)
+                if turn is not None:
+                    return turn
+            await asyncio.sleep(pause)
     finally:
+        if renewal is not None:
+            renewal.stop()
         line.places.remove(place)
         async with line.moved:
             line.moved.notify_all()
 
 
-async def _newest_ended(watcher: JobWatcher, connection_id: str, poll_interval: float, log: Log) -> int:
+async def _newest_ended(
+    watcher: JobWatcher, connection_id: str, poll_interval: float, log: Log, renewal: Renewal | None
+) -> int:
     """See the connection's present job end, and return its number; 0 if there is none."""
     try:
         job = await newest_job(watcher.borrow_client(), connection_id)
         if job is not None and not job.terminal:
-            job = await _see_end(watcher, job, poll_interval, log)
+            job = await _see_end(watcher, job, poll_interval, log, renewal)
     except DOUBTS:
         raise
     except (ApiError, JobNotVisible):
@@ -115,7 +159,7 @@ async def _newest_ended(watcher: JobWatcher, connection_id: str, poll_interval: 
     return job.job_id if job else 0
 
 
-async def _see_end(watcher: JobWatcher, job: Job, poll_interval: float, log: Log) -> Job:
+async def _see_end(watcher: JobWatcher, job: Job, poll_interval: float, log: Log, renewal: Renewal | None) -> Job:
     log.info("Connection %s runs job %s: waiting for its end", job.connection_id, job.job_id)
     with watcher.watch(job.job_id, poll_interval=poll_interval) as watch:
-        return await until_terminal(watch, log)
+        return await until_terminal(watch, log, renewal=renewal)

@@ -33,6 +33,7 @@ from airbyte_deferrable.exceptions import (
 )
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.waiting import Deadlines
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 #: What the SDK's job has.
@@ -244,6 +245,12 @@ def test_a_connection_is_described_only_if_that_is_quick(
     assert str(hook.describe(connection_id)) == "'Orders'"
     sim.add_fault(Fault(call="connection", kind="hang"))
     assert str(hook.describe(connection_id)) == ""
+
+
+def test_a_task_whose_job_was_refused_is_not_held_back_by_its_own_turn(sim: Simulator, hook: AirbyteHook) -> None:
+    connection_id = sim.add_connection()
+    for _ in range(3):
+        assert hook.wait_for_turn(connection_id, Deadlines(time.time() + 20, None), poll_interval=0.1)
 
 
 # The Test button

@@ -19,6 +19,7 @@ from airbyte_deferrable.watcher import JobWatcher
 
 LOG = logging.getLogger(__name__)
 POLL = 0.1
+NEVER = 1000.0
 ENDLESS = Script(outcome=None, pending=0.0)
 
 
@@ -118,6 +119,32 @@ async def test_a_turn_that_is_given_back_late_takes_nobody_elses(
     done, _ = await asyncio.wait({third}, timeout=0.5)
     third.cancel()
     assert not done
+
+
+async def test_a_task_that_comes_back_for_another_turn_is_not_held_back_by_its_own(
+    airbyte_simulator: Simulator, watcher: JobWatcher
+) -> None:
+    """Airbyte refused its job although the connection looks idle."""
+    cid = airbyte_simulator.add_connection()
+    await wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
+    behind = asyncio.ensure_future(wait_for_turn(watcher, cid, 2.0, poll_interval=NEVER, log=LOG))
+    await asyncio.wait_for(wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG), 10)
+    assert not behind.done()
+    behind.cancel()
+
+
+async def test_a_connection_that_refuses_every_turn_gives_them_ever_more_slowly(
+    airbyte_simulator: Simulator, watcher: JobWatcher
+) -> None:
+    sim = airbyte_simulator
+    cid = sim.add_connection()
+
+    async def pause() -> float:
+        return (await asyncio.wait_for(wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG), 10)).pause
+
+    assert [await pause() for _ in range(4)] == [POLL, 2 * POLL, 4 * POLL, 8 * POLL]
+    sim.finish(sim.add_job(cid, script=ENDLESS)["id"], "succeeded")
+    assert await pause() == POLL
 
 
 async def test_one_that_leaves_the_line_lets_the_next_move_up(
