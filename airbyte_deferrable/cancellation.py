@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.client import AirbyteClient
-from airbyte_deferrable.api.errors import ApiError, Conflict, Rejected, Unreachable
+from airbyte_deferrable.api.errors import DOUBTS, ApiError, Conflict, Rejected, Unreachable
 from airbyte_deferrable.api.models import Job
 
 #: Seconds between the first two looks at a job that is being cancelled; the pauses grow to the second.
@@ -30,7 +30,7 @@ async def cancel_job(
     ended. Between the look and the attempt the job may end and another begin; nothing in Airbyte's API closes
     that gap of one round trip.
 
-    :param borrow: Returns the client; asked before each attempt, so that a watcher that lingers does not close it.
+    :param borrow: Returns the client; asked before each request, so that a watcher that lingers does not close it.
     :param job_id: The job.
     :param within: Seconds after which to give up.
     :param log: Gets a line when the cancellation begins and when it has happened.
@@ -65,20 +65,17 @@ class _Cancellation:
         pause = LOOK_AGAIN
         while True:
             try:
-                client = self._borrow()
-                async with _gate(client):
-                    if (job := await self._attempt(client)).terminal:
+                async with _gate(self._borrow()):
+                    if (job := await self._attempt()).terminal:
                         return job
-            except ApiError as error:
-                if not error.transient:
-                    raise
+            except DOUBTS as error:
                 self.trouble = error
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_AGAIN_LATER)
 
-    async def _attempt(self, client: AirbyteClient) -> Job:
+    async def _attempt(self) -> Job:
         """Look at the job, and cancel it if it is live."""
-        job = self.seen = await client.get_job(self._job_id)
+        job = self.seen = await self._borrow().get_job(self._job_id)
         if job.connection_id and self._connection_id not in ("", job.connection_id):
             raise Rejected(
                 f"DELETE /jobs/{job.job_id}",
@@ -95,7 +92,7 @@ class _Cancellation:
             # A Conflict is "Job is not currently running": it has ended meanwhile, or its attempt has not begun. The
             # next look tells.
             with suppress(Conflict):
-                job = self.seen = await client.cancel_job(job.job_id)
+                job = self.seen = await self._borrow().cancel_job(job.job_id)
         if job.terminal:
             self._log.info("Airbyte job %s is %s", job.job_id, job.status)
         return job

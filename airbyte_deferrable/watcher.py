@@ -109,7 +109,7 @@ class JobWatcher:
         self._watched.remove(watch)
 
     def borrow_client(self) -> AirbyteClient:
-        """Return the client for a call beside the watching; it is closed some time after its last use."""
+        """Return the client for one call beside the watching: it is closed some time after it was borrowed last."""
         self._start()
         return self.client
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,9 @@ from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, Forbidden, Rejected, Unreachable
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.cancellation import cancel_job
+from airbyte_deferrable.pace import Pace
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.watcher import JobWatcher
 
 LOG = logging.getLogger(__name__)
 ENDLESS = Script(outcome=None, pending=0.0)
@@ -80,9 +83,13 @@ async def test_a_pending_job_is_asked_for_again_until_airbyte_does_it(
         Fault("get", status=503, times=2),
         Fault("get", "garbage", times=2),
         Fault("token", status=503, times=1),
+        # So an Airbyte answers whose login service restarts.
+        Fault("token", status=401, times=4),
+        Fault("token", status=404, times=2),
+        Fault("get", status=401, times=4),
         Fault("*", "reset_token", times=3),
     ],
-    ids=lambda fault: f"{fault.call}-{fault.kind}",
+    ids=lambda fault: f"{fault.call}-{fault.kind}-{fault.status}",
 )
 async def test_trouble_on_the_way_does_not_save_the_job(
     airbyte_simulator: Simulator, client: AirbyteClient, fault: Fault
@@ -90,6 +97,20 @@ async def test_trouble_on_the_way_does_not_save_the_job(
     job_id = airbyte_simulator.add_job(airbyte_simulator.add_connection(), script=ENDLESS)["id"]
     airbyte_simulator.add_fault(fault)
     assert await cancel(client, job_id) == "cancelled"
+
+
+async def test_many_cancelled_together_keep_their_session_to_the_last(airbyte_simulator: Simulator) -> None:
+    """A watcher for whose jobs nobody waits any more closes it some time after it was borrowed last."""
+    sim = airbyte_simulator
+    ids = [sim.add_job(sim.add_connection(), script=ENDLESS)["id"] for _ in range(15)]
+    sim.add_fault(Fault("cancel", "latency", seconds=0.4))
+    settings = Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret))
+    watcher = JobWatcher(AirbyteClient(settings), pace=Pace(linger=1.5))
+    jobs = await asyncio.gather(*(cancel_job(watcher.borrow_client, each, within=30.0, log=LOG) for each in ids))
+    assert {job.status for job in jobs} == {"cancelled"}
+    # Nobody had to ask twice.
+    assert (sim.count("get"), sim.count("cancel")) == (len(ids), len(ids))
+    await watcher.client.close()
 
 
 @pytest.mark.parametrize("kind", ["hang", "drop", "status"])
