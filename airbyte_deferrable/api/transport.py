@@ -227,6 +227,7 @@ class Transport:
                     },
                     # Cookies of a load balancer would tie a thousand waiters to one server pod.
                     cookie_jar=aiohttp.DummyCookieJar(),
+                    trace_configs=[_no_second_delete(aiohttp.TraceConfig(), aiohttp.ServerDisconnectedError)],
                 )
             return self._session
 
@@ -313,6 +314,26 @@ def _same_host(url: str, location: str | None) -> str | None:
     except ValueError:
         return None
     return there.geturl() if location and stays else None
+
+
+def _no_second_delete(trace: aiohttp.TraceConfig, refusal: type[Exception]) -> aiohttp.TraceConfig:
+    """Have a DELETE sent once, whatever becomes of it.
+
+    aiohttp repeats one at once whose connection was closed on it, also when Airbyte has carried it out. By then the
+    job has ended, and another may run, which the second would cancel.
+
+    :param trace: Is told of each request before it is sent.
+    :param refusal: What aiohttp raises for a connection that was closed.
+    """
+
+    async def before_it_is_sent(_: Any, request: Any, about: aiohttp.TraceRequestHeadersSentParams) -> None:
+        if about.method == "DELETE":
+            if hasattr(request, "sent"):
+                raise refusal
+            request.sent = True
+
+    trace.on_request_headers_sent.append(before_it_is_sent)
+    return trace
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

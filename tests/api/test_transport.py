@@ -14,7 +14,7 @@ from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import Unreachable
 from airbyte_deferrable.api.settings import BasicAuth, Settings
 
-from .wire import Request, Wire, reply, running_proxy
+from .wire import Answer, Behaviour, Request, Wire, reply, running_proxy
 
 JOB = reply(200, {"jobId": 7, "status": "running"})
 
@@ -158,6 +158,23 @@ async def test_cookies_are_not_kept() -> None:
         await client.get_job(7)
         await client.get_job(7)
     assert "cookie" not in wire.requests[1].headers
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_delete_is_not_sent_twice_when_its_connection_ends(end: Behaviour) -> None:
+    """It may have been carried out, and the connection may run another job by now."""
+
+    def answer(request: Request) -> Answer:
+        return end if request.method == "DELETE" else JOB
+
+    async with Wire(answer) as wire, AirbyteClient(Settings(wire.base_url)) as client:
+        await client.get_job(7)
+        for _ in range(2):
+            with pytest.raises(Unreachable) as caught:
+                await client.cancel_job(7)
+            assert caught.value.may_have_arrived
+        assert (await client.get_job(7)).job_id == 7
+    assert [request.method for request in wire.requests] == ["GET", "DELETE", "DELETE", "GET"]
 
 
 async def test_closing_leaves_nothing_open(server_tls: ssl.SSLContext) -> None:
