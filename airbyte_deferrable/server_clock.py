@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.watch import TrackedJob
@@ -19,6 +19,8 @@ class ServerClock:
     Airbyte's server pods have a clock each. The bound is that of the one that is furthest ahead; by how much the
     others are behind shows when a job that was seen running ends with a stamp from before.
 
+    One clock that is badly wrong must not hide all changes from then on: a stamp in the far future counts for nothing.
+
     :param now: Returns the event loop's time.
     """
 
@@ -26,6 +28,9 @@ class ServerClock:
     MOST = timedelta(hours=1)
     #: Stamps are rounded down to whole seconds.
     ROUNDED = timedelta(seconds=1)
+    #: What stamps are believed: those since the beginning of Unix time, and until a day from this machine's own.
+    EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    MOST_AHEAD = timedelta(days=1)
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -40,7 +45,7 @@ class ServerClock:
         :param before: What was known of it until now, if it is waited for.
         """
         stamp = job.updated_at
-        if stamp is None:
+        if stamp is None or not self.EARLIEST <= stamp <= datetime.now(timezone.utc) + self.MOST_AHEAD:
             return
         bound = self.read()
         if bound is None or stamp > bound:

@@ -40,8 +40,8 @@ class JobWatcher:
         also be used for calls beside the watching, such as cancelling a job.
     :param pace: How eagerly to ask.
     :param metrics: Where counters go; default: nowhere.
-    :param quiet: Log nothing of its own: on a worker it would stand in the task's log, where what the task does
-        itself belongs and nothing else. Default: False.
+    :param quiet: Log nothing of its own but errors in this code: on a worker it would stand in the task's log, where
+        what the task does itself belongs and nothing else. Default: False.
     """
 
     def __init__(
@@ -272,9 +272,9 @@ def _wants_a_pause(error: ApiError) -> bool:
     return error.status == 429 or (isinstance(error, Unreachable) and error.retry_after is not None)
 
 
-#: Of the watchers that are to be quiet.
+#: Of the watchers that are to be quiet. What is wrong in this code is told all the same.
 _silent = logging.getLogger(f"{__name__}.silent")
-_silent.addFilter(lambda record: False)
+_silent.addFilter(lambda record: record.exc_info is not None)
 
 _watchers: dict[asyncio.AbstractEventLoop, dict[Settings, JobWatcher]] = {}
 

@@ -22,7 +22,7 @@ from airbyte_deferrable.watch import Trouble, Watch
 T = TypeVar("T")
 
 #: Airbyte's clock when the event loop's is at 0.
-EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(2024, 1, 1, tzinfo=timezone.utc)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

@@ -16,7 +16,7 @@ from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.server_clock import ServerClock
 from airbyte_deferrable.watch import FAILED_LOOKS, WOKEN_AT_ONCE, JobNotVisible, TrackedJob, Trouble, Watch
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+NOON = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 FORBIDDEN = Forbidden("GET /jobs/7", "no", 403)
 DOWN = Unreachable("GET /jobs/7", "down", 503)
 
@@ -218,8 +218,17 @@ class TestServerClock:
         self.clock.saw(self.ended(NOON + timedelta(seconds=3)))
         assert self.clock.read() == NOON + timedelta(seconds=12)
 
+    @pytest.mark.parametrize("absurd", ["9999-12-31T23:59:59Z", "2999-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+    def test_does_not_believe_a_stamp_that_no_clock_can_show(self, absurd: str) -> None:
+        broken = job("succeeded", start_time=NOON.isoformat(), last_updated_at=absurd)
+        self.clock.saw(broken)
+        assert self.clock.read() is None
+        self.clock.saw(self.ended(NOON))
+        self.clock.saw(broken)
+        assert self.clock.read() == NOON
+
     def test_takes_a_running_jobs_stamp_from_its_duration(self) -> None:
-        self.clock.saw(job("running", start_time="2026-01-01T12:00Z", duration="PT1M5S"))
+        self.clock.saw(job("running", start_time="2024-01-01T12:00Z", duration="PT1M5S"))
         assert self.clock.read() == NOON + timedelta(seconds=65)
 
     def test_learns_how_far_pods_are_apart_from_a_job_that_ends_before_it_was_seen_running(self) -> None:

@@ -686,6 +686,18 @@ def test_an_error_while_newcomers_are_looked_for_leaves_nobody_waiting_for_nothi
     assert "Looking for newcomers failed" in caplog.text
 
 
+@pytest.mark.parametrize("absurd", ["9999-12-31T23:59:59Z", "2999-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+def test_a_job_with_an_absurd_stamp_hides_no_others_end(absurd: str) -> None:
+    class Broken(ModelAirbyte):
+        async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
+            odd = Job(job_id=99, status="succeeded", start_time="2024-01-01T00:00:00Z", last_updated_at=absurd)
+            return (*await super().list_jobs(**query), odd)
+
+    told = watch_for(Broken([running(1, START + 32), running(2, START + 33)]), 60)
+    assert all(each.ended_at is not None and each.ended_at <= START + 33 + POLL + 1 for each in told.values())
+    assert not any(each.troubles for each in told.values())
+
+
 @pytest.mark.parametrize("hanging", [1, 3])
 def test_jobs_whose_look_hangs_do_not_delay_the_others(hanging: int) -> None:
     jobs = [running(number, START + 40 + number * 7) for number in range(1, 11)]
@@ -924,6 +936,19 @@ def test_a_quiet_watcher_says_nothing_even_in_trouble(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.DEBUG, "airbyte_deferrable"):
         run_in_virtual_time(go())
     assert caplog.records == []
+
+
+def test_a_quiet_watcher_does_not_hide_what_is_wrong_in_itself(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(ModelAirbyte):
+        async def get_job(self, job_id: int) -> Job:
+            raise ValueError("never thought of")
+
+    async def go() -> None:
+        watcher = JobWatcher(Broken([running(1)]), quiet=True)  # type: ignore[arg-type]
+        await asyncio.wait({asyncio.ensure_future(follow(watcher, 1, Told()))}, timeout=20)
+
+    run_in_virtual_time(go())
+    assert "never thought of" in caplog.text
 
 
 def test_errors_of_any_kind_are_api_errors_to_those_who_wait() -> None:
