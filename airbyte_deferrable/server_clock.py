@@ -28,9 +28,10 @@ class ServerClock:
     MOST = timedelta(hours=1)
     #: Stamps are rounded down to whole seconds.
     ROUNDED = timedelta(seconds=1)
-    #: What stamps are believed: those since the beginning of Unix time, and until a day from this machine's own.
+    #: What stamps are believed: those since the beginning of Unix time, and until a year from this machine's own. A
+    #: simulator's clock is moved on by weeks.
     EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
-    MOST_AHEAD = timedelta(days=1)
+    MOST_AHEAD = timedelta(days=365)
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
