@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -121,6 +122,9 @@ class Control:
 
     def tokens(self) -> list[str]:
         return list(self._world.tokens)
+
+    def rotate_secret(self) -> None:
+        self._world.identify(**{**self._world.identity, "client_secret": secrets.token_urlsafe(24)})
 
     def revoke_tokens(self) -> None:
         self._world.revoke_tokens()

@@ -68,7 +68,7 @@ class Surface:
         """The application's id; with ``basic`` the user's name."""
         return str(self._do("identity")["client_id"])
 
-    @cached_property
+    @property
     def client_secret(self) -> str:
         """The application's secret; with ``basic`` the password."""
         return str(self._do("identity")["client_secret"])
@@ -248,6 +248,10 @@ class Surface:
     def tokens(self) -> list[str]:
         """The tokens given out and not revoked, for tests of what must not be written down."""
         return list(self._do("tokens"))
+
+    def rotate_secret(self) -> None:
+        """Give the application another secret; tokens that were given out are good until they end."""
+        self._do("rotate_secret")
 
     def revoke_tokens(self) -> None:
         """End all tokens now."""

@@ -94,6 +94,14 @@ def test_tokens_can_be_revoked(sim: Simulator, token_url: str) -> None:
     assert list_with(sim, header).status_code == 401
 
 
+def test_the_secret_can_be_rotated(sim: Simulator, token_url: str) -> None:
+    header, old = f"Bearer {ask(token_url, sim).json()['access_token']}", sim.client_secret
+    sim.rotate_secret()
+    assert ask(token_url, sim, secret=old).status_code == 400
+    assert ask(token_url, sim).status_code == 200
+    assert list_with(sim, header).status_code == 200
+
+
 def test_the_public_health_check_needs_no_token(sim: Simulator) -> None:
     answer = httpx.get(f"{sim.url}/health", trust_env=False)
     assert (answer.status_code, answer.text) == (200, "Successful operation")
