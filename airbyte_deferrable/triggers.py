@@ -13,16 +13,23 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airbyte_deferrable import outcome
 from airbyte_deferrable._compat import AIRFLOW_3, Log, Stats
+from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.cancellation import cancel_job
-from airbyte_deferrable.connection import in_thread, remembered_settings, settings_for_trigger
+from airbyte_deferrable.connection import (
+    CredentialsChanged,
+    Renewal,
+    in_thread,
+    remembered_settings,
+    settings_for_trigger,
+)
 from airbyte_deferrable.garbage import freeze_what_is_loaded
 from airbyte_deferrable.lease import killed_by_person, warm_up
 from airbyte_deferrable.task_log import TaskLog, all_written
 from airbyte_deferrable.turns import Turn, wait_for_turn
-from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
+from airbyte_deferrable.waiting import LAST_LOOK, Course, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher, watcher_for
 
 #: Seconds for the job to end once its task was killed. One is cancelled at once. But all of a DAG run may be killed
@@ -163,19 +170,27 @@ class AirbyteSyncTrigger(BaseTrigger):
             freeze_what_is_loaded()
         try:
             deadlines, log = Deadlines(self.end_time, self.execution_deadline), _task_log(self)
-            watcher = await self._find_watcher(deadlines, log)
-            if watcher is None:
+            settings = await self._find_settings(deadlines, log)
+            if settings is None:
                 event = outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
             else:
-                event = await wait_for_end(
-                    watcher,
-                    self.job_id,
-                    deadlines,
-                    poll_interval=self.poll_interval,
-                    progress_interval=self.progress_interval,
-                    log=log,
-                    try_number=self.try_number,
-                )
+                course, renewal = Course(), Renewal(self.conn_id, self.api_version, settings)
+                while True:
+                    try:
+                        event = await wait_for_end(
+                            await _watcher(renewal.settings),
+                            self.job_id,
+                            deadlines,
+                            poll_interval=self.poll_interval,
+                            progress_interval=self.progress_interval,
+                            log=log,
+                            try_number=self.try_number,
+                            course=course,
+                            renewal=renewal,
+                        )
+                        break
+                    except CredentialsChanged:
+                        continue
             await all_written()
             if self.task_instance is not None:
                 await _hold_event(self.not_before)
@@ -196,8 +211,8 @@ class AirbyteSyncTrigger(BaseTrigger):
         """
         await self._finish(self._clean_up_after_kill())
 
-    async def _find_watcher(self, deadlines: Deadlines, log: Log) -> JobWatcher | None:
-        """Return the watcher of the connection's Airbyte; None if time is up before the connection can be read."""
+    async def _find_settings(self, deadlines: Deadlines, log: Log) -> Settings | None:
+        """Return what the connection holds; None if time is up before it can be read."""
         settings = remembered_settings(self.conn_id, self.api_version)
         if settings is None:
             left = deadlines.left()
@@ -209,7 +224,7 @@ class AirbyteSyncTrigger(BaseTrigger):
                 return None
         if self.cancel_on_kill and self.task_instance is not None:
             warm_up(self.task_instance)
-        return await _watcher(settings)
+        return settings
 
     async def _clean_up_after_kill(self) -> None:
         log = _task_log(self)
@@ -232,11 +247,19 @@ class AirbyteSyncTrigger(BaseTrigger):
     async def _cancel_job(self, log: Log) -> None:
         try:
             look_up = settings_for_trigger(self.conn_id, self.api_version, log)
-            settings = await asyncio.wait_for(look_up, CANCEL_WITHIN)
-            watcher = await _watcher(settings)
-            await cancel_job(
-                watcher.borrow_client, self.job_id, within=CANCEL_WITHIN, log=log, connection_id=self.connection_id
-            )
+            renewal = Renewal(self.conn_id, self.api_version, await asyncio.wait_for(look_up, CANCEL_WITHIN))
+            await _watcher(renewal.settings)
+
+            def borrow() -> AirbyteClient:
+                with suppress(CredentialsChanged):
+                    renewal.check(log)
+                return watcher_for(renewal.settings, metrics=Stats).borrow_client()
+
+            renewal.seek()
+            try:
+                await cancel_job(borrow, self.job_id, within=CANCEL_WITHIN, log=log, connection_id=self.connection_id)
+            finally:
+                renewal.stop()
         except (ApiError, asyncio.TimeoutError) as error:
             why = str(error) or "the connection cannot be read"
             log.error("Airbyte job %s could not be cancelled: %s", self.job_id, why)
@@ -343,8 +366,15 @@ class AirbyteTurnTrigger(BaseTrigger):
     async def _wait(self) -> None:
         log = _task_log(self)
         settings = await settings_for_trigger(self.conn_id, self.api_version, log)
-        watcher = await _watcher(settings)
+        renewal = Renewal(self.conn_id, self.api_version, settings)
         # Kept here, not returned: before Python 3.12 what a wait_for that is cancelled waits for may end all the same.
-        self._turn = await wait_for_turn(
-            watcher, self.connection_id, self.queued_at, poll_interval=self.poll_interval, log=log
-        )
+        while self._turn is None:
+            with suppress(CredentialsChanged):
+                self._turn = await wait_for_turn(
+                    await _watcher(renewal.settings),
+                    self.connection_id,
+                    self.queued_at,
+                    poll_interval=self.poll_interval,
+                    log=log,
+                    renewal=renewal,
+                )

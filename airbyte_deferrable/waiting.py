@@ -11,6 +11,7 @@ from airbyte_deferrable import outcome
 from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
+from airbyte_deferrable.connection import Renewal
 from airbyte_deferrable.outcome import Clock, Event
 from airbyte_deferrable.watch import JobNotVisible, Trouble, Watch
 from airbyte_deferrable.watcher import JobWatcher
@@ -111,6 +112,8 @@ async def wait_for_end(
     progress_interval: float,
     log: Log,
     try_number: int | None = None,
+    course: Course | None = None,
+    renewal: Renewal | None = None,
 ) -> Event:
     """Wait until the job has ended, cannot be seen, or time is up. Nothing else ends the wait.
 
@@ -121,7 +124,10 @@ async def wait_for_end(
     :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none.
     :param log: The task's log: a line for each change.
     :param try_number: The try that waits, for the event.
+    :param course: What the log was told so far, by another watcher's word. Default: nothing.
+    :param renewal: Other credentials, should Airbyte refuse these. Default: none.
     :return: What to tell the task.
+    :raises CredentialsChanged: If there are such: it is to be waited on with them.
     """
     with watcher.watch(job_id, poll_interval=poll_interval, progress_interval=progress_interval) as watch:
         left = deadlines.left()
@@ -130,7 +136,7 @@ async def wait_for_end(
         loop = asyncio.get_running_loop()
         alarm = None if left is None else loop.call_later(left, watch.expire, context=_EMPTY)
         try:
-            job = await until_terminal(watch, log)
+            job = await until_terminal(watch, log, course, renewal)
         except JobNotVisible as error:
             return outcome.not_visible(job_id, str(error), try_number)
         except asyncio.TimeoutError:
@@ -141,26 +147,35 @@ async def wait_for_end(
         finally:
             if alarm is not None:
                 alarm.cancel()
+            if renewal is not None:
+                renewal.stop()
     return outcome.ended(job, try_number)
 
 
-async def until_terminal(watch: Watch, log: Log) -> Job:
+async def until_terminal(watch: Watch, log: Log, course: Course | None = None, renewal: Renewal | None = None) -> Job:
     """Follow a job to its end, and tell each change.
 
     :param watch: The watch on the job.
     :param log: The task's log.
+    :param course: What the log was told so far. Default: nothing.
+    :param renewal: Other credentials, should Airbyte refuse these. Default: none.
     :return: The job, ended.
     :raises JobNotVisible: If Airbyte says that it is not there.
+    :raises CredentialsChanged: If there are other credentials.
     :raises asyncio.TimeoutError: If the watch expires before.
     """
-    course = Course()
+    course = course or Course()
     while True:
         news = watch.news()
         if news is None:
+            if renewal is not None:
+                renewal.check(log)
             await watch.woken()
             continue
         if isinstance(news, Trouble):
             _tell(news, log)
+            if renewal is not None:
+                renewal.heard(news.error, watch.nudge)
             continue
         if news.terminal:
             return news

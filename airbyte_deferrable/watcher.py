@@ -12,7 +12,7 @@ import logging
 import random
 
 from airbyte_deferrable.api.client import AirbyteClient
-from airbyte_deferrable.api.errors import ApiError, Unreachable
+from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.metrics import Meter, Metrics
 from airbyte_deferrable.pace import Pace
@@ -225,11 +225,15 @@ class JobWatcher:
     # What is told
 
     async def _tell_trouble(self, error: ApiError) -> None:
-        if self.trouble is None or self.trouble.error is None:
+        told = self.trouble.error if self.trouble is not None else None
+        if told is None:
             self._trouble_since = self.now()
-            self.trouble = Trouble(error)
-            self._log.warning("Airbyte cannot be asked, %d jobs are waited for: %s", self.waiting, error)
-            await self._nudge_all()
+        elif isinstance(told, BadCredentials) or not isinstance(error, BadCredentials):
+            # Only refused credentials are told of in the middle of other trouble: they want a person, or new ones.
+            return
+        self.trouble = Trouble(error)
+        self._log.warning("Airbyte cannot be asked, %d jobs are waited for: %s", self.waiting, error)
+        await self._nudge_all()
 
     async def _tell_calm(self) -> None:
         if self.trouble is not None and self.trouble.error is not None:

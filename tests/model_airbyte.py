@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any, TypeVar
 
-from airbyte_deferrable.api.errors import ApiError, Conflict, Forbidden, Unreachable
+from airbyte_deferrable.api.errors import ApiError, BadCredentials, Conflict, Forbidden, Unreachable
 from airbyte_deferrable.api.models import TERMINAL, Job
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.watch import Trouble, Watch
@@ -139,7 +139,7 @@ class Fault:
 
     :param start: When it begins.
     :param seconds: How long it lasts.
-    :param kind: ``down``, ``refused``, ``throttled``, ``forbidden`` or ``hang``.
+    :param kind: ``down``, ``refused``, ``throttled``, ``forbidden``, ``unauthorized`` or ``hang``.
     :param call: ``list``, ``get`` or ``all``.
     :param every: Hits each so-manyth request.
     :param job_id: Only this job's look-ups.
@@ -272,6 +272,8 @@ def _error(fault: Fault, call: str) -> ApiError:
         return Unreachable(call, "You are being rate limited.", 429)
     if fault.kind == "forbidden":
         return Forbidden(call, "Caller does not have the required WORKSPACE_READER permissions", 403)
+    if fault.kind == "unauthorized":
+        return BadCredentials(call, "Unauthorized", 401)
     if fault.kind == "hang":
         return Unreachable(call, "TimeoutError.")
     if fault.kind == "refused":

@@ -13,7 +13,7 @@ import pytest
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, news_of, run_in_virtual_time
 
 from airbyte_deferrable import sweeps
-from airbyte_deferrable.api.errors import ApiError, Unreachable
+from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.pace import Pace
@@ -525,6 +525,16 @@ def test_trouble_is_told_to_all_once_when_it_begins_and_once_when_it_ends() -> N
         assert ended.error is None
         assert ended.seconds == pytest.approx(600, abs=15)
         assert ended_at <= START + 660 + 2 * POLL
+
+
+def test_credentials_that_are_refused_are_told_of_in_the_middle_of_other_trouble() -> None:
+    """An Airbyte that was down to be given other credentials: these want a person, or the connection's new ones."""
+    kinds = ("down", "unauthorized", "down", "unauthorized")
+    faults = [Fault(START + 60 + 100 * number, 100, kind) for number, kind in enumerate(kinds)]
+    server = ModelAirbyte([running(1, START + 900)], faults)
+    (told,) = watch_for(server, 1000).values()
+    assert [type(trouble.error) for _, trouble in told.troubles] == [Unreachable, BadCredentials, type(None)]
+    assert told.troubles[-1][1].seconds == pytest.approx(400, abs=15)
 
 
 def test_one_failed_sweep_is_no_trouble() -> None:
