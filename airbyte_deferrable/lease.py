@@ -91,12 +91,9 @@ def stopped_by_person(ti: Any, log: Log) -> str | None:
     :param ti: The task's own task instance.
     :param log: Says why a job is left alone.
     :return: One of :data:`ENDED` for a task that was marked, one of :data:`STARTED_OVER` for one that was cleared.
+    :raises Exception: If Airflow does not tell, or not in time.
     """
-    try:
-        state = ask_while_killed(lambda: read_state(ti))
-    except Exception as error:
-        log.warning("Airflow does not tell why the task is stopped (%s): leaving its job alone", error or type(error))
-        return None
+    state = ask_while_killed(lambda: read_state(ti))
     if state in ENDED or state in STARTED_OVER:
         return state
     log.warning("Airflow stops the task, but nobody asked for it (it is %s): leaving its job alone", state)
@@ -106,8 +103,12 @@ def stopped_by_person(ti: Any, log: Log) -> str | None:
 def ask_while_killed(question: Callable[[], T]) -> T:
     """Ask Airflow on behalf of a task that is being killed: who waits in its main thread may do so until it is dead.
 
+    A signal handler runs in the middle of what the main thread does. If that was a question to Airflow 3, which answers
+    one at a time, the handler's own question waits for the handler to end.
+
     :param question: What to ask.
     :return: The answer.
+    :raises Exception: What the question raised, or that there is no answer in time.
     """
     answer: Future[T] = Future()
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn
 
 from airbyte_deferrable import inputs
@@ -19,7 +20,14 @@ from airbyte_deferrable._compat import (
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.lease import STARTED_OVER, read_lease, stopped_by_person, write_lease
+from airbyte_deferrable.lease import (
+    STARTED_OVER,
+    Lease,
+    ask_while_killed,
+    read_lease,
+    stopped_by_person,
+    write_lease,
+)
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
 from airbyte_deferrable.memory import JobMemory
 from airbyte_deferrable.names import find_connection
@@ -129,6 +137,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self._hook: AirbyteHook | None = None
         self._ti: Any = None
         self._own: OwnJob | None = None
+        #: Whether Airflow has told the task to stop, and it is not known yet that nobody had asked for it.
+        self._told_to_stop = False
+        #: How the task stands since a person wants it to stop, once Airflow has told.
+        self._stopped_as: str | None = None
 
     def execute(self, context: Context) -> int:
         """Find or start the job, then wait for its end in the way that was chosen.
@@ -170,7 +182,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         if is_of_another_try(event, context, self.log):
             return self.execute(context)
-        self._resume(context)
+        self._resume(context, read_lease(context))
         with self._connect() as hook:
             return self._finish(hook, context, self._of_this_connection(hook, read_event(event)))
 
@@ -184,7 +196,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param context: The task's context.
         """
         if next_method == GIVEN_UP and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
-            self._resume(context).cancel()
+            self._resume(context, read_lease(context)).cancel()
         return super().resume_execution(next_method, next_kwargs, context)
 
     def post_execute(self, context: Context, result: Any = None) -> None:
@@ -202,17 +214,22 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         Airflow calls this in the middle of whatever the task does, and lets a task of Airflow 3 go on with it. It
         also does when nobody asked for it, see :func:`~airbyte_deferrable.lease.stopped_by_person`.
         """
+        # Airflow calls this for a task whose execution_timeout is over, too, Airflow 2 also before it is resumed.
+        out_of_time = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
+        self._told_to_stop = self._told_to_stop or not out_of_time
         if self._own is None:
             # A task that is stopped as soon as it is resumed has not read yet what it waited for.
-            with suppress(Exception):
-                self._resume(get_current_context())
-        if self._own is None:
-            return
-        # Airflow calls this for a task whose execution_timeout is over, too, Airflow 2 also before it is resumed.
-        if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
+            try:
+                context = get_current_context()
+                read = partial(read_lease, context)
+                self._resume(context, read() if out_of_time else ask_while_killed(read))
+            except Exception as error:
+                why = str(error) or type(error).__name__
+                self.log.warning("The task is stopped before it has learned what it waits for (%s)", why)
+        elif not out_of_time:
+            self._heed_kill()
+        if out_of_time and self._own is not None:
             self._own.cancel()
-        elif state := stopped_by_person(self._ti, self.log):
-            self._own.kill(cancel=self.cancel_on_kill, cleared=state in STARTED_OVER)
 
     # Its steps
 
@@ -280,6 +297,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                     conn_id=self.airbyte_conn_id,
                     connection_id=self.connection_id,
                 ) from None
+            self._heed_kill()
             if own.killed:
                 own.cancel()
                 raise AirbyteException(f"The task was killed while it started job {job.job_id}.", job_id=job.job_id)
@@ -331,6 +349,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """Hand the job over to the triggerer."""
         ours = self._own_job.has_started(job)
         write_lease(context, job.job_id, job.connection_id, ours=ours)
+        self._heed_kill()
         self.log.info("Leaving the worker; the triggerer waits for job %s", job.job_id)
         self.defer(
             trigger=AirbyteSyncTrigger(
@@ -440,31 +459,50 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self.log.info("%s job %s (%s) of connection %s", how, job.job_id, job.job_type, name or self.connection_id)
         if url:
             self.log.info("See it in Airbyte: %s", url)
+        self._heed_kill()
 
     # Its job
 
-    def _begin(self, context: Context, *, until: float | None = None) -> OwnJob:
+    def _begin(self, context: Context, *, job_id: int | None = None, until: float | None = None) -> OwnJob:
         self._ti = context["ti"]
         memory = JobMemory(context, self.log)
         submission = Submission(
             memory, self.connection_id, self.job_type, log=self.log, patience=self.patience, until=until
         )
         own = OwnJob(submission, connect=self._connect, log=self.log)
-        before, self._own = self._own, own
-        own.go_on_as(before)
+        own.job_id = job_id
+        self._own = own
+        self._heed_kill()
         return own
 
-    def _resume(self, context: Context) -> OwnJob:
+    def _resume(self, context: Context, lease: Lease | None) -> OwnJob:
         """Learn again which job is ours, after the task was away."""
-        lease = read_lease(context)
         if lease is not None and lease.connection_id:
             # Known by name until now; or a template, which may say something else by now.
             self.connection_id = lease.connection_id
         elif self.connection_id:
             self.connection_id = self._valid_connection_id()
-        own = self._begin(context)
-        own.job_id = lease.job_id if lease is not None and lease.ours else None
-        return own
+        return self._begin(context, job_id=lease.job_id if lease is not None and lease.ours else None)
+
+    def _heed_kill(self) -> None:
+        """If a person wants the task to stop, have its job go with it.
+
+        A task of Airflow 3 goes on after it was told, and calls this again wherever it may have been told in the middle
+        of a question of its own to Airflow, which then could not say who wants it.
+        """
+        own = self._own
+        if not self._told_to_stop or own is None or own.submission.stopped:
+            return
+        if self._stopped_as is None:
+            try:
+                self._stopped_as = stopped_by_person(self._ti, self.log)
+            except Exception as error:
+                why = str(error) or type(error).__name__
+                self.log.warning("Airflow does not tell why the task is stopped (%s): leaving its job alone", why)
+                return
+            self._told_to_stop = self._stopped_as is not None
+        if self._stopped_as is not None:
+            own.kill(cancel=self.cancel_on_kill, cleared=self._stopped_as in STARTED_OVER)
 
     @property
     def _own_job(self) -> OwnJob:

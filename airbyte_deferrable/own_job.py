@@ -30,14 +30,6 @@ class OwnJob:
         self._connect = connect
         self._log = log
 
-    def go_on_as(self, other: OwnJob | None) -> None:
-        """Take over that the task was killed: Airflow 3 may do so at any moment, and lets the task go on with it.
-
-        :param other: What was known until now; None for nothing.
-        """
-        if other is not None and other.submission.stopped:
-            self.submission.stopped, self.killed = True, other.killed
-
     @property
     def job_id(self) -> int | None:
         """The job; None if none is known."""
@@ -55,7 +47,7 @@ class OwnJob:
         return self.job_id == job.job_id
 
     def kill(self, *, cancel: bool, cleared: bool) -> None:
-        """Let none be started any more, and none be found by a later try. Called in a signal handler.
+        """Let none be started any more, and none be found by a later try. May be called in a signal handler.
 
         :param cancel: Whether to cancel the job.
         :param cleared: Whether another try follows at once.

@@ -8,15 +8,25 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowNotFoundException
-from one_task import Task, TaskInstance, airflow_tells, connection_to, first_event, run_in_loop, said, stored
+from one_task import (
+    Task,
+    TaskDeferred,
+    TaskInstance,
+    airflow_tells,
+    connection_to,
+    first_event,
+    run_in_loop,
+    said,
+    stored,
+)
 
-from airbyte_deferrable import hooks, operators, own_job
+from airbyte_deferrable import hooks, lease, operators, own_job
 from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout
 from airbyte_deferrable.exceptions import (
     AirbyteConfigError,
@@ -31,6 +41,8 @@ from airbyte_deferrable.exceptions import (
     AirbyteSettingsError,
     AirbyteTimeout,
 )
+from airbyte_deferrable.lease import LEASE
+from airbyte_deferrable.links import JOB_URL
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator
 from airbyte_deferrable.submission import UNSEEN_BUSY, Patience
@@ -976,6 +988,93 @@ def test_a_kill_of_a_resumed_task_cancels_its_own_job_only(
     sync.ti.state = "failed"
     resumed.on_kill()
     assert sim.jobs(cid)[0]["status"] == "cancelled"
+
+
+@contextmanager
+def kill_in_the_middle_of(
+    monkeypatch: pytest.MonkeyPatch, what: str, sync: Any, operator: Any, state: str
+) -> Iterator[None]:
+    """Let a signal handler call on_kill while the task waits for Airflow's answer.
+
+    Airflow 3 answers a process one question at a time, and lets the next, the handler's own ones too, wait for a lock.
+
+    :param what: The XCom that the task reads or writes then.
+    """
+    asking = threading.Lock()
+    killed = False
+
+    def one_at_a_time(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def wait_and_ask(ti: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal killed
+            # Not for ever, so that a handler that waits here fails its test, and does not hang it.
+            assert asking.acquire(timeout=5)
+            try:
+                if what in (*args, kwargs.get("key")) and not killed:
+                    killed, sync.ti.state = True, state
+                    signal.raise_signal(signal.SIGUSR1)
+                return ask(ti, *args, **kwargs)
+            finally:
+                asking.release()
+
+        return wait_and_ask
+
+    monkeypatch.setattr(lease, "ANSWERS_ON_WORKER_WITHIN", 0.3)
+    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    monkeypatch.setattr(lease, "read_state", one_at_a_time(lease.read_state))
+    monkeypatch.setattr(lease, "read_xcom", one_at_a_time(lease.read_xcom))
+    monkeypatch.setattr(TaskInstance, "xcom_push", one_at_a_time(TaskInstance.xcom_push))
+    before = signal.signal(signal.SIGUSR1, lambda *_: operator.on_kill())
+    yield
+    signal.signal(signal.SIGUSR1, before)
+    assert killed
+
+
+@pytest.mark.parametrize(
+    ("state", "raises", "status"),
+    [("failed", AirbyteJobCancelled, "cancelled"), ("running", AirbyteTimeout, "running")],
+    ids=["by a person", "by nobody"],
+)
+def test_a_kill_while_a_resumed_task_asks_what_it_waits_for_is_heeded_when_it_knows(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, state: str, raises: type[Exception], status: str
+) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", timeout=1.5)
+    sync.leave()
+    job_id, resumed = sim.jobs(cid)[0]["id"], sync.operator()
+    with kill_in_the_middle_of(monkeypatch, LEASE, sync, resumed, state), pytest.raises(raises):
+        # As the official trigger says it, so that the task has yet to wait.
+        resumed.execute_complete(sync.context, {"status": "success", "message": "", "job_id": job_id})
+    assert sim.jobs(cid)[0]["status"] == status
+    assert said(sync.lines, "The task is stopped before it has learned what it waits for (TimeoutError)") == 1
+
+
+@pytest.mark.parametrize(("way", "what"), [("worker", JOB_URL), ("deferred", JOB_URL), ("deferred", LEASE)])
+def test_a_kill_while_a_task_tells_airflow_of_its_job_is_heeded_right_after(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, way: str, what: str
+) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), way, timeout=5)
+    operator = sync.operator()
+    with (
+        kill_in_the_middle_of(monkeypatch, what, sync, operator, "failed"),
+        pytest.raises((AirbyteJobCancelled, TaskDeferred)),
+    ):
+        operator.execute(sync.context)
+    assert sim.jobs(cid)[0]["status"] == "cancelled"
+    assert said(sync.lines, "Airflow does not tell why the task is stopped (TimeoutError)") == 1
+
+
+def test_a_kill_before_templates_are_rendered_starts_no_job(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = task(cid := sim.add_connection(script=ENDLESS), timeout=2)
+    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    operator = sync.operator()
+    operator.connection_id = "{{ var.value.orders }}"
+    sync.ti.state = "failed"
+    operator.on_kill()
+    operator.connection_id = cid
+    with pytest.raises(AirbyteException, match="killed before it started"):
+        operator.execute(sync.context)
+    assert not sim.jobs(cid)
 
 
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
