@@ -13,6 +13,8 @@ from typing import ClassVar
 MAX_DETAIL = 300
 #: So much of a page is read for its words. Tags that never close take the square of that, in the event loop.
 MAX_PAGE = 4000
+#: Statuses that say nothing about the request itself, only that now is a bad moment.
+TRANSIENT_STATUSES = frozenset({408, 425, 429})
 #: What of a page of HTML is not its words.
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.S | re.I)
 
@@ -48,6 +50,9 @@ class ApiError(Exception):
 class Unreachable(ApiError):
     """Airbyte could not be asked now: the network, a timeout, 408, 425, 429, 5xx, or an answer that is none.
 
+    :param call: What was asked.
+    :param detail: What Airbyte or the network said.
+    :param status: The HTTP status of the answer; None if none came.
     :param may_have_arrived: Whether Airbyte may have carried the request out although no answer came. False
         only where it certainly has not, as when the connection was refused.
     :param retry_after: Seconds that the server asked to wait (``Retry-After``); None if it did not. Airbyte's
@@ -71,7 +76,7 @@ class Unreachable(ApiError):
                 "Check that Airbyte runs, that the connection's Server URL (host) is right, and that the network lets "
                 "it pass."
             )
-        elif status >= 500 or status in (408, 425, 429):
+        elif status >= 500 or status in TRANSIENT_STATUSES:
             self.advice = "Airbyte, or a proxy before it, is overloaded or out of order: see its own logs."
         else:
             # A redirect, or a page where JSON should be: the web app's, for example.
@@ -113,6 +118,9 @@ class NotFound(ApiError):
 class Conflict(ApiError):
     """Airbyte answered 409.
 
+    :param call: What was asked.
+    :param detail: What Airbyte said.
+    :param status: The HTTP status.
     :param kind: Airbyte's own name for it: ``try-again-later`` when the connection is busy, ``state-conflict``
         when it is inactive, when a job did not get an id in time, or for an unknown job; empty if unnamed.
     """

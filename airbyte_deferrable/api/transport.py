@@ -18,6 +18,7 @@ from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 from airbyte_deferrable import __version__
 from airbyte_deferrable.api.errors import (
+    TRANSIENT_STATUSES,
     ApiError,
     BadCredentials,
     Conflict,
@@ -32,8 +33,6 @@ from airbyte_deferrable.api.settings import Settings
 if TYPE_CHECKING:
     import aiohttp
 
-#: Statuses that say nothing about the request itself, only that now is a bad moment.
-TRANSIENT_STATUSES = frozenset({408, 425, 429})
 #: Seconds to reach the server, which tells an Airbyte that is gone from one that is slow.
 CONNECT_WITHIN = 15.0
 #: Enough for a gateway that leads from http to https and then to another path.
@@ -159,6 +158,7 @@ class Transport:
         :param timeout: Seconds for this exchange; default: the settings' ``timeout``. The time spent waiting
             for others' requests to finish does not count.
         :param secret_answer: Leave a good answer in JSON as it is, for the one that brings a token.
+        :return: The answer.
         :raises Unreachable: If no answer came.
         """
         async with self._in_flight:
@@ -199,6 +199,8 @@ class Transport:
             aiohttp.ConnectionTimeoutError,
             aiohttp.ClientHttpProxyError,
             aiohttp.InvalidURL,
+            # The host cannot be looked up by such a name.
+            UnicodeError,
         ) as error:
             raise Unreachable(call, _cause(error), may_have_arrived=False) from None
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
@@ -252,6 +254,7 @@ def refusal(call: str, answer: Answer) -> ApiError:
 
     :param call: What was asked, for the message.
     :param answer: The answer.
+    :return: The exception to raise.
     """
     status = answer.status
     kind, detail, from_airbyte = problem(answer)
@@ -292,6 +295,7 @@ def problem(answer: Answer) -> Problem:
     """Read a refusal's body: a problem as in RFC 9457, or whatever a gateway says instead.
 
     :param answer: The refusal.
+    :return: What it says.
     """
     text = answer.text
     try:
@@ -351,6 +355,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _cause(error: BaseException) -> str:
     """Describe a network error without its own message, which may hold a proxy's URL and password."""
+    if isinstance(error, UnicodeError):
+        return "The host is no name: a part between its dots is empty, or has more than 63 letters."
     certificate = getattr(error, "certificate_error", None)
     reason = getattr(certificate, "verify_message", None) or getattr(error, "strerror", None)
     reason = reason or getattr(error, "status", None)

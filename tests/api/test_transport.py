@@ -137,6 +137,15 @@ async def test_a_name_that_leads_nowhere_is_told(proxied: bool) -> None:
     assert not caught.value.may_have_arrived
 
 
+@pytest.mark.parametrize("host", ["airbyte..example", ".example", f"{'a' * 64}.example"])
+async def test_a_host_that_is_no_name_is_told_and_got_nothing(host: str) -> None:
+    async with AirbyteClient(Settings(f"http://{host}:8000/v1")) as client:
+        with pytest.raises(Unreachable, match=r"the connection's Server URL \(host\) is right") as caught:
+            await client.create_job("c")
+    assert "more than 63 letters" in caught.value.detail
+    assert not caught.value.may_have_arrived
+
+
 async def test_configured_headers_are_added_to_every_request() -> None:
     async with (
         Wire(fine) as wire,
