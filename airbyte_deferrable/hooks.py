@@ -41,7 +41,9 @@ class AirbyteHook(BaseHook):
     (``with AirbyteHook() as hook``) the hook keeps one session and one token for all that is done inside;
     otherwise each call has its own.
 
-    All methods raise subclasses of :class:`~airbyte_deferrable.exceptions.AirbyteException`.
+    The blocking methods raise subclasses of :class:`~airbyte_deferrable.exceptions.AirbyteException`; if Airflow has no
+    such connection, its own ``AirflowNotFoundException``. The client of :meth:`async_client` raises those of
+    :mod:`airbyte_deferrable.api.errors`.
 
     :param airbyte_conn_id: The Airflow connection. Default: ``airbyte_default``.
     :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
@@ -108,6 +110,7 @@ class AirbyteHook(BaseHook):
         :param use: Takes the client and returns the coroutine to wait for.
         :param doing: What is being done, for messages: ``"looking up job 7"``.
         :param subject: ``connection_id`` and ``job_id``, as far as they are known, for messages.
+        :return: What the coroutine returns.
         """
         with self:
             try:
@@ -120,6 +123,8 @@ class AirbyteHook(BaseHook):
         """Give coroutines a client of their own: ``async with hook.async_client() as client``.
 
         The connection is looked up beside the event loop.
+
+        :return: The client, closed when the block is left.
         """
         settings = await in_thread(lambda: self.settings)
         async with AirbyteClient(settings) as client:
@@ -151,6 +156,7 @@ class AirbyteHook(BaseHook):
         """Look a job up.
 
         :param job_id: The job.
+        :return: The job as it is now.
         """
         return self.call(lambda client: client.get_job(job_id), f"looking up job {job_id}", job_id=job_id)
 
@@ -165,6 +171,7 @@ class AirbyteHook(BaseHook):
         """Start a sync.
 
         :param connection_id: The Airbyte connection.
+        :return: The job.
         """
         return self.submit(connection_id, JobType.SYNC)
 
@@ -172,6 +179,7 @@ class AirbyteHook(BaseHook):
         """Start a reset. A sync of the connection that runs is cancelled by Airbyte.
 
         :param connection_id: The Airbyte connection.
+        :return: The job.
         """
         return self.submit(connection_id, JobType.RESET)
 
@@ -180,6 +188,7 @@ class AirbyteHook(BaseHook):
 
         :param connection_id: The Airbyte connection.
         :param job_type: What to start.
+        :return: The job.
         """
         return self.call(
             lambda client: client.create_job(connection_id, job_type),
@@ -227,6 +236,7 @@ class AirbyteHook(BaseHook):
         :param deadlines: When to give up.
         :param poll_interval: Seconds between two looks.
         :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
+        :return: How the wait ended.
         """
         return self.call(
             lambda _: wait_for_end(
@@ -276,6 +286,7 @@ class AirbyteHook(BaseHook):
         """Look up what a connection is called, as far as that can be had quickly.
 
         :param connection_id: The Airbyte connection.
+        :return: What could be learned.
         """
         return self.call(
             lambda client: describe(client, connection_id),
@@ -294,7 +305,10 @@ class AirbyteHook(BaseHook):
         return self.call(lambda client: explain(client, job.job_id), f"asking why job {job.job_id} failed")
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the connection, and tell address, credentials and permission apart."""
+        """Try the connection, and tell address, credentials and permission apart.
+
+        :return: Whether all is well, and what to tell the reader.
+        """
         try:
             return self.call(_try, "testing the connection")
         except Exception as error:

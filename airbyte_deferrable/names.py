@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -44,18 +45,23 @@ async def describe(client: AirbyteClient, connection_id: str) -> Description:
 
     :param client: The Airbyte.
     :param connection_id: The connection.
+    :return: What could be learned.
     """
-    found = Description()
-    try:
-        connection = await asyncio.wait_for(client.get_connection(connection_id), DESCRIBE_WITHIN)
-        found = Description(connection.name, workspace_id=connection.workspace_id)
-        ends = asyncio.gather(
-            client.get_source(connection.source_id), client.get_destination(connection.destination_id)
-        )
-        source, destination = await asyncio.wait_for(ends, DESCRIBE_WITHIN)
-        return replace(found, source=source.name, destination=destination.name)
-    except (ApiError, asyncio.TimeoutError):
-        return found
+    found = [Description()]
+    with suppress(ApiError, asyncio.TimeoutError):
+        await asyncio.wait_for(_ask(client, connection_id, found), DESCRIBE_WITHIN)
+    return found[-1]
+
+
+async def _ask(client: AirbyteClient, connection_id: str, found: list[Description]) -> None:
+    """Collect what is learned step by step, so that an answer in time is not lost for one that comes late."""
+    connection = await client.get_connection(connection_id)
+    told = Description(connection.name, workspace_id=connection.workspace_id)
+    found.append(told)
+    source, destination = await asyncio.gather(
+        client.get_source(connection.source_id), client.get_destination(connection.destination_id)
+    )
+    found.append(replace(told, source=source.name, destination=destination.name))
 
 
 async def find_connection(client: AirbyteClient, name: str, workspace_id: str | None) -> str:

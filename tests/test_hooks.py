@@ -247,6 +247,15 @@ def test_a_connection_is_described_only_if_that_is_quick(
     assert str(hook.describe(connection_id)) == ""
 
 
+def test_a_description_that_comes_in_two_slow_answers_is_not_waited_for_twice_as_long(
+    sim: Simulator, hook: AirbyteHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "DESCRIBE_WITHIN", 2.0)
+    for call in ("connection", "source"):
+        sim.add_fault(Fault(call=call, kind="latency", seconds=1.2))
+    assert str(hook.describe(sim.add_connection(name="Orders"))) == "'Orders'"
+
+
 def test_a_task_whose_job_was_refused_is_not_held_back_by_its_own_turn(sim: Simulator, hook: AirbyteHook) -> None:
     connection_id = sim.add_connection()
     for _ in range(3):
