@@ -11,12 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import ValidationError
 
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
-from airbyte_deferrable.api.models import Failure
+from airbyte_deferrable.api.models import AttemptStats, Failure, FailureSummary, JobInfo
 
 #: Seconds that a failed task waits for the reason.
 EXPLAIN_WITHIN = 5.0
@@ -26,33 +25,6 @@ LOG_LINES = 20
 #: A line of a log, and a message, are cut after so many characters.
 LINE = 300
 MESSAGE = 2000
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
-
-
-class _Summary(_Wire):
-    failures: tuple[Failure, ...] = ()
-
-
-class _Stats(_Wire):
-    records_committed: int | None = None
-    bytes_committed: int | None = None
-
-
-class _Attempt(_Wire):
-    id: int = 0
-    failure_summary: _Summary | None = None
-    total_stats: _Stats | None = None
-
-
-class _AttemptInfo(_Wire):
-    attempt: _Attempt
-
-
-class _JobInfo(_Wire):
-    attempts: tuple[_AttemptInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,8 +73,6 @@ async def explain(client: AirbyteClient, job_id: int) -> Explanation | None:
     :param job_id: The job.
     :return: What could be learned; None if nothing.
     """
-    if client.settings.config_url is None:
-        return None
     found: list[Explanation] = []
     with suppress(ApiError, ValidationError, asyncio.TimeoutError):
         await asyncio.wait_for(_ask(client, job_id, found), EXPLAIN_WITHIN)
@@ -111,14 +81,14 @@ async def explain(client: AirbyteClient, job_id: int) -> Explanation | None:
 
 async def _ask(client: AirbyteClient, job_id: int, found: list[Explanation]) -> None:
     """Collect what is learned step by step, so that an answer in time is not lost for one that comes late."""
-    info = _JobInfo.model_validate(await client.ask_config_api("jobs/get_without_logs", {"id": job_id}))
+    info = JobInfo.model_validate(await client.ask_config_api("jobs/get_without_logs", {"id": job_id}))
     if not info.attempts:
         return
     last = info.attempts[-1].attempt
-    summaries = [each.attempt.failure_summary or _Summary() for each in info.attempts]
+    summaries = [each.attempt.failure_summary or FailureSummary() for each in info.attempts]
     # An attempt's first failure is the cause, those behind it are what it caused.
     named = next((each.failures[0] for each in reversed(summaries) if each.failures), None)
-    stats = last.total_stats or _Stats()
+    stats = last.total_stats or AttemptStats()
     told = Explanation(
         failure=named,
         attempts=len(info.attempts),

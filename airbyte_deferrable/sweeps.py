@@ -92,13 +92,13 @@ class Sweeper:
         """
         self._progress_at = min(self._progress_at, self._now() + interval)
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Take note that changes go unread from here on: they cannot be caught up with later."""
         self._window = None
 
     def stop(self) -> None:
         """End what is under way: nobody waits any more."""
-        self.forget()
+        self._forget()
         for look in self._late.values():
             look.cancel()
 
@@ -110,7 +110,7 @@ class Sweeper:
         """
         self._answered, self._began = False, self._now()
         if not self._list_usable():
-            self.forget()
+            self._forget()
             await self._look_for(self._due(until), until)
             return
         try:
@@ -165,14 +165,14 @@ class Sweeper:
     def _leave_list(self, seconds: float, fault: str, why: object) -> None:
         """Leave the list alone for a while."""
         self._list_again_at = self._now() + seconds
-        self.forget()
+        self._forget()
         self._tell_fault(f"{fault}, so each job is asked for by itself", why)
 
     def _leave_changes(self, why: str, waiting: int) -> None:
         """Leave the list of changes alone for a while, or until many more wait, whose changes these may be."""
         self._changes_again_at = self._now() + self._pace.busy_pause
         self._changes_worth_for = 2.0 * waiting
-        self.forget()
+        self._forget()
         self._tell_fault("has too many changes to list, so only the jobs that are waited for are looked for", why)
 
     def _tell_fault(self, fault: str, why: object) -> None:
@@ -190,7 +190,7 @@ class Sweeper:
     async def _read_changes(self) -> None:
         """Read what changed since the last sweep, and move the window on."""
         if not self._changes_usable():
-            self.forget()
+            self._forget()
             return
         anew = self._window is None
         if anew:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from airbyte_deferrable.api.auth import auth_for
-from airbyte_deferrable.api.errors import ApiError, BadCredentials, NotFound, Unreachable
+from airbyte_deferrable.api.errors import BadCredentials, NotFound, Unreachable
 from airbyte_deferrable.api.models import Actor, Connection, ConnectionPage, Job, JobPage, JobType
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.transport import Answer, Transport, refusal
@@ -80,6 +80,7 @@ class AirbyteClient:
         """Look a job up.
 
         :param job_id: The job.
+        :return: The job as it is now.
         """
         answer = await self._call("GET", f"jobs/{job_id}")
         return _parse(Job, answer, f"GET /jobs/{job_id}")
@@ -119,6 +120,7 @@ class AirbyteClient:
             the result but never leave it, so that walking the pages can repeat a row but not skip one.
         :param limit: Rows a page, 100 at most.
         :param offset: Rows to pass over.
+        :return: The page's jobs.
         """
         params = {"limit": str(limit), "offset": str(offset), "orderBy": order_by}
         if connection_id is not None:
@@ -136,6 +138,7 @@ class AirbyteClient:
         """Look an Airbyte connection up.
 
         :param connection_id: The connection.
+        :return: What it is called, what it connects, and whether it is active.
         """
         answer = await self._call("GET", f"connections/{connection_id}")
         return _parse(Connection, answer, f"GET /connections/{connection_id}")
@@ -144,6 +147,7 @@ class AirbyteClient:
         """Look a source up.
 
         :param source_id: The source.
+        :return: What it is called.
         """
         answer = await self._call("GET", f"sources/{source_id}")
         return _parse(Actor, answer, f"GET /sources/{source_id}")
@@ -152,20 +156,19 @@ class AirbyteClient:
         """Look a destination up.
 
         :param destination_id: The destination.
+        :return: What it is called.
         """
         answer = await self._call("GET", f"destinations/{destination_id}")
         return _parse(Actor, answer, f"GET /destinations/{destination_id}")
 
-    async def list_connections(
-        self, workspace_id: str | None = None, *, limit: int = PAGE_SIZE, offset: int = 0
-    ) -> tuple[Connection, ...]:
-        """Read one page of the connections.
+    async def list_connections(self, workspace_id: str | None = None, *, offset: int = 0) -> tuple[Connection, ...]:
+        """Read one page of the connections, :data:`PAGE_SIZE` at most.
 
         :param workspace_id: Only this workspace's; default: all that the credentials may see.
-        :param limit: Rows a page, 100 at most.
         :param offset: Rows to pass over.
+        :return: The page's connections.
         """
-        params = {"limit": str(limit), "offset": str(offset)}
+        params = {"limit": str(PAGE_SIZE), "offset": str(offset)}
         if workspace_id is not None:
             params["workspaceIds"] = workspace_id
         answer = await self._call("GET", "connections", params=params)
@@ -244,6 +247,3 @@ def _parse(model: type[_Model], answer: Answer, call: str) -> _Model:
 def _moment(moment: datetime) -> str:
     """Format for Airbyte, which takes a ``Z`` but not a bare ``+`` in a query."""
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-__all__ = ["LAST_CHANGED_FIRST", "NEWEST_FIRST", "OLDEST_FIRST", "PAGE_SIZE", "AirbyteClient", "ApiError"]

@@ -189,4 +189,39 @@ class Failure(_Wire):
     failure_type: str | None = None
     external_message: str | None = None
     internal_message: str | None = None
-    stacktrace: str | None = Field(default=None, repr=False)
+
+
+class FailureSummary(_Wire):
+    """Why an attempt failed: the cause first, then what it caused."""
+
+    failures: tuple[Failure, ...] = ()
+
+
+class AttemptStats(_Wire):
+    """What an attempt has moved; None where Airbyte does not say."""
+
+    records_committed: int | None = None
+    bytes_committed: int | None = None
+
+
+class Attempt(_Wire):
+    """One of Airbyte's own tries inside a job.
+
+    :param id: Its number in the job, from 0 on.
+    """
+
+    id: int = 0
+    failure_summary: FailureSummary | None = None
+    total_stats: AttemptStats | None = None
+
+
+class AttemptInfo(_Wire):
+    """An attempt, as :class:`JobInfo` wraps it."""
+
+    attempt: Attempt
+
+
+class JobInfo(_Wire):
+    """A job's attempts, as the config API's ``jobs/get_without_logs`` tells them."""
+
+    attempts: tuple[AttemptInfo, ...] = ()

@@ -116,7 +116,7 @@ async def test_connections_are_looked_up_and_listed(sim: Simulator) -> None:
             "active",
         )
         assert len(await client.list_connections()) == 3
-        assert len(await client.list_connections(sim.workspace_id, limit=2, offset=2)) == 1
+        assert len(await client.list_connections(sim.workspace_id, offset=2)) == 1
 
 
 @pytest.mark.parametrize("admin", [True, False])
