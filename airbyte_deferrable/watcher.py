@@ -94,6 +94,7 @@ class JobWatcher:
         """Begin to look for a watch's job. Called by the watch.
 
         :param watch: The watch.
+        :return: What is known of the job, shared with all who wait for it.
         """
         tracked = self._watched.add(watch)
         if watch.progress_interval > 0:

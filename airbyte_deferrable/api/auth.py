@@ -57,7 +57,10 @@ class FixedAuth:
         return self._value
 
     def renew(self, refused: str | None) -> bool:
-        """Return False: there is no other."""
+        """Return False: there is no other.
+
+        :param refused: The value that Airbyte refused.
+        """
         return False
 
     async def stop(self) -> None:
@@ -96,7 +99,11 @@ class TokenAuth:
             raise Unreachable(_FETCHING, "The connection to Airbyte was closed meanwhile.") from None
 
     def renew(self, refused: str | None) -> bool:
-        """Drop the token if it is the refused one; a newer one may be there already."""
+        """Drop the token if it is the refused one; a newer one may be there already.
+
+        :param refused: The value that Airbyte refused.
+        :return: True: another can always be asked for.
+        """
         if refused == self._header:
             self._header = None
         return True
@@ -146,6 +153,7 @@ def auth_for(settings: Settings, transport: Transport) -> Auth:
 
     :param settings: Names the credentials.
     :param transport: For fetching tokens.
+    :return: What brings the header of each request.
     """
     credentials = settings.credentials
     if isinstance(credentials, ClientCredentials):
