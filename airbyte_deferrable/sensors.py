@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airbyte_deferrable import inputs
 from airbyte_deferrable._compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -127,6 +128,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         # One session and one token for all the looks of this leg.
         with self._skipping(), self._connect() as hook:
             job_id = self._job_id()
+            inputs.seconds("progress_seconds", self.progress_seconds, self.airbyte_conn_id)
             try:
                 if not self.deferrable:
                     return super().execute(context)
@@ -162,19 +164,21 @@ class AirbyteJobSensor(BaseSensorOperator):
         :param event: See :class:`~airbyte_deferrable.outcome.Event`.
         :return: The job's id.
         """
-        with self._skipping():
+        with self._skipping(), self._connect() as hook:
             told = read_event(event)
-            # A trigger of the official provider tells no more than the status: a look tells the rest.
-            if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
-                job_id: int = self.execute(context)
-                return job_id
-            if told.reason == "timeout" and told.job is None:
-                # Its last look got no answer.
-                with self._connect() as hook:
+            try:
+                # A trigger of the official provider tells no more than the status: a look tells the rest.
+                if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
+                    job_id: int = self.execute(context)
+                    return job_id
+                if told.reason == "timeout" and told.job is None:
+                    # Its last look got no answer.
                     return self._end_late(hook, context, told)
-            if told.job is None or told.reason is not None:
-                raise self._no_end(told)
-            return self._finish(context, told.job)
+                if told.job is None or told.reason is not None:
+                    raise self._no_end(told)
+                return self._finish(context, told.job)
+            except AirflowTaskTimeout:
+                return self._end_late(hook, context, ran_out("execution_timeout", told.job_id, told.job))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. Where the trigger broke, Airflow heeds ``never_fail`` only from 3.1 on.
@@ -260,7 +264,7 @@ class AirbyteJobSensor(BaseSensorOperator):
 
     def _outlived(self, context: Context) -> bool:
         """Whether ``execution_timeout`` is over, which Airflow measures anew for each leg of a rescheduled task."""
-        if self.execution_timeout is None or not self.reschedule:
+        if not self.execution_timeout or not self.reschedule:
             return False
         began = self._began(context)
         return began is not None and datetime.now(timezone.utc) >= began + self.execution_timeout
@@ -289,18 +293,21 @@ class AirbyteJobSensor(BaseSensorOperator):
         life = self.execution_timeout.total_seconds() if self.execution_timeout else None
         if event.reason == "timeout" and event.status != "timeout":
             error = fail(event, self.airbyte_conn_id, None, self.timeout)
-            return AirbyteSensorTimeout(str(error), conn_id=error.conn_id, job_id=error.job_id)
+            return AirbyteSensorTimeout(
+                str(error), conn_id=error.conn_id, connection_id=error.connection_id, job_id=error.job_id
+            )
         return fail(event, self.airbyte_conn_id, None, life)
 
     def _job_id(self) -> int:
         """Return the job's id as a number."""
-        try:
-            return int(str(self.airbyte_job_id).strip())
-        except ValueError:
+        job_id = str(self.airbyte_job_id).strip()
+        # Not all that int() takes: 1_0, -7, digits of other scripts.
+        if not (job_id.isascii() and job_id.isdecimal()):
             raise AirbyteInputError(
                 f"airbyte_job_id must be the number of an Airbyte job, not {self.airbyte_job_id!r}.",
                 conn_id=self.airbyte_conn_id,
-            ) from None
+            )
+        return int(job_id)
 
     def _connect(self) -> AirbyteHook:
         if self._hook is None:

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -98,9 +99,11 @@ def test_timeout_is_a_sensors_timeout_and_leaves_the_job(
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     # Airflow itself says why it skips.
     told = None if soft else "seen last as 'running'"
-    with pytest.raises(AirflowSkipException if soft else AirbyteSensorTimeout, match=told):
+    with pytest.raises(AirflowSkipException if soft else AirbyteSensorTimeout, match=told) as over:
         sensing(job_id, mode, timeout=0.5, **soft).run()
     assert sim.job(job_id)["status"] == "running"
+    if isinstance(over.value, AirbyteSensorTimeout):
+        assert (over.value.job_id, over.value.connection_id) == (job_id, sim.job(job_id)["connectionId"])
 
 
 @pytest.mark.parametrize("mode", ["reschedule", "deferrable"])
@@ -111,6 +114,14 @@ def test_execution_timeout_is_that_of_the_whole_task(
     with pytest.raises(AirbyteTimeout, match=r"execution_timeout \(0.5 s\)"):
         sensing(job_id, mode, execution_timeout=timedelta(seconds=0.5)).run()
     assert sim.job(job_id)["status"] == "running"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_execution_timeout_of_no_length_is_none_as_to_airflow(
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.5, pending=0.0))["id"]
+    assert sensing(job_id, mode, execution_timeout=timedelta(0)).run() == job_id
 
 
 def test_execution_timeout_on_the_worker_names_itself(sim: Simulator, sensing: Callable[..., Sensing]) -> None:
@@ -142,22 +153,14 @@ def test_a_job_that_has_ended_when_the_execution_timeout_is_over_is_the_outcome(
                 wait.run()
 
 
-@pytest.mark.parametrize(
-    ("soft", "skips"), [(None, False), ("soft_fail", True), ("never_fail", True), ("silent_fail", False)]
-)
-@pytest.mark.parametrize(("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed), (None, AirbyteTimeout)])
-def test_an_execution_timeout_in_the_middle_of_a_look_ends_with_the_last_look(
-    sim: Simulator, sensing: Callable[..., Sensing], end: str | None, raises: Any, soft: str | None, skips: bool
-) -> None:
+@contextmanager
+def over_in_the_middle_of_a_look(sim: Simulator) -> Iterator[None]:
+    """Let Airflow's clock for ``execution_timeout`` run out while Airbyte does not answer the next look."""
     try:
         from airflow.sdk.execution_time.timeout import timeout
     except ImportError:
         from airflow.utils.timeout import timeout
-    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
-    if end is not None:
-        sim.finish(job_id, end)
     sim.add_fault(Fault("get", "hang", times=1))
-    wait = sensing(job_id, "poke", execution_timeout=timedelta(seconds=60), **({soft: True} if soft else {}))
     here = threading.get_ident()
 
     def be_over() -> None:
@@ -168,12 +171,46 @@ def test_an_execution_timeout_in_the_middle_of_a_look_ends_with_the_last_look(
     alarm = threading.Thread(target=be_over)
     with timeout(seconds=60):
         alarm.start()
+        yield
+    alarm.join()
+
+
+@pytest.mark.parametrize(
+    ("soft", "skips"), [(None, False), ("soft_fail", True), ("never_fail", True), ("silent_fail", False)]
+)
+@pytest.mark.parametrize(("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed), (None, AirbyteTimeout)])
+def test_an_execution_timeout_in_the_middle_of_a_look_ends_with_the_last_look(
+    sim: Simulator, sensing: Callable[..., Sensing], end: str | None, raises: Any, soft: str | None, skips: bool
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    if end is not None:
+        sim.finish(job_id, end)
+    wait = sensing(job_id, "poke", execution_timeout=timedelta(seconds=60), **({soft: True} if soft else {}))
+    with over_in_the_middle_of_a_look(sim):
         if raises is None:
             assert wait.run() == job_id
         else:
             with pytest.raises(AirflowSkipException if skips else raises):
                 wait.run()
-    alarm.join()
+    assert wait.ti.xcoms.get("final_status") == end
+
+
+@pytest.mark.parametrize("soft", [{}, {"soft_fail": True}], ids=["hard", "soft"])
+@pytest.mark.parametrize(("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed), (None, AirbyteTimeout)])
+def test_an_execution_timeout_in_the_middle_of_a_resumed_tasks_look_ends_with_the_last_look(
+    sim: Simulator, sensing: Callable[..., Sensing], end: str | None, raises: Any, soft: dict[str, bool]
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    if end is not None:
+        sim.finish(job_id, end)
+    wait = sensing(job_id, "deferrable", execution_timeout=timedelta(seconds=60), **soft)
+    event = {"status": "error", "reason": "timeout", "message": "", "job_id": job_id, "try_number": 1}
+    with over_in_the_middle_of_a_look(sim):
+        if raises is None:
+            assert wait.operator().execute_complete(wait.context, event) == job_id
+        else:
+            with pytest.raises(AirflowSkipException if soft else raises):
+                wait.operator().execute_complete(wait.context, event)
     assert wait.ti.xcoms.get("final_status") == end
 
 
@@ -235,13 +272,23 @@ def test_what_is_refused_later_is_a_doubt(
     assert wait.run() == job_id
 
 
-@pytest.mark.parametrize("job_id", ["", "seven", None, "1.5"])
+@pytest.mark.parametrize("job_id", ["", "seven", None, "1.5", "1_0", "-7", "٣", True])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_job_id_that_is_no_number_is_refused(
     sim: Simulator, sensing: Callable[..., Sensing], job_id: Any, mode: str
 ) -> None:
     with pytest.raises(AirbyteInputError, match="must be the number"):
         sensing(job_id, mode, soft_fail=False).run()
+    assert sim.count() == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("span", [None, "60", -5, float("nan")])
+def test_a_progress_seconds_that_is_no_span_of_time_is_refused(
+    sim: Simulator, sensing: Callable[..., Sensing], mode: str, span: Any
+) -> None:
+    with pytest.raises(AirbyteInputError, match="progress_seconds must be a number of seconds"):
+        sensing(1, mode, progress_seconds=span).run()
     assert sim.count() == 0
 
 
