@@ -95,6 +95,7 @@ def load_settings(conn_id: str, *, api_version: str = "v1", timeout: float | Non
     :param conn_id: The Airflow connection.
     :param api_version: The version in the public API's path, where the host names no path of its own.
     :param timeout: Seconds for one request; overrides the connection's extra.
+    :return: Everything that a client needs.
     :raises AirbyteSettingsError: If the connection is not fit for use.
     :raises airflow.exceptions.AirflowNotFoundException: If there is no such connection.
     """
@@ -112,6 +113,7 @@ async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     :param function: What to run.
     :param args: Its arguments.
     :param kwargs: Its keyword arguments.
+    :return: The function's result.
     """
     call = asyncio.ensure_future(sync_to_async(function)(*args, **kwargs))
     # Nobody may be left to take the result of a call whose trigger was cancelled.
@@ -217,6 +219,7 @@ async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Sett
     :param conn_id: The Airflow connection.
     :param api_version: The version in the public API's path, where the host names no path of its own.
     :param log: The task's log; gets a line when the connection cannot be read, and one when it can again.
+    :return: Everything that a client needs.
     """
     known = _known_connection(conn_id, api_version)
     failed = False
@@ -312,6 +315,7 @@ def read_connection(
     :param conn_id: Its name, for messages.
     :param api_version: The version in the public API's path, where the host names no path of its own.
     :param timeout: Seconds for one request; overrides the connection's extra.
+    :return: Everything that a client needs.
     :raises AirbyteSettingsError: If a field is missing or unreadable.
     """
     extra = _extra(connection.extra, conn_id)

@@ -11,13 +11,25 @@ class Metrics(Protocol):
     """Where counters go; Airflow's ``Stats`` fits."""
 
     def incr(self, stat: str, count: int = 1) -> None:
-        """Count."""
+        """Count.
+
+        :param stat: The name.
+        :param count: By how much.
+        """
 
     def gauge(self, stat: str, value: float) -> None:
-        """Set a level."""
+        """Set a level.
+
+        :param stat: The name.
+        :param value: The level.
+        """
 
     def timing(self, stat: str, dt: timedelta) -> None:
-        """Record a span."""
+        """Record a span.
+
+        :param stat: The name.
+        :param dt: The span.
+        """
 
 
 class Meter:

@@ -109,6 +109,7 @@ def read_event(payload: Any) -> Event:
     """Read what the trigger told, and believe nothing that does not fit: a lost or garbled event is no success.
 
     :param payload: What Airflow handed over.
+    :return: The event.
     :raises AirbyteException: If it is not an event.
     """
     try:

@@ -32,6 +32,7 @@ class Portal:
         """Run a coroutine to its end and return its result.
 
         :param coroutine: What to run; cancelled if the calling thread is interrupted by an exception.
+        :return: What it returns.
         """
         loop = self._running_loop()
         outcome: Future[T] = Future()

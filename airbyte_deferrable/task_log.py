@@ -37,15 +37,24 @@ class TaskLog:
         self._log = log
 
     def info(self, event: str, *args: Any) -> None:
-        """Log a change of state."""
+        """Log a change of state.
+
+        :param event: The line, with places as in :mod:`logging`.
+        """
         _submit(self._log.info, event, args)
 
     def warning(self, event: str, *args: Any) -> None:
-        """Log what somebody may want to look into."""
+        """Log what somebody may want to look into.
+
+        :param event: The line, with places as in :mod:`logging`.
+        """
         _submit(self._log.warning, event, args)
 
     def error(self, event: str, *args: Any) -> None:
-        """Log what failed."""
+        """Log what failed.
+
+        :param event: The line, with places as in :mod:`logging`.
+        """
         _submit(self._log.error, event, args)
 
 

@@ -200,10 +200,17 @@ class Watcher(Protocol):
     trouble: Trouble | None
 
     def join(self, watch: Watch) -> TrackedJob:
-        """Begin to look for the watch's job."""
+        """Begin to look for the watch's job.
+
+        :param watch: The watch.
+        :return: What is known of the job.
+        """
 
     def leave(self, watch: Watch) -> None:
-        """Stop looking for it if nobody else waits."""
+        """Stop looking for it if nobody else waits.
+
+        :param watch: The watch.
+        """
 
     def now(self) -> float:
         """Return the event loop's time."""
@@ -359,6 +366,7 @@ class Watched:
         """Begin to look for a watch's job.
 
         :param watch: The watch.
+        :return: What is known of the job.
         """
         tracked = self.jobs.setdefault(watch.job_id, TrackedJob(watch.job_id))
         tracked.watches.append(watch)

@@ -82,7 +82,10 @@ class Service:
             _send(pid, signum)
 
     def tail(self, lines: int = 20) -> str:
-        """The end of the output, for an error message."""
+        """The end of the output, for an error message.
+
+        :param lines: How many.
+        """
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

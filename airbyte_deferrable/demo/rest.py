@@ -93,12 +93,18 @@ class AirflowApi:
         return str(self.api("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """The state of a DAG run: ``queued``, ``running``, ``success`` or ``failed``."""
+        """The state of a DAG run: ``queued``, ``running``, ``success`` or ``failed``.
+
+        :param dag_id: The DAG.
+        :param run_id: The run.
+        """
         return str(self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def wait(self, dag_id: str, run_id: str, timeout: float = 120.0) -> str:
         """Wait for the end of a run.
 
+        :param dag_id: The DAG.
+        :param run_id: The run.
         :param timeout: Seconds.
         :return: ``success`` or ``failed``.
         :raises TimeoutError: it has not ended in time; the message has the state of its tasks.
@@ -138,14 +144,24 @@ class AirflowApi:
                 return found
 
     def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
-        """One task instance as the API shows it."""
+        """One task instance as the API shows it.
+
+        :param dag_id: The DAG.
+        :param run_id: The run.
+        :param task_id: The task.
+        :param map_index: Which instance of a mapped task; -1 for a task that is not.
+        """
         answer: dict[str, Any] = self.api("GET", self._task_path(dag_id, run_id, task_id, map_index))
         return answer
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """The value that a task left behind; None when it left none.
 
+        :param dag_id: The DAG.
+        :param run_id: The run.
+        :param task_id: The task.
         :param key: The XCom's name.
+        :param map_index: Which instance of a mapped task; -1 for a task that is not.
         """
         params: dict[str, Any] = {"map_index": map_index, "stringify": False}
         try:
@@ -161,7 +177,11 @@ class AirflowApi:
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """What a task wrote to its log, on the worker and in the triggerer, one message a line.
 
+        :param dag_id: The DAG.
+        :param run_id: The run.
+        :param task_id: The task.
         :param try_number: Airflow's try, from 1.
+        :param map_index: Which instance of a mapped task; -1 for a task that is not.
         """
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         params = {"map_index": map_index, "full_content": True}
@@ -181,6 +201,8 @@ class AirflowApi:
     ) -> None:
         """Clear tasks of a run, as the button does: they run again.
 
+        :param dag_id: The DAG.
+        :param run_id: The run.
         :param task_id: The task; all of the run by default.
         :param map_index: One instance of a mapped task (Airflow 3 only); all of its instances by default.
         :param include_downstream: What follows the task, too.
@@ -199,8 +221,11 @@ class AirflowApi:
     def set_state(self, dag_id: str, run_id: str, state: str, task_id: str | None = None, map_index: int = -1) -> None:
         """Mark a task, or a whole run, as ``success`` or ``failed``, as a user does in the UI.
 
+        :param dag_id: The DAG.
+        :param run_id: The run.
         :param state: The new state.
         :param task_id: The task; the run by default.
+        :param map_index: Which instance of a mapped task; -1 for a task that is not.
         """
         if task_id is None:
             self.api("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", {"state": state})

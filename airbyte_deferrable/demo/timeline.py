@@ -91,7 +91,10 @@ class Timeline:
         return sum(bar.ending is Phase.FAILED for bar in self.bars)
 
     def count(self, phase: Phase) -> list[tuple[float, int]]:
-        """How many tasks are in a phase, as steps: from this second on, so many."""
+        """How many tasks are in a phase, as steps: from this second on, so many.
+
+        :param phase: Which.
+        """
         changes = [(s.start, 1) for bar in self.bars for s in bar.spans if s.phase is phase]
         changes += [(s.end, -1) for bar in self.bars for s in bar.spans if s.phase is phase]
         steps, level = {0.0: 0}, 0
@@ -101,7 +104,11 @@ class Timeline:
         return list(steps.items())
 
     def buckets(self, phase: Phase, number: int) -> list[float]:
-        """The same as averages over equal parts of the makespan."""
+        """The same as averages over equal parts of the makespan.
+
+        :param phase: Which.
+        :param number: How many parts.
+        """
         width = self.makespan / number if self.makespan else 1.0
         sums = [0.0] * number
         for span in (s for bar in self.bars for s in bar.spans if s.phase is phase):
@@ -152,7 +159,11 @@ class Recorder:
             time.sleep(self.interval)
 
     def timeline(self, title: str, slots: int) -> Timeline:
-        """What has been seen, complete once :meth:`watch` has returned."""
+        """What has been seen, complete once :meth:`watch` has returned.
+
+        :param title: What was run, for headings.
+        :param slots: How many worker slots Airflow had.
+        """
         logged = self._logged()
         bars = []
         for number, key in enumerate(sorted(self._seen), 1):
@@ -174,7 +185,10 @@ class Recorder:
 
 
 def phase_of(state: str | None) -> Phase:
-    """The phase that one of Airflow's task states belongs to."""
+    """The phase that one of Airflow's task states belongs to.
+
+    :param state: The state; None for a task that Airflow has not scheduled yet.
+    """
     return PHASES.get(state or "", Phase.WAITING)
 
 

@@ -61,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def connection_id_of(number: int) -> str:
-    """Return the UUID of the so-manyth connection that the command line makes, from 1."""
+    """Return the UUID of the so-manyth connection that the command line makes, from 1.
+
+    :param number: Which of them.
+    """
     return str(uuid.UUID(int=_IDS.int + number))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from aiohttp import web
@@ -18,7 +17,7 @@ _STREAM = "orders"
 
 
 class ConfigApi:
-    """The handlers; each answers or raises :class:`~airbyte_deferrable.simulator.wire.Refusal`.
+    """The handlers: each takes a request, and answers or raises :class:`~airbyte_deferrable.simulator.wire.Refusal`.
 
     :param world: What they tell about.
     :param settings: How they behave.
@@ -47,7 +46,7 @@ class ConfigApi:
     async def attempt(self, request: web.Request) -> web.Response:
         """POST /attempt/get_for_job: one attempt and its log."""
         job, now = await self._job(request, "jobId")
-        number = (await _body(request)).get("attemptNumber")
+        number = (await wire.read_body(request)).get("attemptNumber")
         if not isinstance(number, int):
             raise wire.error_id(400)
         if not 0 <= number < len(job.attempts):
@@ -56,11 +55,11 @@ class ConfigApi:
 
     async def list_for_workspaces(self, request: web.Request) -> web.Response:
         """POST /jobs/list_for_workspaces: jobs with their attempts, of several statuses at once."""
-        body = await _body(request)
+        body = await wire.read_body(request)
         pagination = body.get("pagination") or {}
         size, row = int(pagination.get("pageSize", 200)), int(pagination.get("rowOffset", 0))
         try:
-            times = {name: wire.read_time(body[name]) if body.get(name) else None for name in _TIMES}
+            times = {name: wire.read_time(body[name]) if body.get(name) else None for name in wire.BOUNDS}
         except ValueError:
             raise wire.error_id(422) from None
         now = self._world.settle()
@@ -85,7 +84,7 @@ class ConfigApi:
 
     async def connection(self, request: web.Request) -> web.Response:
         """POST /connections/get."""
-        connection_id = str((await _body(request)).get("connectionId"))
+        connection_id = str((await wire.read_body(request)).get("connectionId"))
         connection = self._world.connections.get(connection_id)
         if connection is None and self._settings.instance_admin:
             raise wire.error_id(404, f"Could not find configuration for STANDARD_SYNC: {connection_id}.")
@@ -98,7 +97,7 @@ class ConfigApi:
         return wire.answer({"available": True})
 
     async def _job(self, request: web.Request, field: str) -> tuple[Job, int]:
-        job_id = (await _body(request)).get(field)
+        job_id = (await wire.read_body(request)).get(field)
         if not isinstance(job_id, int):
             raise wire.error_id(400)
         now = self._world.settle()
@@ -129,19 +128,6 @@ class ConfigApi:
                 "logs": {"logLines": [f"{wire.java_time(attempt.started)} {level} {line}" for level, line in lines]},
             }
         return {"attempt": _attempt(job, attempt, now), **log}
-
-
-_TIMES = ("createdAtStart", "createdAtEnd", "updatedAtStart", "updatedAtEnd")
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.read())
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise wire.error_id(422)
-    return body
 
 
 def _job(job: Job, now: int, stats: bool = True) -> dict[str, Any]:
@@ -214,7 +200,7 @@ def _connection(connection: Connection) -> dict[str, Any]:
         "sourceId": connection.source_id,
         "destinationId": connection.destination_id,
         "workspaceId": connection.workspace_id,
-        "status": "active" if connection.status in ("locked", "deleted") else connection.status,
+        "status": connection.told_status,
         "scheduleType": "manual",
         "syncCatalog": {"streams": []},
         "createdAt": connection.created // SECOND,

@@ -10,16 +10,20 @@ from typing import Any
 
 from airbyte_deferrable.simulator.faults import Fault, Faults
 from airbyte_deferrable.simulator.ledger import Ledger
-from airbyte_deferrable.simulator.records import CLEAR, PUBLIC_TYPES, REFRESH, RESET, SECOND, SYNC, Job
+from airbyte_deferrable.simulator.records import PUBLIC_TYPES, SECOND, STORED_KINDS, Job
 from airbyte_deferrable.simulator.script import Script
 from airbyte_deferrable.simulator.settings import Settings
 from airbyte_deferrable.simulator.world import World
 
-_STORED = {"sync": SYNC, "reset": RESET, "refresh": REFRESH, "clear": CLEAR}
-
 
 class Control:
-    """One public method for each thing that can be asked; arguments and results fit into JSON."""
+    """One public method for each thing that can be asked, named and explained there; all fits into JSON.
+
+    :param world: What it is done to.
+    :param settings: How the APIs behave.
+    :param faults: The trouble that is switched on.
+    :param ledger: What the APIs were asked.
+    """
 
     def __init__(self, world: World, settings: Settings, faults: Faults, ledger: Ledger) -> None:
         self._world = world
@@ -81,8 +85,8 @@ class Control:
         created_at: float | None,
     ) -> list[int]:
         played = None if script is None else Script.read(script)
-        if job_type not in _STORED:
-            raise ValueError(f"a job is one of {', '.join(_STORED)}, not {job_type!r}")
+        if job_type not in STORED_KINDS:
+            raise ValueError(f"a job is one of {', '.join(STORED_KINDS)}, not {job_type!r}")
         ids = []
         for connection_id in connection_ids:
             created = None
@@ -90,7 +94,7 @@ class Control:
                 created = round(created_at * SECOND)
             elif created_ago:
                 created = self._world.now() - int(created_ago * SECOND)
-            job = self._world.add_job(connection_id, _STORED[job_type], played, created, foreign=True)
+            job = self._world.add_job(connection_id, STORED_KINDS[job_type], played, created, foreign=True)
             ids.append(job.id)
         return ids
 

@@ -52,7 +52,12 @@ class Fault:
             raise ValueError(f"every is 1 or more, not {self.every}")
 
     def concerns(self, call: str, connection_id: str | None, job_id: int | None) -> bool:
-        """Say whether it is for such a request."""
+        """Say whether it is for such a request.
+
+        :param call: What is asked for.
+        :param connection_id: Whose connection's job it is about, if any.
+        :param job_id: Which job it is about, if any.
+        """
         if self.call not in ("*", call) and not (self.call == "config" and call.startswith("config:")):
             return False
         if self.connection_id is not None and self.connection_id != connection_id:
@@ -80,24 +85,39 @@ class Faults:
         self._ids = 0
 
     def add(self, fault: Fault) -> int:
-        """Switch a fault on and return its number."""
+        """Switch a fault on and return its number.
+
+        :param fault: The fault.
+        :return: Its number.
+        """
         self._ids += 1
         self._active[self._ids] = _Active(self._ids, fault)
         return self._ids
 
     def clear(self, fault_id: int | None = None) -> None:
-        """Switch off one fault, or all."""
+        """Switch off one fault, or all.
+
+        :param fault_id: Its number; None for all.
+        """
         if fault_id is None:
             self._active.clear()
         else:
             self._active.pop(fault_id, None)
 
     def is_on(self, fault_id: int) -> bool:
-        """Say whether a fault has not been cleared."""
+        """Say whether a fault has not been cleared.
+
+        :param fault_id: Its number.
+        """
         return fault_id in self._active
 
     def hits(self, call: str, connection_id: str | None, job_id: int | None) -> list[tuple[int, Fault]]:
-        """Return the faults that hit this request: any number of delays and token resets, at most one of the rest."""
+        """Return the faults that hit this request: any number of delays and token resets, at most one of the rest.
+
+        :param call: What is asked for.
+        :param connection_id: Whose connection's job it is about, if any.
+        :param job_id: Which job it is about, if any.
+        """
         hits: list[tuple[int, Fault]] = []
         for active in self._active.values():
             fault = active.fault

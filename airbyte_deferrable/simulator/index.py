@@ -15,23 +15,39 @@ class Index:
         self.entries: list[Entry] = []
 
     def add(self, stamp: int, job_id: int) -> None:
-        """Put a job in."""
+        """Put a job in.
+
+        :param stamp: Its stamp in microseconds.
+        :param job_id: Its id.
+        """
         insort(self.entries, (stamp, job_id))
 
     def remove(self, stamp: int, job_id: int) -> None:
-        """Take a job out; it must be there under this stamp."""
+        """Take a job out; it must be there under this stamp.
+
+        :param stamp: Its stamp in microseconds.
+        :param job_id: Its id.
+        """
         at = bisect_left(self.entries, (stamp, job_id))
         assert self.entries[at] == (stamp, job_id)
         del self.entries[at]
 
     def bounds(self, start: int | None, end: int | None) -> tuple[int, int]:
-        """Return the half-open range of places whose stamps lie between two stamps, both included."""
+        """Return the half-open range of places whose stamps lie between two stamps, both included.
+
+        :param start: The first stamp; None for the oldest.
+        :param end: The last; None for the newest.
+        """
         low = 0 if start is None else bisect_left(self.entries, (start, -1))
         high = len(self.entries) if end is None else bisect_right(self.entries, (end, 1 << 62))
         return low, max(low, high)
 
     def covers(self, start: int | None, end: int | None) -> bool:
-        """Say whether every entry lies between two stamps, both included."""
+        """Say whether every entry lies between two stamps, both included.
+
+        :param start: The first stamp; None for the oldest.
+        :param end: The last; None for the newest.
+        """
         return self.bounds(start, end) == (0, len(self.entries))
 
 

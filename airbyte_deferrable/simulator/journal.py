@@ -41,7 +41,10 @@ class Journal:
             file.truncate(good)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record; dataclasses in it are written as objects."""
+        """Append one record; dataclasses in it are written as objects.
+
+        :param record: What happened.
+        """
         if self._path is None:
             return
         if self._file is None:

@@ -23,13 +23,22 @@ class Ledger:
         self.peak = max(self.peak, self._open)
 
     def end(self, call: str, method: str, path: str, status: int) -> None:
-        """Note that it has been answered, or dropped with status 0."""
+        """Note that it has been answered, or dropped with status 0.
+
+        :param call: What was asked for.
+        :param method: The HTTP method.
+        :param path: With the query.
+        :param status: The HTTP status.
+        """
         self._open -= 1
         self.requests.append((call, method, path, status))
         self._counts[call] += 1
 
     def count(self, call: str | None) -> int:
-        """Return how many requests there were of a call; ``config`` means all of the config API, None all."""
+        """Return how many requests there were of a call; ``config`` means all of the config API, None all.
+
+        :param call: Which.
+        """
         if call is None:
             return sum(self._counts.values())
         if call == "config":

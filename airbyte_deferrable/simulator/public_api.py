@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from airbyte_deferrable.simulator import wire
-from airbyte_deferrable.simulator.records import CLEAR, REFRESH, RESET, SECOND, SYNC, Connection, Job
+from airbyte_deferrable.simulator.records import RESET, SECOND, STORED_KINDS, SYNC, Connection, Job
 from airbyte_deferrable.simulator.script import PENDING, STATUSES
 from airbyte_deferrable.simulator.settings import Settings
 from airbyte_deferrable.simulator.table import Query
@@ -23,14 +23,13 @@ AIRBYTE_API_HOST = "http://localhost:8001/api/public"
 #: Seconds that POST waits for a job id.
 CREATE_WAIT = 60.0
 
-_STORED = {"sync": SYNC, "reset": RESET, "refresh": REFRESH, "clear": CLEAR}
-_LISTED = {"head": frozenset(_STORED.values()), "2.0": frozenset({SYNC, RESET})}
+_LISTED = {"head": frozenset(STORED_KINDS.values()), "2.0": frozenset({SYNC, RESET})}
 _ORDER = re.compile(r"(createdAt|updatedAt)(?:\|(ASC|DESC))?")
 _NOT_RUNNING = "Job is not currently running"
 
 
 class PublicApi:
-    """The handlers; each answers or raises :class:`~airbyte_deferrable.simulator.wire.Refusal`.
+    """The handlers: each takes a request, and answers or raises :class:`~airbyte_deferrable.simulator.wire.Refusal`.
 
     :param world: What they tell about.
     :param settings: How they behave.
@@ -44,11 +43,11 @@ class PublicApi:
 
     async def create(self, request: web.Request) -> web.Response:
         """POST /jobs."""
-        body = await _json(request)
+        body = await wire.read_body(request)
         job_type = body.get("jobType")
         if body.get("connectionId") is None or job_type is None:
             raise wire.error_id(400)
-        if job_type not in _STORED:
+        if job_type not in STORED_KINDS:
             raise wire.error_id(422)
         if job_type == "refresh":
             message = {"message": "Refreshes are not supported in the public API"}
@@ -103,8 +102,8 @@ class PublicApi:
         limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
         if not 1 <= limit <= 100 or offset < 0:
             raise wire.error_id(400)
-        times = {name: _time(request, name) for name in _TIMES}
-        job_type = _choice(request, "jobType", frozenset(_STORED))
+        times = {name: _time(request, name) for name in wire.BOUNDS}
+        job_type = _choice(request, "jobType", frozenset(STORED_KINDS))
         known = STATUSES if self._settings.release == "head" else STATUSES - {"queued"}
         status = _choice(request, "status", known)
         order = _ORDER.fullmatch(asked.get("orderBy", "createdAt"))
@@ -126,7 +125,7 @@ class PublicApi:
             Query(
                 connection_id=connection_id,
                 workspace_ids=frozenset(workspaces) if workspaces and not connection_id else None,
-                kinds=frozenset({_STORED[job_type]}) if job_type else _LISTED[self._settings.release],
+                kinds=frozenset({STORED_KINDS[job_type]}) if job_type else _LISTED[self._settings.release],
                 statuses=frozenset({status}) if status else None,
                 created_start=times["createdAtStart"],
                 created_end=times["createdAtEnd"],
@@ -146,7 +145,10 @@ class PublicApi:
         return wire.answer(text)
 
     async def until(self, job: Job) -> None:
-        """Wait until a job has ended."""
+        """Wait until a job has ended.
+
+        :param job: The job.
+        """
         while not job.terminal and job.id in self._world.jobs:
             await self._tick()
 
@@ -258,21 +260,8 @@ class PublicApi:
             raise wire.forbidden("WORKSPACE_READER")
 
 
-_TIMES = ("createdAtStart", "createdAtEnd", "updatedAtStart", "updatedAtEnd")
-
-
 def _row(job: Job, now: int, stats: bool = False) -> web.Response:
     return wire.answer(wire.job_row(job, now, stats))
-
-
-async def _json(request: web.Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.read())
-    except ValueError:
-        raise wire.error_id(422) from None
-    if not isinstance(body, dict):
-        raise wire.error_id(422)
-    return body
 
 
 def _number(request: web.Request, name: str, default: int) -> int:

@@ -14,6 +14,7 @@ SECOND = 1_000_000
 SYNC, RESET, REFRESH, CLEAR = "sync", "reset_connection", "refresh", "clear"
 #: How the public API calls the stored kinds of job. ``clear`` jobs are stored as resets.
 PUBLIC_TYPES = {SYNC: "sync", RESET: "reset", REFRESH: "refresh", CLEAR: "clear"}
+STORED_KINDS = {public: stored for stored, public in PUBLIC_TYPES.items()}
 
 
 @dataclass
@@ -53,13 +54,25 @@ class Connection:
         return str(uuid.uuid5(uuid.UUID(self.id), "destination"))
 
     @property
+    def told_status(self) -> str:
+        """Its status as the APIs tell it: they know nothing of a lock, nor of a workflow that is gone."""
+        return "active" if self.status in ("locked", "deleted") else self.status
+
+    @property
     def running(self) -> Job | None:
         """The job that it runs now, whatever the status is called."""
         return self.live[-1] if self.live else None
 
 
 class Job:
-    """A job as the database has it, and what is still to come of its script. Stamps are microseconds."""
+    """A job as the database has it, and what is still to come of its script. Stamps are microseconds.
+
+    :param job_id: Its id.
+    :param connection: Whose it is.
+    :param kind: Which kind, as it is stored.
+    :param created: Its stamp.
+    :param script: What it does.
+    """
 
     __slots__ = (
         "attempts",
@@ -103,7 +116,10 @@ class Job:
         return self.status in TERMINAL
 
     def progress(self, now: int) -> tuple[int, int]:
-        """Return rows and bytes committed so far: they grow evenly while an attempt runs."""
+        """Return rows and bytes committed so far: they grow evenly while an attempt runs.
+
+        :param now: Microseconds.
+        """
         if self.kind != SYNC and self.kind != REFRESH:
             return 0, 0
         if self.status == SUCCEEDED:

@@ -144,11 +144,18 @@ class Surface:
         return list(self._do("add_connections", count=count, script=script, name=name))
 
     def script(self, connection_id: str, *scripts: ScriptLike) -> None:
-        """Say what the next jobs of a connection do, one script each; the last one repeats."""
+        """Say what the next jobs of a connection do, one script each; the last one repeats.
+
+        :param connection_id: Which.
+        """
         self._do("script", connection_id=connection_id, scripts=list(scripts))
 
     def set_connection_status(self, connection_id: str, status: str) -> None:
-        """Make a connection ``active``, ``inactive``, ``deprecated``, ``locked`` or ``deleted``."""
+        """Make a connection ``active``, ``inactive``, ``deprecated``, ``locked`` or ``deleted``.
+
+        :param connection_id: Which.
+        :param status: The status.
+        """
         self._do("set_connection_status", connection_id=connection_id, status=status)
 
     # --- jobs
@@ -219,6 +226,7 @@ class Surface:
     def job(self, job_id: int) -> dict[str, Any]:
         """Return a job's record, see :meth:`jobs`.
 
+        :param job_id: Which.
         :raises LookupError: If there is none with this id.
         """
         return dict(self._do("job", job_id=int(job_id)))
@@ -232,7 +240,10 @@ class Surface:
         self._do("finish", job_id=int(job_id), status=status)
 
     def delete_job(self, job_id: int) -> None:
-        """Remove a job, as Airbyte prunes those older than half a year."""
+        """Remove a job, as Airbyte prunes those older than half a year.
+
+        :param job_id: Which.
+        """
         self._do("delete_job", job_id=int(job_id))
 
     # --- time, tokens, trouble
@@ -242,7 +253,10 @@ class Surface:
         return float(self._do("now"))
 
     def advance(self, seconds: float) -> None:
-        """Move the simulator's clock on: jobs go on, tokens end."""
+        """Move the simulator's clock on: jobs go on, tokens end.
+
+        :param seconds: By how much.
+        """
         self._do("advance", seconds=seconds)
 
     def tokens(self) -> list[str]:
@@ -260,12 +274,16 @@ class Surface:
     def add_fault(self, fault: Fault) -> int:
         """Switch some trouble on.
 
+        :param fault: The trouble.
         :returns: A number for :meth:`clear_faults`.
         """
         return int(self._do("add_fault", fault=fault))
 
     def clear_faults(self, fault_id: int | None = None) -> None:
-        """Switch off one fault, or all; what hangs is dropped."""
+        """Switch off one fault, or all; what hangs is dropped.
+
+        :param fault_id: The number of the one; None for all.
+        """
         self._do("clear_faults", fault_id=fault_id)
 
     def faults(self) -> list[dict[str, Any]]:

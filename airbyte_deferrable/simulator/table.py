@@ -51,21 +51,30 @@ class JobTable:
         self._found: dict[Query, Index] = {}
 
     def insert(self, job: Job) -> None:
-        """Put a new job in."""
+        """Put a new job in.
+
+        :param job: The job.
+        """
         self.by_id[job.id] = job
         self._kinds[job.kind] += 1
         self._by_creation.add(job.created, job.id)
         self.enter(job)
 
     def delete(self, job: Job) -> None:
-        """Take a job out for good."""
+        """Take a job out for good.
+
+        :param job: The job.
+        """
         self.leave(job)
         self._by_creation.remove(job.created, job.id)
         self._kinds[job.kind] -= 1
         del self.by_id[job.id]
 
     def enter(self, job: Job) -> None:
-        """Put a job in as it is from now on."""
+        """Put a job in as it is from now on.
+
+        :param job: The job.
+        """
         self._found.clear()
         created, updated = self._by_status[job.status]
         created.add(job.created, job.id)
@@ -73,7 +82,10 @@ class JobTable:
         self._by_change.add(job.updated, job.id)
 
     def leave(self, job: Job) -> None:
-        """Take a job out, to change it and put it in again."""
+        """Take a job out, to change it and put it in again.
+
+        :param job: The job.
+        """
         self._found.clear()
         created, updated = self._by_status[job.status]
         created.remove(job.created, job.id)

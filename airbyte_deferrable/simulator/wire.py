@@ -43,17 +43,41 @@ def answer(body: Any, status: int = 200) -> web.Response:
     return web.Response(body=text.encode(), status=status, content_type="application/json")
 
 
+async def read_body(request: web.Request) -> dict[str, Any]:
+    """Return the JSON object that came.
+
+    :param request: What it came with.
+    :raises Refusal: If there is none.
+    """
+    try:
+        body = json.loads(await request.read())
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise error_id(422)
+    return body
+
+
 # --- times
+
+#: What a list of jobs can be narrowed by.
+BOUNDS = ("createdAtStart", "createdAtEnd", "updatedAtStart", "updatedAtEnd")
 
 
 def java_time(stamp: int) -> str:
-    """Write microseconds as ``OffsetDateTime.toString()`` does: whole seconds, and those left out when zero."""
+    """Write microseconds as ``OffsetDateTime.toString()`` does: whole seconds, and those left out when zero.
+
+    :param stamp: Microseconds since 1970.
+    """
     moment = _EPOCH + timedelta(seconds=stamp // SECOND)
     return moment.strftime("%Y-%m-%dT%H:%MZ" if moment.second == 0 else "%Y-%m-%dT%H:%M:%SZ")
 
 
 def java_duration(seconds: int) -> str:
-    """Write seconds as ``Duration.toString()`` does: hours, not days; parts that are zero left out."""
+    """Write seconds as ``Duration.toString()`` does: hours, not days; parts that are zero left out.
+
+    :param seconds: How many.
+    """
     hours, rest = divmod(seconds, 3600)
     minutes, seconds = divmod(rest, 60)
     text = "".join(f"{value}{unit}" for value, unit in ((hours, "H"), (minutes, "M"), (seconds, "S")) if value)
@@ -63,6 +87,7 @@ def java_duration(seconds: int) -> str:
 def read_time(text: str) -> int:
     """Read what Micronaut's converter takes: ISO-8601 with an offset, else RFC 1123.
 
+    :param text: What came.
     :returns: Microseconds since 1970.
     :raises ValueError: For everything else, such as a ``+`` that was not percent-encoded, or epoch milliseconds.
     """
@@ -116,15 +141,17 @@ def job_row(job: Job, now: int, stats: bool) -> str:
 
 
 def connection_row(connection: Connection) -> dict[str, Any]:
-    """Return a ConnectionResponse."""
-    status = {"locked": "active", "deleted": "active"}.get(connection.status, connection.status)
+    """Return a ConnectionResponse.
+
+    :param connection: The connection.
+    """
     return {
         "connectionId": connection.id,
         "name": connection.name,
         "sourceId": connection.source_id,
         "destinationId": connection.destination_id,
         "workspaceId": connection.workspace_id,
-        "status": status,
+        "status": connection.told_status,
         "schedule": {"scheduleType": "manual"},
         "dataResidency": "auto",
         "configurations": {"streams": [{"name": "orders", "syncMode": "incremental_append"}]},
@@ -140,6 +167,9 @@ def actor_row(kind: str, actor_id: str, name: str, connection: Connection) -> di
     """Return a SourceResponse or a DestinationResponse.
 
     :param kind: ``source`` or ``destination``.
+    :param actor_id: Its UUID.
+    :param name: Its name.
+    :param connection: A connection that has it.
     """
     return {
         f"{kind}Id": actor_id,
@@ -160,6 +190,10 @@ def problem(status: int, title: str, detail: str, data: dict[str, Any] | None = 
 
     It is ``application/json``, not ``application/problem+json``.
 
+    :param status: The HTTP status.
+    :param title: The kind of error.
+    :param detail: What is wrong, in general.
+    :param data: What is wrong, in particular.
     :param anchor: The end of its ``type``, where that is not the title.
     """
     body: dict[str, Any] = {
@@ -175,36 +209,59 @@ def problem(status: int, title: str, detail: str, data: dict[str, Any] | None = 
 
 
 def forbidden(role: str) -> Refusal:
-    """Return the answer to a token that may not see the thing, or to a thing that is not there."""
+    """Return the answer to a token that may not see the thing, or to a thing that is not there.
+
+    :param role: The role that is wanted.
+    """
     message = f"Caller does not have the required {role} permissions to access the resource(s)."
     return problem(403, "forbidden", "You do not have permission to perform this action.", {"message": message})
 
 
 def state_conflict(message: str) -> Refusal:
-    """Return a 409 that another try will not mend."""
+    """Return a 409 that another try will not mend.
+
+    :param message: What is wrong.
+    """
     detail = "State conflict when attempting to perform the operation."
     return problem(409, "state-conflict", detail, {"message": message}, anchor="409-state-conflict")
 
 
 def try_again_later(message: str) -> Refusal:
-    """Return the 409 of a connection that is busy."""
+    """Return the 409 of a connection that is busy.
+
+    :param message: What is wrong.
+    """
     return problem(409, "try-again-later", "Please try again later.", {"message": message})
 
 
 def not_found(resource_type: str, resource_id: str) -> Refusal:
-    """Return the 404 of a resource."""
+    """Return the 404 of a resource.
+
+    :param resource_type: What it would be.
+    :param resource_id: Its id.
+    """
     data = {"resourceType": resource_type, "resourceId": resource_id}
     return problem(404, "resource-not-found", "Could not find resource.", data)
 
 
 def error_id(status: int, message: str | None = None) -> Refusal:
-    """Return the answer of ``UncaughtExceptionHandler`` and ``InvalidInputExceptionHandler``."""
+    """Return the answer of ``UncaughtExceptionHandler`` and ``InvalidInputExceptionHandler``.
+
+    :param status: The HTTP status.
+    :param message: What is wrong; nothing is said when left out.
+    """
     body = {"errorId": str(uuid.uuid4())} | ({"message": message} if message else {})
     return Refusal(answer(body, status=status))
 
 
 def micronaut(status: int, reason: str, message: str, path: str) -> Refusal:
-    """Return Micronaut's own error, for what never reaches Airbyte's code."""
+    """Return Micronaut's own error, for what never reaches Airbyte's code.
+
+    :param status: The HTTP status.
+    :param reason: The status in words.
+    :param message: What is wrong.
+    :param path: What was asked for.
+    """
     body = {
         "message": reason,
         "_links": {"self": {"href": path, "templated": False}},
@@ -214,7 +271,12 @@ def micronaut(status: int, reason: str, message: str, path: str) -> Refusal:
 
 
 def nginx(status: int, reason: str, headers: dict[str, str] | None = None) -> web.Response:
-    """Return a page of a proxy before Airbyte."""
+    """Return a page of a proxy before Airbyte.
+
+    :param status: The HTTP status.
+    :param reason: The status in words.
+    :param headers: More headers.
+    """
     page = (
         f"<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
         f"<center><h1>{status} {reason}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"

@@ -95,13 +95,20 @@ class World:
         return now
 
     def advance(self, seconds: float) -> None:
-        """Move the clock on."""
+        """Move the clock on.
+
+        :param seconds: By how much.
+        """
         self._do("advance", seconds=seconds)
 
     # --- what happens
 
     def identify(self, **identity: str) -> dict[str, str]:
-        """Keep who this Airbyte is: its credentials and its workspace."""
+        """Keep who this Airbyte is: its credentials and its workspace.
+
+        :param identity: ``client_id``, ``client_secret``, ``token`` and ``workspace_id``.
+        :return: The same.
+        """
         if identity != self.identity:
             self._do("identify", **identity)
         return self.identity
@@ -116,7 +123,17 @@ class World:
         status: str,
         script: Script,
     ) -> Connection:
-        """Add a connection; one with the same id is replaced, its jobs stay."""
+        """Add a connection; one with the same id is replaced, its jobs stay.
+
+        :param name: Its name.
+        :param connection_id: Its UUID.
+        :param workspace_id: Its workspace's UUID.
+        :param source_name: Its source's name.
+        :param destination_name: Its destination's name.
+        :param status: Its status.
+        :param script: What its jobs do.
+        :return: It.
+        """
         connection: Connection = self._do(
             "connection",
             name=name,
@@ -130,7 +147,11 @@ class World:
         return connection
 
     def script(self, connection_id: str, scripts: Iterable[Script]) -> None:
-        """Say what the next jobs of a connection do; the last script repeats."""
+        """Say what the next jobs of a connection do; the last script repeats.
+
+        :param connection_id: Which.
+        :param scripts: One for each job; the last is for all that follow.
+        """
         self.connection(connection_id)
         self._do("script", connection_id=connection_id, scripts=list(scripts))
 
@@ -157,28 +178,47 @@ class World:
         return job
 
     def cancel(self, job: Job, requested_by: int | str) -> None:
-        """Stop a job: at once ``incomplete`` if an attempt runs, ``cancelled`` a moment later."""
+        """Stop a job: at once ``incomplete`` if an attempt runs, ``cancelled`` a moment later.
+
+        :param job: The job.
+        :param requested_by: The job that a DELETE named, or ``reset``.
+        """
         self._do("cancel", job_id=job.id, requested_by=requested_by)
 
     def finish(self, job_id: int, status: str) -> None:
-        """End a job now."""
+        """End a job now.
+
+        :param job_id: Which.
+        :param status: ``succeeded``, ``failed`` or ``cancelled``.
+        """
         if status not in TERMINAL:
             raise ValueError(f"a job ends as one of {', '.join(sorted(TERMINAL))}, not {status!r}")
         self.job(job_id)
         self._do("finish", job_id=job_id, status=status)
 
     def delete(self, job_id: int) -> None:
-        """Remove a job, as Airbyte prunes old ones."""
+        """Remove a job, as Airbyte prunes old ones.
+
+        :param job_id: Which.
+        """
         self.job(job_id)
         self._do("delete", job_id=job_id)
 
     def set_connection_status(self, connection_id: str, status: str) -> None:
-        """Make a connection ``active``, ``inactive``, ``deprecated``, ``locked`` or ``deleted`` (no workflow)."""
+        """Make a connection ``active``, ``inactive``, ``deprecated``, ``locked`` or ``deleted`` (no workflow).
+
+        :param connection_id: Which.
+        :param status: See :class:`~airbyte_deferrable.simulator.surface.Surface`.
+        """
         self.connection(connection_id)
         self._do("connection_status", connection_id=connection_id, status=status)
 
     def add_token(self, token: str, lifetime: float) -> None:
-        """Let a token be good for some seconds."""
+        """Let a token be good for some seconds.
+
+        :param token: The token.
+        :param lifetime: Seconds that it is good for.
+        """
         self._do("token", token=token, lifetime=lifetime)
 
     def revoke_tokens(self) -> None:
@@ -190,6 +230,7 @@ class World:
     def connection(self, connection_id: str) -> Connection:
         """Return a connection.
 
+        :param connection_id: Its UUID.
         :raises LookupError: If there is none with this id.
         """
         try:
@@ -200,6 +241,7 @@ class World:
     def job(self, job_id: int) -> Job:
         """Return a job.
 
+        :param job_id: Its id.
         :raises LookupError: If there is none with this id.
         """
         try:
@@ -208,19 +250,31 @@ class World:
             raise LookupError(f"no job {job_id}") from None
 
     def source(self, source_id: str) -> Connection | None:
-        """Return the connection that a source belongs to."""
+        """Return the connection that a source belongs to.
+
+        :param source_id: Its UUID.
+        """
         return self._sources.get(source_id)
 
     def destination(self, destination_id: str) -> Connection | None:
-        """Return the connection that a destination belongs to."""
+        """Return the connection that a destination belongs to.
+
+        :param destination_id: Its UUID.
+        """
         return self._destinations.get(destination_id)
 
     def token_is_good(self, token: str) -> bool:
-        """Say whether a token was given out and has not ended."""
+        """Say whether a token was given out and has not ended.
+
+        :param token: What came.
+        """
         return self.tokens.get(token, 0) > self.now()
 
     def page(self, query: Query) -> list[Job]:
-        """Return the jobs of one page."""
+        """Return the jobs of one page.
+
+        :param query: Which jobs.
+        """
         among = None if query.connection_id is None else self.connection(query.connection_id).jobs
         workspaces = query.workspace_ids
         # Airbyte looks at one of the two only.
