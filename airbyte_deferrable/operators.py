@@ -184,7 +184,11 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             return self.execute(context)
         self._resume(context, read_lease(context))
         with self._connect() as hook:
-            return self._finish(hook, context, self._of_this_connection(hook, read_event(event)))
+            told = read_event(event)
+            try:
+                return self._finish(hook, context, self._of_this_connection(hook, told))
+            except AirflowTaskTimeout:
+                return self._finish(hook, context, ran_out("execution_timeout", told.job_id, None))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if Airflow itself gave the deferred task up because of its ``execution_timeout``, cancel the job.

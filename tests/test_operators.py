@@ -1092,6 +1092,38 @@ def test_the_execution_timeout_of_a_resumed_task_cancels_its_job(
     assert sim.jobs(cid)[0]["status"] == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("ours", "says", "status"),
+    [(True, "The job is cancelled", "cancelled"), (False, "this task did not start it", "running")],
+    ids=["ours", "adopted"],
+)
+def test_an_execution_timeout_in_the_middle_of_a_resumed_tasks_look_is_told_as_ever(
+    sim: Simulator, task: Make, interrupt_after: Callable[[float], Any], ours: bool, says: str, status: str
+) -> None:
+    cid = sim.add_connection(script=ENDLESS)
+    if not ours:
+        sim.add_job(cid, script=ENDLESS)
+    sync = task(cid, "deferred", if_running="attach", execution_timeout=timedelta(seconds=60))
+    sync.leave()
+    job_id = sim.jobs(cid)[0]["id"]
+    # As the official trigger says it, so that the task has yet to look.
+    event = {"status": "success", "message": "", "job_id": job_id}
+    sim.add_fault(Fault("get", "hang", times=1))
+    here = threading.get_ident()
+
+    def be_over() -> None:
+        while not sim.faults()[0]["hits"]:
+            time.sleep(0.02)
+        signal.pthread_kill(here, signal.SIGALRM)
+
+    alarm = threading.Thread(target=be_over)
+    with interrupt_after(60), pytest.raises(AirbyteTimeout, match=rf"execution_timeout \(60 s\).*{says}"):
+        alarm.start()
+        sync.operator().execute_complete(sync.context, event)
+    alarm.join()
+    assert sim.jobs(cid)[0]["status"] == status
+
+
 def test_what_airflow_2_gives_up_for_its_execution_timeout_is_cancelled(sim: Simulator, task: Make) -> None:
     sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
     sync.leave()
