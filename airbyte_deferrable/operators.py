@@ -330,7 +330,6 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 job_id=other.job_id if other else None,
             )
         if if_running == "attach" and other is not None:
-            self.log.info("%s: its outcome is ours", runs)
             return other
         self.log.info("%s: waiting for its end to start ours", runs)
         if self.deferrable:

@@ -18,11 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.client import NEWEST_FIRST, AirbyteClient
 from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Conflict, Rejected, Unreachable
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.memory import JobMemory, Record
+from airbyte_deferrable.task_log import Log
 
 T = TypeVar("T")
 
@@ -220,7 +220,6 @@ class Submission:
             self._find_unnamed(client, record) if record.job_id is None else self._look_up(client, record.job_id)
         )
         if job is not None and (job.status == JobStatus.SUCCEEDED or not job.terminal):
-            self._log.info("Found Airbyte job %s of an earlier try, which is %s", job.job_id, job.status)
             self.our_job, self.found_again = job.job_id if record.ours else None, True
             await asyncio.to_thread(self._memory.remember, record.model_copy(update={"job_id": job.job_id}))
             return job
@@ -376,7 +375,7 @@ class Submission:
             return None
 
     def _found(self, job: Job) -> Job:
-        self._log.info("Found Airbyte job %s, which is %s", job.job_id, job.status)
+        self._log.info("The request whose answer was lost had arrived after all")
         return job
 
     # Its memory, which blocks, and its patience

@@ -1117,9 +1117,10 @@ def test_an_execution_timeout_in_the_middle_of_a_resumed_tasks_look_is_told_as_e
         signal.pthread_kill(here, signal.SIGALRM)
 
     alarm = threading.Thread(target=be_over)
-    with interrupt_after(60), pytest.raises(AirbyteTimeout, match=rf"execution_timeout \(60 s\).*{says}"):
+    with interrupt_after(60):
         alarm.start()
-        sync.operator().execute_complete(sync.context, event)
+        with pytest.raises(AirbyteTimeout, match=rf"execution_timeout \(60 s\).*{says}"):
+            sync.operator().execute_complete(sync.context, event)
     alarm.join()
     assert sim.jobs(cid)[0]["status"] == status
 
@@ -1198,6 +1199,36 @@ def test_a_connection_and_its_ends_are_named_in_the_log(sim: Simulator, task: Ma
     sync = task(sim.add_connection(name="Orders", script=QUICK))
     sync.run()
     assert any("of connection 'Orders' (Postgres shop → BigQuery warehouse)" in line for line in sync.lines)
+
+
+@pytest.mark.parametrize(
+    ("story", "line"),
+    [
+        ("new", "Submitted job {}"),
+        ("answer lost", "Submitted job {}"),
+        ("earlier try", "Found again: job {}"),
+        ("attached to", "Waiting for job {}"),
+    ],
+)
+def test_one_line_names_the_job(sim: Simulator, task: Make, story: str, line: str) -> None:
+    cid = sim.add_connection(name="Orders", script=ENDLESS)
+    if story == "attached to":
+        sim.add_job(cid)
+    if story == "answer lost":
+        sim.add_fault(Fault("create", "lost_answer", times=1))
+    sync = task(cid, "deferred", if_running="attach")
+    sync.leave()
+    if story == "earlier try":
+        sync.next_try()
+        sync.lines.clear()
+        sync.leave()
+    [job] = sim.jobs(cid)
+    names_it = [told for told in sync.lines if re.search(rf"\bjob {job['id']}\b", told)]
+    assert [told.partition(" (sync) of connection 'Orders'")[0] for told in names_it] == [
+        line.format(job["id"]),
+        f"Leaving the worker; the triggerer waits for job {job['id']}",
+    ]
+    assert said(sync.lines, "The request whose answer was lost had arrived after all") == (story == "answer lost")
 
 
 @pytest.mark.parametrize("way", WAYS)
