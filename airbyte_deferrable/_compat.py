@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow.sdk import (
@@ -56,19 +56,6 @@ else:
 AIRFLOW_3 = find_spec("airflow.sdk") is not None
 
 
-class Log(Protocol):
-    """A task's log: the standard library's logger in Airflow 2, structlog's in Airflow 3."""
-
-    def info(self, event: str, *args: Any) -> Any:
-        """Log a change of state."""
-
-    def warning(self, event: str, *args: Any) -> Any:
-        """Log what somebody may want to look into."""
-
-    def error(self, event: str, *args: Any) -> Any:
-        """Log what failed."""
-
-
 __all__ = [
     "AIRFLOW_3",
     "AirflowException",
@@ -80,7 +67,6 @@ __all__ = [
     "BaseOperatorLink",
     "BaseSensorOperator",
     "Context",
-    "Log",
     "PokeReturnValue",
     "Stats",
     "conf",

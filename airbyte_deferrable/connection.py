@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
 import ssl
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-from weakref import WeakKeyDictionary
 
-from asgiref.sync import sync_to_async
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from airbyte_deferrable._compat import BaseHook, Log
-from airbyte_deferrable.api.errors import ApiError, BadCredentials
+from airbyte_deferrable._compat import BaseHook
 from airbyte_deferrable.api.settings import (
     DEFAULT_CREATE_TIMEOUT,
     DEFAULT_MAX_REQUESTS,
@@ -32,17 +25,13 @@ from airbyte_deferrable.api.settings import (
     NoCredentials,
     Settings,
 )
-from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.exceptions import AirbyteSettingsError
-from airbyte_deferrable.watch import among_few
 
 #: A token as HTTP defines it (RFC 9110, 5.6.2).
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 CLOUD_API_HOST = "api.airbyte.com"
 CLOUD_WEB_URL = "https://cloud.airbyte.com"
-
-T = TypeVar("T")
 
 
 class Extra(BaseModel):
@@ -101,204 +90,6 @@ def load_settings(conn_id: str, *, api_version: str = "v1", timeout: float | Non
     """
     connection = BaseHook.get_connection(conn_id)
     return read_connection(connection, conn_id, api_version=api_version, timeout=timeout)
-
-
-async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Run blocking Airflow code beside the event loop, safely for triggers.
-
-    The shield is what keeps Airflow alive: on 3.0 and 3.1, cancelling a trigger while it awaits a call to its
-    supervisor kills the whole triggerer ("Response read out of order"), and on 3.3 it makes Airflow forget
-    ``on_kill`` (asgiref drops the message of the cancellation).
-
-    :param function: What to run.
-    :param args: Its arguments.
-    :param kwargs: Its keyword arguments.
-    :return: The function's result.
-    """
-    call = asyncio.ensure_future(sync_to_async(function)(*args, **kwargs))
-    # Nobody may be left to take the result of a call whose trigger was cancelled.
-    call.add_done_callback(lambda done: None if done.cancelled() else done.exception())
-    return await asyncio.shield(call)
-
-
-#: How long a connection that was looked up in the triggerer is used for newcomers, seconds.
-REMEMBER = 30.0
-#: Seconds between two attempts to look a connection up that could not be read.
-TRY_AGAIN = 20.0
-#: Seconds between two look-ups of a connection whose credentials are refused.
-ASK_AGAIN = 60.0
-
-
-class CredentialsChanged(Exception):
-    """An Airflow connection holds other credentials than those that Airbyte refuses."""
-
-
-_known: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], _Known]] = WeakKeyDictionary()
-
-
-class _Known:
-    """What is known of one connection in one event loop; looked up once for all who ask.
-
-    :param conn_id: The Airflow connection.
-    :param api_version: The version in the public API's path.
-    """
-
-    def __init__(self, conn_id: str, api_version: str) -> None:
-        self._look_up = Shared(lambda: in_thread(load_settings, conn_id, api_version=api_version))
-        self._settings: Settings | None = None
-        self._until = 0.0
-        #: Those who wait for other settings than these.
-        self._refused: list[tuple[Settings, asyncio.Future[Settings]]] = []
-        self._asking: asyncio.Task[None] | None = None
-
-    def remembered(self) -> Settings | None:
-        """Return the settings; None if they are not known or too old."""
-        return self._settings if time.monotonic() < self._until else None
-
-    async def settings(self) -> Settings:
-        """Return the settings, looked up if they are not known or too old."""
-        settings = self.remembered()
-        if settings is None:
-            settings = self._settings = await self._look_up()
-            self._until = time.monotonic() + REMEMBER
-        return settings
-
-    def change_from(self, settings: Settings) -> asyncio.Future[Settings]:
-        """Return what is done when the connection holds other settings for the same Airbyte.
-
-        It is looked up once a minute at most, however many ask, until all of them have an answer or have cancelled.
-
-        :param settings: Those that it held.
-        """
-        change: asyncio.Future[Settings] = asyncio.get_running_loop().create_future()
-        if not self._answer(settings, change):
-            self._refused.append((settings, change))
-            if self._asking is None:
-                self._asking = asyncio.create_task(self._ask_again())
-        return change
-
-    def _answer(self, settings: Settings, change: asyncio.Future[Settings]) -> bool:
-        """Tell of a change if there is one, and whether there is nothing more to wait for."""
-        newest = self._settings
-        # At another address may be another Airbyte, where the job's number is that of somebody else's job.
-        if newest is not None and newest != settings and newest.base_url == settings.base_url and not change.done():
-            change.set_result(newest)
-        return change.done()
-
-    async def _ask_again(self) -> None:
-        try:
-            while True:
-                # One that cannot be read may be read the next time.
-                with suppress(Exception):
-                    await self.settings()
-                self._refused = [each for each in self._refused if not self._answer(*each)]
-                if not self._refused:
-                    return
-                await asyncio.sleep(ASK_AGAIN)
-        finally:
-            self._refused, self._asking = [], None
-
-
-def remembered_settings(conn_id: str, api_version: str) -> Settings | None:
-    """Return what a trigger has learned of an Airflow connection within half a minute; None if it has to be looked up.
-
-    :param conn_id: The Airflow connection.
-    :param api_version: The version in the public API's path, where the host names no path of its own.
-    """
-    known = _known.get(asyncio.get_running_loop(), {}).get((conn_id, api_version))
-    return known.remembered() if known is not None else None
-
-
-async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Settings:
-    """Look an Airflow connection up from a trigger, once for all that ask within half a minute.
-
-    Airflow answers such look-ups one after the other (17 ms each were measured, 17 s for a thousand triggers). A
-    connection that cannot be read is no reason to give a running job up: a secrets backend that is down looks
-    just like a missing connection. So this tries again until the caller is cancelled.
-
-    :param conn_id: The Airflow connection.
-    :param api_version: The version in the public API's path, where the host names no path of its own.
-    :param log: The task's log; gets a line when the connection cannot be read, and one when it can again.
-    :return: Everything that a client needs.
-    """
-    known = _known_connection(conn_id, api_version)
-    failed = False
-    while True:
-        try:
-            settings = await known.settings()
-        except Exception as error:
-            if not failed:
-                await among_few()
-                log.warning("Cannot read Airflow connection %r now, this task keeps trying: %s", conn_id, error)
-            failed = True
-            await asyncio.sleep(TRY_AGAIN)
-        else:
-            if failed:
-                await among_few()
-                log.info("Airflow connection %r can be read again", conn_id)
-            return settings
-
-
-class Renewal:
-    """Other credentials for a wait whose own are refused.
-
-    :param conn_id: The Airflow connection.
-    :param api_version: The version in the public API's path, where the host names no path of its own.
-    :param settings: Those that the wait began with.
-    """
-
-    __slots__ = ("_api_version", "_change", "_conn_id", "settings")
-
-    def __init__(self, conn_id: str, api_version: str, settings: Settings) -> None:
-        self._conn_id = conn_id
-        self._api_version = api_version
-        self._change: asyncio.Future[Settings] | None = None
-        #: Those to go on with.
-        self.settings = settings
-
-    def heard(self, error: ApiError | None, then: Callable[[], object] | None = None) -> None:
-        """Begin to look for others if Airbyte refuses these, and stop if it does not.
-
-        :param error: What Airbyte said; None if it answers.
-        :param then: Called when there are others, for :meth:`check` to be.
-        """
-        if not isinstance(error, BadCredentials):
-            self.stop()
-        else:
-            self.seek(then)
-
-    def seek(self, then: Callable[[], object] | None = None) -> None:
-        """Begin to look for others.
-
-        :param then: See :meth:`heard`.
-        """
-        if self._change is None:
-            self._change = _known_connection(self._conn_id, self._api_version).change_from(self.settings)
-            if then is not None:
-                self._change.add_done_callback(lambda _: then())
-
-    def check(self, log: Log) -> None:
-        """Say so if there are others.
-
-        :param log: The task's log.
-        :raises CredentialsChanged: If there are: the wait is to begin again with those.
-        """
-        if self._change is not None and self._change.done():
-            self.settings = self._change.result()
-            self._change = None
-            log.info("Airflow connection %r was changed: this task goes on with its new credentials", self._conn_id)
-            raise CredentialsChanged
-
-    def stop(self) -> None:
-        """Look for others no more."""
-        if self._change is not None:
-            self._change.cancel()
-            self._change = None
-
-
-def _known_connection(conn_id: str, api_version: str) -> _Known:
-    in_this_loop = _known.setdefault(asyncio.get_running_loop(), {})
-    return in_this_loop.setdefault((conn_id, api_version), _Known(conn_id, api_version))
 
 
 def read_connection(

@@ -17,9 +17,10 @@ from airbyte_deferrable.api.errors import ApiError, BadCredentials, Forbidden, N
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.cancellation import cancel_job
-from airbyte_deferrable.connection import in_thread, load_settings
+from airbyte_deferrable.connection import load_settings
 from airbyte_deferrable.exceptions import from_api
 from airbyte_deferrable.explanation import Explanation, explain
+from airbyte_deferrable.lookup import in_thread
 from airbyte_deferrable.names import Description, describe, find_connection
 from airbyte_deferrable.outcome import Event, conclude, fail
 from airbyte_deferrable.portal import Portal

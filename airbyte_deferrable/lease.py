@@ -15,8 +15,9 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
-from airbyte_deferrable._compat import Context, Log
-from airbyte_deferrable.connection import in_thread
+from airbyte_deferrable._compat import Context
+from airbyte_deferrable.lookup import in_thread
+from airbyte_deferrable.task_log import Log
 from airbyte_deferrable.taskstate import NO_STATUS, read_state, read_xcom
 
 T = TypeVar("T")

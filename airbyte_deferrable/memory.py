@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from airbyte_deferrable._compat import Context, Log
+from airbyte_deferrable._compat import Context
+from airbyte_deferrable.task_log import Log
 
 KEY = "airbyte_deferrable"
 #: The generation of what a task wrote that a person stopped while it ran: no try is of it.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from airbyte_deferrable._compat import Context, Log
+from airbyte_deferrable._compat import Context
 from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.exceptions import (
     AirbyteConfigError,
@@ -17,6 +17,7 @@ from airbyte_deferrable.exceptions import (
     AirbyteNotVisibleError,
     AirbyteTimeout,
 )
+from airbyte_deferrable.task_log import Log
 
 if TYPE_CHECKING:
     from airbyte_deferrable.explanation import Explanation

@@ -19,8 +19,9 @@ from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Rejected, Unrea
 from airbyte_deferrable.api.models import TERMINAL, Job, JobStatus
 from airbyte_deferrable.metrics import Meter
 from airbyte_deferrable.pace import Pace
+from airbyte_deferrable.rounds import WOKEN_AT_ONCE
 from airbyte_deferrable.server_clock import ServerClock
-from airbyte_deferrable.watch import EARLY, FAILED_LOOKS, WOKEN_AT_ONCE, TrackedJob, Watched
+from airbyte_deferrable.watch import EARLY, FAILED_LOOKS, TrackedJob, Watched
 
 #: What a server says that forbids or lacks the list, or one of its parameters.
 LIST_REFUSED = (*NOT_VISIBLE, Rejected)

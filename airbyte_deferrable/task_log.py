@@ -12,9 +12,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any
-
-from airbyte_deferrable._compat import Log
+from typing import Any, Protocol
 
 #: Seconds that a trigger waits for its last lines before it ends: after its end Airflow closes the task's log.
 WRITTEN_WITHIN = 1.0
@@ -23,6 +21,19 @@ WRITTEN_WITHIN = 1.0
 _writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="airbyte-log")
 #: The line that was handed to it last: the others are written before.
 _last: Future[None] | None = None
+
+
+class Log(Protocol):
+    """A task's log: the standard library's logger in Airflow 2, structlog's in Airflow 3."""
+
+    def info(self, event: str, *args: Any) -> Any:
+        """Log a change of state."""
+
+    def warning(self, event: str, *args: Any) -> Any:
+        """Log what somebody may want to look into."""
+
+    def error(self, event: str, *args: Any) -> Any:
+        """Log what failed."""
 
 
 class TaskLog:

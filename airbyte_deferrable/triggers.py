@@ -12,22 +12,22 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airbyte_deferrable import outcome
-from airbyte_deferrable._compat import AIRFLOW_3, Log, Stats
+from airbyte_deferrable._compat import AIRFLOW_3, Stats
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.cancellation import cancel_job
-from airbyte_deferrable.connection import (
+from airbyte_deferrable.garbage import freeze_what_is_loaded
+from airbyte_deferrable.lease import killed_by_person, warm_up
+from airbyte_deferrable.lookup import (
     CredentialsChanged,
     Renewal,
     in_thread,
     remembered_settings,
     settings_for_trigger,
 )
-from airbyte_deferrable.garbage import freeze_what_is_loaded
-from airbyte_deferrable.lease import killed_by_person, warm_up
-from airbyte_deferrable.task_log import TaskLog, all_written
+from airbyte_deferrable.task_log import Log, TaskLog, all_written
 from airbyte_deferrable.turns import Turn, wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Course, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher, watcher_for

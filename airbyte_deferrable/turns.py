@@ -14,11 +14,11 @@ from bisect import insort
 from collections import defaultdict
 from weakref import WeakKeyDictionary
 
-from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.errors import DOUBTS, ApiError
 from airbyte_deferrable.api.models import Job
-from airbyte_deferrable.connection import Renewal
+from airbyte_deferrable.lookup import Renewal
 from airbyte_deferrable.submission import newest_job
+from airbyte_deferrable.task_log import Log
 from airbyte_deferrable.waiting import until_terminal
 from airbyte_deferrable.watch import SHORTEST_POLL, JobNotVisible
 from airbyte_deferrable.watcher import JobWatcher

@@ -8,11 +8,11 @@ from contextvars import Context
 from weakref import WeakKeyDictionary
 
 from airbyte_deferrable import outcome
-from airbyte_deferrable._compat import Log
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
-from airbyte_deferrable.connection import Renewal
+from airbyte_deferrable.lookup import Renewal
 from airbyte_deferrable.outcome import Clock, Event
+from airbyte_deferrable.task_log import Log
 from airbyte_deferrable.watch import JobNotVisible, Trouble, Watch
 from airbyte_deferrable.watcher import JobWatcher
 

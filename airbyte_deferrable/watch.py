@@ -3,69 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
+from airbyte_deferrable.rounds import wake
 
 #: Looks at one job that fail, one after the other, until those who wait for it are told.
 FAILED_LOOKS = 3
 #: A report of progress may come early by this share of its interval: the lists that bring it are read a little
 #: sooner one time and a little later the next, and a report must not wait for the list after.
 EARLY = 0.1
-#: So many waiting tasks are woken in one round of the event loop: nothing else runs meanwhile.
-WOKEN_AT_ONCE = 10
 #: Seconds; shorter poll intervals are raised to it.
 SHORTEST_POLL = 0.1
-
-
-class _Sleepers:
-    """Those who are to be woken in one event loop, and how many were in its present round."""
-
-    def __init__(self) -> None:
-        self._line: deque[asyncio.Future[None]] = deque()
-        self._woken = 0
-
-    def wake(self, sleeper: asyncio.Future[None]) -> None:
-        self._line.append(sleeper)
-        self._wake_some()
-
-    def _wake_some(self) -> None:
-        while self._line and self._woken < WOKEN_AT_ONCE:
-            sleeper = self._line.popleft()
-            if sleeper.done():
-                continue
-            if not self._woken:
-                sleeper.get_loop().call_soon(self._next_round)
-            sleeper.set_result(None)
-            self._woken += 1
-
-    def _next_round(self) -> None:
-        self._woken = 0
-        self._wake_some()
-
-
-_sleepers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Sleepers] = WeakKeyDictionary()
-
-
-def wake(sleeper: asyncio.Future[None]) -> None:
-    """Let a task go on, in a round of the event loop in which only a few others do.
-
-    :param sleeper: What it awaits.
-    """
-    _sleepers.setdefault(sleeper.get_loop(), _Sleepers()).wake(sleeper)
-
-
-async def among_few() -> None:
-    """Return in a round of the event loop in which only a few others do: for many who are about to write to a log."""
-    loop = asyncio.get_running_loop()
-    sleeper = loop.create_future()
-    loop.call_soon(wake, sleeper)
-    await sleeper
 
 
 class JobNotVisible(Exception):

@@ -16,8 +16,9 @@ from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.metrics import Meter, Metrics
 from airbyte_deferrable.pace import Pace
+from airbyte_deferrable.rounds import WOKEN_AT_ONCE
 from airbyte_deferrable.sweeps import Sweeper
-from airbyte_deferrable.watch import SHORTEST_POLL, WOKEN_AT_ONCE, TrackedJob, Trouble, Watch, Watched
+from airbyte_deferrable.watch import SHORTEST_POLL, TrackedJob, Trouble, Watch, Watched
 
 log = logging.getLogger(__name__)
 

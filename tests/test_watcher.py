@@ -17,7 +17,8 @@ from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.pace import Pace
-from airbyte_deferrable.watch import WOKEN_AT_ONCE, JobNotVisible, Trouble
+from airbyte_deferrable.rounds import WOKEN_AT_ONCE
+from airbyte_deferrable.watch import JobNotVisible, Trouble
 from airbyte_deferrable.watcher import JobWatcher, watcher_for
 
 NEVER = 1e9
