@@ -6,14 +6,14 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from html import escape
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 from airbyte_deferrable import __version__
@@ -32,6 +32,8 @@ from airbyte_deferrable.api.settings import Settings
 
 if TYPE_CHECKING:
     import aiohttp
+
+T = TypeVar("T")
 
 #: Seconds to reach the server, which tells an Airbyte that is gone from one that is slow.
 CONNECT_WITHIN = 15.0
@@ -190,10 +192,15 @@ class Transport:
         import aiohttp
 
         self.requests += 1
-        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_WITHIN))
-        try:
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, CONNECT_WITHIN))
+
+        async def ask() -> tuple[int, Mapping[str, str], str]:
             async with session.request(method, url, timeout=limits, allow_redirects=False, **request) as response:
                 body = await response.read()
+            return response.status, response.headers, body.decode("utf-8", errors="replace")
+
+        try:
+            return await _in_time(ask(), timeout)
         except (
             aiohttp.ClientConnectorError,
             aiohttp.ConnectionTimeoutError,
@@ -205,7 +212,6 @@ class Transport:
             raise Unreachable(call, _cause(error), may_have_arrived=False) from None
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise Unreachable(call, _cause(error)) from None
-        return response.status, response.headers, body.decode("utf-8", errors="replace")
 
     async def close(self) -> None:
         """Close the connections. The transport opens new ones if it is used again."""
@@ -247,6 +253,25 @@ class Transport:
                 if form in text:
                     text = text.replace(form, "***")
         return text
+
+
+async def _in_time(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Return what comes of it, or raise ``TimeoutError``.
+
+    aiohttp's ``total`` takes a cancellation that comes in the same moment for its own (3.14.5 enters its timer twice,
+    and so calls ``uncancel`` twice), and ``asyncio.wait_for`` before Python 3.12 can swallow one, too. Whoever had
+    cancelled would wait for ever.
+    """
+    task = asyncio.ensure_future(work)
+    # Nobody may be left to take its error.
+    task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+    if not done:
+        raise asyncio.TimeoutError
+    return task.result()
 
 
 def refusal(call: str, answer: Answer) -> ApiError:

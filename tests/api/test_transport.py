@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gc
 import ssl
+import time
 import warnings
 from pathlib import Path
 
@@ -195,3 +197,21 @@ async def test_closing_leaves_nothing_open(server_tls: ssl.SSLContext) -> None:
             del client
             gc.collect()
     assert [str(each.message) for each in caught if each.category is ResourceWarning] == []
+
+
+async def test_a_cancellation_in_the_moment_of_a_timeout_is_not_lost() -> None:
+    asked = asyncio.Event()
+
+    def hang(_: Request) -> Behaviour:
+        asked.set()
+        return "hang"
+
+    loop = asyncio.get_running_loop()
+    async with Wire(hang) as wire, AirbyteClient(Settings(wire.base_url, timeout=0.5)) as client:
+        request = asyncio.ensure_future(client.get_job(7))
+        await asked.wait()
+        loop.call_later(0.5, request.cancel)
+        # The loop is held until both are due, as a busy machine does it.
+        time.sleep(0.6)  # noqa: ASYNC251
+        await asyncio.wait({request})
+    assert request.cancelled()
