@@ -24,16 +24,27 @@ ENDLESS = Script(outcome=None, pending=0.0)
 
 
 @pytest.fixture
-async def watcher(airbyte_simulator: Simulator) -> AsyncIterator[JobWatcher]:
+def settings(airbyte_simulator: Simulator) -> Settings:
     sim = airbyte_simulator
-    settings = Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=2.0)
+    return Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=2.0)
+
+
+@pytest.fixture
+async def watcher(settings: Settings) -> AsyncIterator[JobWatcher]:
     watcher = JobWatcher(AirbyteClient(settings), pace=replace(Pace(), linger=0.2))
     yield watcher
     await watcher.client.close()
 
 
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[AirbyteClient]:
+    """What starts jobs: not the watcher's client, which it closes when nobody has waited for a while."""
+    async with AirbyteClient(settings) as client:
+        yield client
+
+
 async def test_fifty_tasks_start_one_after_the_other_without_a_stampede(
-    airbyte_simulator: Simulator, watcher: JobWatcher
+    airbyte_simulator: Simulator, watcher: JobWatcher, client: AirbyteClient
 ) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection(script=Script(duration=0.02, pending=0.0))
@@ -42,7 +53,7 @@ async def test_fifty_tasks_start_one_after_the_other_without_a_stampede(
 
     async def task(number: int) -> None:
         await wait_for_turn(watcher, cid, float(number), poll_interval=POLL, log=LOG)
-        started.append((number, (await watcher.client.create_job(cid)).job_id))
+        started.append((number, (await client.create_job(cid)).job_id))
 
     # They come in disorder; their place is when they began to wait.
     await asyncio.gather(*(task(number) for number in sorted(range(50), key=lambda n: n * 37 % 50)))
@@ -86,14 +97,14 @@ async def test_a_poll_interval_of_nothing_does_not_flood_airbyte(
 
 
 async def test_a_turn_is_not_given_twice_while_the_first_may_still_start(
-    airbyte_simulator: Simulator, watcher: JobWatcher
+    airbyte_simulator: Simulator, watcher: JobWatcher, client: AirbyteClient
 ) -> None:
     cid = airbyte_simulator.add_connection(script=ENDLESS)
     await wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
     second = asyncio.ensure_future(wait_for_turn(watcher, cid, 2.0, poll_interval=POLL, log=LOG))
     done, _ = await asyncio.wait({second}, timeout=0.5)
     assert not done
-    job = await watcher.client.create_job(cid)
+    job = await client.create_job(cid)
     airbyte_simulator.finish(job.job_id, "succeeded")
     await asyncio.wait_for(second, 10)
 
