@@ -477,5 +477,6 @@ async def _refuse_inactive(client: AirbyteClient, connection_id: str, error: Con
     except ApiError:
         return
     if connection.status and connection.status != "active":
-        detail = f"The connection {connection.name!r} is {connection.status}: activate it in Airbyte."
+        then = "activate it in Airbyte" if connection.status == "inactive" else "Airbyte runs only what is active"
+        detail = f"The connection {connection.name!r} is {connection.status}: {then}."
         raise Conflict(error.call, detail, error.status, kind=error.kind) from None

@@ -227,6 +227,8 @@ def test_what_airbyte_refuses_names_its_cause(sim: Simulator, task: Make, monkey
         task(sim.add_connection(), job_type="refresh").run()
     with pytest.raises(AirbyteConflictError, match="is inactive: activate it"):
         task(sim.add_connection(status="inactive")).run()
+    with pytest.raises(AirbyteConflictError, match="is locked: Airbyte runs only what is active"):
+        task(sim.add_connection(status="locked")).run()
     with pytest.raises(AirbyteConflictError, match="deleted"):
         task(sim.add_connection(status="deleted")).run()
     sim.add_fault(Fault("token", status=401))

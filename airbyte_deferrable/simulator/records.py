@@ -55,8 +55,8 @@ class Connection:
 
     @property
     def told_status(self) -> str:
-        """Its status as the APIs tell it: they know nothing of a lock, nor of a workflow that is gone."""
-        return "active" if self.status in ("locked", "deleted") else self.status
+        """Its status as the APIs tell it: they know nothing of a workflow that is gone."""
+        return "active" if self.status == "deleted" else self.status
 
     @property
     def running(self) -> Job | None:

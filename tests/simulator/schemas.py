@@ -72,7 +72,7 @@ CONNECTION = an_object(
         "sourceId": UUID,
         "destinationId": UUID,
         "workspaceId": UUID,
-        "status": {"enum": ["active", "inactive", "deprecated"]},
+        "status": {"enum": ["active", "inactive", "deprecated", "locked"]},
         "schedule": {"type": "object", "required": ["scheduleType"]},
         "configurations": {"type": "object"},
         "createdAt": COUNT,

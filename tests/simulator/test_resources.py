@@ -45,6 +45,11 @@ def test_deprecated_connections_are_not_listed(sim: Simulator, http: httpx.Clien
     assert http.get(f"/connections/{connection_id}").json()["status"] == "deprecated"
 
 
+@pytest.mark.parametrize("status", ["active", "inactive", "locked", "deprecated"])
+def test_a_connection_says_how_it_stands(sim: Simulator, http: httpx.Client, status: str) -> None:
+    assert http.get(f"/connections/{sim.add_connection(status=status)}").json()["status"] == status
+
+
 @pytest.mark.parametrize(("admin", "status"), [(True, 404), (False, 403)])
 @pytest.mark.parametrize("kind", ["connections", "sources", "destinations", "workspaces"])
 def test_an_unknown_resource(sim: Simulator, http: httpx.Client, kind: str, admin: bool, status: int) -> None:
