@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 from airbyte_deferrable.api.client import AirbyteClient
@@ -14,6 +14,9 @@ from airbyte_deferrable.task_log import Log
 
 #: Seconds between the first two looks at a job that is being cancelled; the pauses grow to the second.
 LOOK_AGAIN, LOOK_AGAIN_LATER = 0.5, 2.0
+#: A job is only looked at, and not cancelled again, for so many times as long as requests to cancel it went without an
+#: answer: Airbyte goes on with them until the job has stopped, and each holds one of the five threads that it has.
+PATIENCE = 4.0
 
 #: Of each client as many cancellations go on at once as leave one request for others: Airbyte's DELETE answers only
 #: when the job has stopped.
@@ -60,6 +63,8 @@ class _Cancellation:
         self._connection_id = connection_id
         self._log = log
         self._asked = False
+        self._unanswered = 0.0
+        self._ask_again_at = 0.0
 
     async def run(self) -> Job:
         pause = LOOK_AGAIN
@@ -89,13 +94,27 @@ class _Cancellation:
             if not self._asked:
                 self._log.info("Cancelling Airbyte job %s of connection %s", job.job_id, job.connection_id)
             self._asked = True
-            # A Conflict is "Job is not currently running": it has ended meanwhile, or its attempt has not begun. The
-            # next look tells.
-            with suppress(Conflict):
-                job = self.seen = await self._borrow().cancel_job(job.job_id)
+            job = await self._ask(job)
         if job.terminal:
             self._log.info("Airbyte job %s is %s", job.job_id, job.status)
         return job
+
+    async def _ask(self, job: Job) -> Job:
+        began = time.monotonic()
+        if began < self._ask_again_at:
+            return job
+        try:
+            self.seen = await self._borrow().cancel_job(job.job_id)
+        except Conflict:
+            # "Job is not currently running": it has ended meanwhile, or its attempt has not begun. The next look tells.
+            return job
+        except Unreachable as error:
+            if error.may_have_arrived:
+                now = time.monotonic()
+                self._unanswered += now - began
+                self._ask_again_at = now + PATIENCE * self._unanswered
+            raise
+        return self.seen
 
 
 def _gate(client: AirbyteClient) -> asyncio.Semaphore:

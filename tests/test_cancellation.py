@@ -13,7 +13,7 @@ from airbyte_deferrable.api.errors import ApiError, Forbidden, Rejected, Unreach
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.cancellation import cancel_job
 from airbyte_deferrable.pace import Pace
-from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.simulator import Fault, Script, Simulator, world
 from airbyte_deferrable.watcher import JobWatcher
 
 LOG = logging.getLogger(__name__)
@@ -70,6 +70,19 @@ async def test_a_pending_job_is_asked_for_again_until_airbyte_does_it(
     job_id = sim.add_job(sim.add_connection(), script=Script(outcome=None, pending=0.8))["id"]
     assert await cancel(client, job_id) == "cancelled"
     assert sim.count("cancel") >= 2
+
+
+async def test_a_job_that_takes_long_to_stop_holds_few_of_airbytes_threads(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DELETE keeps its thread until the job has stopped, also when nobody waits for its answer any more."""
+    monkeypatch.setattr(world, "CANCELLING", 5.0)
+    sim = airbyte_simulator
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    settings = Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=0.4)
+    async with AirbyteClient(settings) as client:
+        assert await cancel(client, job_id, within=30.0) == "cancelled"
+    assert sim.count("cancel") <= 2
 
 
 @pytest.mark.parametrize(
