@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from importlib import import_module
 from types import TracebackType
@@ -26,7 +26,7 @@ from airbyte_deferrable.outcome import Event, conclude, fail
 from airbyte_deferrable.portal import Portal
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS
 from airbyte_deferrable.turns import wait_for_turn
-from airbyte_deferrable.waiting import Deadlines, wait_for_end
+from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher
 
 T = TypeVar("T")
@@ -314,6 +314,27 @@ class AirbyteHook(BaseHook):
             return self.call(_try, "testing the connection")
         except Exception as error:
             return False, str(error)
+
+
+def with_figures(hook: AirbyteHook, job: Job) -> Job:
+    """Return a job that has ended with its rows and bytes, if Airbyte tells them quickly.
+
+    Airbyte leaves them out of its answers to create and cancel, and out of its lists where it is set up so.
+
+    :param hook: The Airbyte.
+    :param job: The job.
+    """
+    if job.rows_synced is None:
+        # It has ended, whatever Airflow and Airbyte say to this.
+        with suppress(Exception):
+            told = hook.call(
+                lambda client: asyncio.wait_for(client.get_job(job.job_id), LAST_LOOK),
+                f"looking up job {job.job_id}",
+                job_id=job.job_id,
+            )
+            if (told.status, told.connection_id) == (job.status, job.connection_id):
+                return told
+    return job
 
 
 async def _try(client: AirbyteClient) -> tuple[bool, str]:

@@ -19,7 +19,7 @@ from airbyte_deferrable._compat import (
 )
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
-from airbyte_deferrable.hooks import AirbyteHook
+from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.lease import (
     STARTED_OVER,
     Lease,
@@ -429,11 +429,12 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             # A job that goes on is nobody's to cancel from now on, and a next try's to find.
             self._own_job.submission.let_go()
             raise fail(event, self.airbyte_conn_id, self.connection_id, self.timeout)
-        push(event.job, context)
+        job = with_figures(hook, event.job)
+        push(job, context)
         if event.status != "success":
             # The next try is to start another.
             JobMemory(context, self.log).conclude()
-        return conclude(event.job, self.log, self.airbyte_conn_id, hook.explain(event.job))
+        return conclude(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     def _learn_the_rest(self, hook: AirbyteHook, event: Event) -> Event:
         """Ask for what the trigger does not tell: ours where its last look got no answer, the official one always.

@@ -31,7 +31,7 @@ from airbyte_deferrable.exceptions import (
     AirbyteTimeout,
     AirbyteUnreachableError,
 )
-from airbyte_deferrable.hooks import AirbyteHook
+from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
 from airbyte_deferrable.outcome import (
     Event,
@@ -271,8 +271,10 @@ class AirbyteJobSensor(BaseSensorOperator):
 
     def _finish(self, context: Context, job: Job) -> int:
         """Turn the job's end into the task's end."""
-        push(job, context)
-        return conclude(job, self.log, self.airbyte_conn_id, self._connect().explain(job))
+        with self._connect() as hook:
+            job = with_figures(hook, job)
+            push(job, context)
+            return conclude(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     @contextmanager
     def _skipping(self) -> Iterator[None]:

@@ -442,6 +442,32 @@ def _by_name(operator: AirbyteTriggerSyncOperator) -> AirbyteTriggerSyncOperator
     return operator
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+def test_figures_that_the_triggers_list_leaves_out_are_asked_for(sim: Simulator, task: Make, told: bool) -> None:
+    """Airbyte can be set up to list jobs without rows and bytes, and has none in its answers to create and cancel."""
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
+    deferred = sync.leave()
+    sim.finish(job_id := sim.jobs(cid)[0]["id"], "succeeded")
+    if not told:
+        sim.add_fault(Fault("get", status=503))
+    job = {"jobId": job_id, "status": "succeeded", "connectionId": cid, "duration": "PT3S"}
+    assert sync.resume(deferred, {"status": "success", "job_id": job_id, "job": job}) == job_id
+    assert sync.ti.xcoms["rows_synced"] == (1000 if told else None)
+    assert sync.ti.xcoms["final_status"] == "succeeded"
+    assert said(sync.lines, f"Job {job_id} succeeded: {'1,000 rows, 100 kB' if told else '3s'}") == 1
+
+
+def test_a_job_that_has_ended_when_airbyte_answers_the_create_has_its_figures(
+    task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Releases up to 2.0 answer late."""
+    with Simulator(release="2.0") as old:
+        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(old))
+        sync = task(old.add_connection(script=Script(duration=0.0, pending=0.05)))
+        assert sync.run() == 1
+    assert sync.ti.xcoms["rows_synced"] == 1000
+
+
 @pytest.mark.parametrize("event", [None, {}, "success", {"status": "success"}, {"status": "done", "job_id": 1}])
 def test_an_unreadable_event_is_no_success(sim: Simulator, task: Make, event: Any) -> None:
     sync = task(sim.add_connection(script=ENDLESS), "deferred")

@@ -360,6 +360,18 @@ def test_an_event_without_facts_or_of_another_try_makes_it_look_again(
         wait.resume(deferred, late)
 
 
+def test_figures_that_the_triggers_list_leaves_out_are_asked_for(
+    sim: Simulator, sensing: Callable[..., Sensing]
+) -> None:
+    job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
+    wait = sensing(job_id, "deferrable")
+    deferred = wait.leave()
+    sim.finish(job_id, "succeeded")
+    job = {"jobId": job_id, "status": "succeeded", "connectionId": cid}
+    assert wait.resume(deferred, {"status": "success", "job_id": job_id, "job": job}) == job_id
+    assert wait.ti.xcoms["rows_synced"] == 1000
+
+
 def test_no_thread_is_left(sim: Simulator, sensing: Callable[..., Sensing]) -> None:
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
     sensing(job_id, "poke").run()
