@@ -44,7 +44,7 @@ from airbyte_deferrable.exceptions import (
 from airbyte_deferrable.lease import LEASE
 from airbyte_deferrable.links import JOB_URL
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator
+from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator, public_api
 from airbyte_deferrable.submission import UNSEEN_BUSY, Patience
 
 QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
@@ -169,6 +169,20 @@ def test_mapped_tasks_each_run_their_own_connection(sim: Simulator) -> None:
     for index, cid in enumerate(connections):
         sync = Task(lambda cid=cid: mapped.unmap({"connection_id": cid}), ti=TaskInstance(map_index=index))
         assert sync.run() == sim.jobs(cid)[0]["id"]
+
+
+@pytest.mark.parametrize("fault", [None, Fault("create", "lost_answer")], ids=["answered", "lost"])
+def test_a_pending_reset_that_airbyte_runs_for_a_sync_is_ours(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, fault: Fault | None
+) -> None:
+    """Airbyte does what is pending for the connection first."""
+    monkeypatch.setattr(public_api, "SYNC", "reset_connection")
+    if fault is not None:
+        sim.add_fault(fault)
+    sync = task(cid := sim.add_connection(script=Script(duration=1.0, pending=0.05)))
+    job_id = sync.run()
+    assert [(job["id"], job["jobType"], job["status"]) for job in sim.jobs(cid)] == [(job_id, "reset", "succeeded")]
+    assert said(sync.lines, f"Submitted job {job_id} (reset)") == 1
 
 
 @pytest.mark.parametrize("job_type", ["reset", "clear"])
