@@ -197,16 +197,18 @@ class AirbyteHook(BaseHook):
             connection_id=connection_id,
         )
 
-    def cancel_job(self, job_id: int, connection_id: str = "") -> Job:
+    def cancel_job(self, job_id: int, connection_id: str = "", within: float | None = None) -> Job:
         """Cancel a job if it is live, and see it end.
 
         :param job_id: The job.
         :param connection_id: The Airbyte connection whose job it has to be. Default: any.
+        :param within: Seconds after which to give up. Default: 10.
         :return: The job as it was seen last.
         """
+        seconds = CANCEL_WITHIN if within is None else within
         return self.call(
             lambda client: cancel_job(
-                lambda: client, job_id, within=CANCEL_WITHIN, log=self.log, connection_id=connection_id
+                lambda: client, job_id, within=seconds, log=self.log, connection_id=connection_id
             ),
             f"cancelling job {job_id}",
             job_id=job_id,

@@ -200,7 +200,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param context: The task's context.
         """
         if next_method == GIVEN_UP and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
-            self._resume(context, read_lease(context)).cancel()
+            self._resume(context, read_lease(context)).cancel_out_of_time(self._life())
         return super().resume_execution(next_method, next_kwargs, context)
 
     def post_execute(self, context: Context, result: Any = None) -> None:
@@ -233,7 +233,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         elif not out_of_time:
             self._heed_kill()
         if out_of_time and self._own is not None:
-            self._own.cancel()
+            self._own.cancel_out_of_time(self._life())
 
     # Its steps
 
@@ -420,7 +420,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if event.job is None and event.reason != "not_visible":
             event = self._learn_the_rest(hook, event)
         if event.status == "timeout":
-            job = self._own_job.cancel()
+            job = self._own_job.cancel_out_of_time(self._life())
             if job is not None and job.terminal and job.status != JobStatus.CANCELLED:
                 # It was faster.
                 return self._finish(hook, context, ended(job))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable.api.models import Job
-from airbyte_deferrable.hooks import AirbyteHook
+from airbyte_deferrable.hooks import CANCEL_WITHIN, AirbyteHook
 from airbyte_deferrable.lease import ask_while_killed
 from airbyte_deferrable.submission import Submission
 from airbyte_deferrable.task_log import Log
 
 #: Seconds that a task killed while it starts its job waits for the job's id. Airflow 3 ends the process after 5.
 STARTS_WITHIN = 3.0
+#: Seconds, at most, that the job of a task whose ``execution_timeout`` is over is given to stop: Airbyte may need most
+#: of a minute. A resumed task has its whole ``execution_timeout`` for it in Airflow 3, and what is left of it in 2.
+STOPS_WITHIN = 60.0 if AIRFLOW_3 else CANCEL_WITHIN
 
 
 class OwnJob:
@@ -61,9 +65,18 @@ class OwnJob:
             self.killed = True
             self.cancel()
 
-    def cancel(self) -> Job | None:
+    def cancel_out_of_time(self, life: float | None) -> Job | None:
+        """Cancel the job because the task's ``execution_timeout`` is over.
+
+        :param life: The ``execution_timeout``.
+        :return: As of :meth:`cancel`.
+        """
+        return self.cancel(max(CANCEL_WITHIN, min(STOPS_WITHIN, 0.8 * (life or STOPS_WITHIN))))
+
+    def cancel(self, within: float | None = None) -> Job | None:
         """Cancel the job, if there is one; never another.
 
+        :param within: Seconds that it is given to stop. Default: as many as a task has that is killed.
         :return: The job as it was seen last; None if there is none, or it could not be cancelled.
         """
         wait_until = time.monotonic() + STARTS_WITHIN
@@ -73,7 +86,7 @@ class OwnJob:
             return None
         try:
             with self._connect() as hook:
-                return hook.cancel_job(self.job_id, self.submission.connection_id)
+                return hook.cancel_job(self.job_id, self.submission.connection_id, within)
         except Exception as error:
             self._log.error("Airbyte job %s could not be cancelled: %s", self.job_id, error)
             return None
@@ -81,7 +94,7 @@ class OwnJob:
     def fate(self, cancelled: Job | None) -> str:
         """Say what became of the job when the task's ``execution_timeout`` was over.
 
-        :param cancelled: What :meth:`cancel` returned.
+        :param cancelled: What :meth:`cancel_out_of_time` returned.
         """
         if self.job_id is None:
             return "The job goes on: this task did not start it."

@@ -44,7 +44,7 @@ from airbyte_deferrable.exceptions import (
 from airbyte_deferrable.lease import LEASE
 from airbyte_deferrable.links import JOB_URL
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator, public_api
+from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator, public_api, world
 from airbyte_deferrable.submission import UNSEEN_BUSY, Patience
 
 QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
@@ -682,6 +682,19 @@ def test_execution_timeout_on_the_worker_cancels_the_job(
     assert sim.jobs(cid)[0]["status"] == "cancelled"
 
 
+def test_a_job_is_given_time_to_stop_when_the_execution_timeout_is_over(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contrary to a kill, Airflow leaves the task that time; and a retry would take a job that still stops for live."""
+    monkeypatch.setattr(world, "CANCELLING", 1.5)
+    monkeypatch.setattr(own_job, "CANCEL_WITHIN", 0.3)
+    monkeypatch.setattr(own_job, "STOPS_WITHIN", 60.0)
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", execution_timeout=timedelta(seconds=4))
+    with pytest.raises(AirbyteTimeout, match="The job is cancelled"):
+        sync.run()
+    assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
+
+
 @pytest.mark.parametrize(
     ("answer", "settle"),
     [
@@ -723,7 +736,8 @@ def test_execution_timeout_before_a_job_is_started_says_so(
 def test_execution_timeout_does_not_say_cancelled_of_a_job_that_goes_on(
     sim: Simulator, task: Make, interrupt_after: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "CANCEL_WITHIN", 0.5)
+    monkeypatch.setattr(own_job, "CANCEL_WITHIN", 0.5)
+    monkeypatch.setattr(own_job, "STOPS_WITHIN", 0.5)
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("cancel", status=500))
     with pytest.raises(AirbyteTimeout, match="could not be cancelled"), interrupt_after(2.0):
