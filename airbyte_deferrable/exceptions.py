@@ -81,7 +81,7 @@ class AirbyteConfigError(AirbyteJobFailed):
 
 
 class AirbyteJobCancelled(AirbyteException):
-    """The job ended as ``cancelled``: by somebody in Airbyte, or because a newer job took its place."""
+    """The job ended as ``cancelled``: by somebody, for a reset of the connection, or after hours in Airbyte's queue."""
 
 
 class AirbyteTimeout(AirbyteException):

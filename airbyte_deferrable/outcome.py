@@ -166,7 +166,8 @@ def conclude(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -
     if job.status == JobStatus.CANCELLED:
         raise AirbyteJobCancelled(
             f"Airbyte job {job.job_id} of connection {job.connection_id} was cancelled ({facts(job)}). "
-            "Somebody cancelled it in Airbyte, or a reset of the connection took its place.",
+            "Somebody cancelled it in Airbyte, a reset of the connection took its place, or it was queued for longer "
+            "than Airbyte lets it.",
             **subject,
         )
     what = f"Airbyte job {job.job_id} of connection {job.connection_id} failed ({facts(job)})."

@@ -138,6 +138,13 @@ def test_an_unknown_status_is_waited_through_and_told_once(sim: Simulator, task:
     assert sum("hibernating" in line for line in sync.lines) == 1
 
 
+def test_a_job_that_airbyte_itself_takes_out_of_its_queue_is_told_as_such(sim: Simulator, task: Make) -> None:
+    """After eight hours, or when the next scheduled run is due."""
+    cid = sim.add_connection(script=Script(statuses=[(0.1, "queued"), (0.5, "cancelled")]))
+    with pytest.raises(AirbyteJobCancelled, match="queued for longer than Airbyte lets it"):
+        task(cid).run()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_failed_attempt_is_no_end(sim: Simulator, task: Make, way: str) -> None:
     script = Script(attempts=(Attempt(0.2, "failed"), Attempt(0.2, "succeeded")), retry_backoff=0.3, pending=0.0)
