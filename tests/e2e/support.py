@@ -27,12 +27,7 @@ REFUSED = "a-client-secret-of-yesterday"  # of the Airflow connection airbyte_re
 
 
 class Airbyte(RemoteSimulator):
-    """A simulated Airbyte in a process of its own, with an API user's credentials."""
-
-    def __init__(self, host: str, client_id: str, client_secret: str) -> None:
-        super().__init__(host)
-        self.client_id = client_id
-        self.client_secret = client_secret
+    """A simulated Airbyte in a process of its own."""
 
     @property
     def airflow_connection(self) -> dict[str, str]:
@@ -82,12 +77,11 @@ def start_database(folder: Path, cleanup: ExitStack) -> str | None:
 
 def start_airbyte(log: Path) -> tuple[Airbyte, Service]:
     """Start a simulator and wait until it answers."""
-    port, client_id, client_secret = free_port(), str(uuid.uuid4()), uuid.uuid4().hex
+    port = free_port()
     command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--host", LOOPBACK, "--port", str(port)]
-    options = ["--client-id", client_id, "--client-secret", client_secret, "--connections", "0"]
-    service = Service("simulator", [*command, *options], env=os.environ, log=log)
+    service = Service("simulator", [*command, "--connections", "0"], env=os.environ, log=log)
     service.start()
-    airbyte = Airbyte(f"http://{LOOPBACK}:{port}", client_id, client_secret)
+    airbyte = Airbyte(f"http://{LOOPBACK}:{port}")
 
     def answers() -> bool:
         assert service.returncode is None, service.tail()
