@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a simulator until SIGINT or SIGTERM.
 
     :param arguments: The command line; that of the process when left out.
-    :returns: The exit code.
+    :return: The exit code.
     """
     given = _parser().parse_args(arguments)
     simulator = Simulator(
@@ -88,14 +88,18 @@ def _introduce(simulator: Simulator, auth: AuthMode, ids: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m airbyte_deferrable.simulator", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m airbyte_deferrable.simulator",
+        description="Run a simulated Airbyte until SIGINT or SIGTERM.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=8000, help="0 for any free port")
-    add("--auth", choices=get_args(AuthMode), default="client_credentials")
+    add("--auth", choices=get_args(AuthMode), default="client_credentials", help="who is let in")
     add("--client-id", help="made up when left out")
     add("--client-secret", help="made up when left out")
-    add("--token-lifetime", type=float, default=900.0, metavar="SECONDS")
+    add("--token-lifetime", type=float, default=900.0, metavar="SECONDS", help="how long a token is good")
     add("--release", choices=get_args(Release), default="head", help="which Airbyte")
     add("--handler-threads", type=int, default=5, help="requests worked on at a time")
     add("--handler-ms", type=float, default=0.0, help="how long each takes at least")

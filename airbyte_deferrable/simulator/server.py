@@ -22,6 +22,7 @@ from airbyte_deferrable.simulator.ledger import Ledger
 from airbyte_deferrable.simulator.public_api import PublicApi
 from airbyte_deferrable.simulator.records import SECOND
 from airbyte_deferrable.simulator.settings import Settings
+from airbyte_deferrable.simulator.web_app import WebApp
 from airbyte_deferrable.simulator.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -82,6 +83,7 @@ class Server:
         token = self._if_config_api(self._config_token)
         add("POST", f"{CONFIG}/applications/token", self._route("token", token))
 
+        add("GET", "/workspaces/{workspace}/connections/{id}/timeline", WebApp(self._world).timeline)
         add("POST", CONTROL + "/{op}", self._control)
         add("*", "/{path:.*}", self._route("unknown", self._unknown))
         return app
