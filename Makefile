@@ -31,11 +31,11 @@ lint: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -n 4 --dist loadfile -m "not e2e and not package"
+	$(BIN)/pytest -n 4 --dist loadfile --durations=10 -m "not e2e and not package"
 
 # By file, so that the tests of a file share their Airflow.
 e2e: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile -m "e2e and not killmatrix"
+	$(BIN)/pytest -n 2 --dist loadfile --durations=20 -m "e2e and not killmatrix"
 
 # Every supported Airflow and Python: see tools/matrix.py. A part: make matrix CELLS="2.11 3.3-py3.13"
 matrix: $(READY)
