@@ -31,8 +31,7 @@ from airbyte_deferrable.simulator import Fault, Script
 
 from .support import DAGS, Airbyte, eventually, start_airbyte, start_database
 
-pytestmark = [pytest.mark.e2e]
-thorough = pytest.mark.killmatrix
+pytestmark = [pytest.mark.e2e, pytest.mark.killmatrix]
 
 FOREVER = Script(duration=10, outcome=None)
 TERMINAL = ("succeeded", "failed", "cancelled")
@@ -219,7 +218,7 @@ def person_cells() -> Iterator[Any]:
     for action, way in product(PERSON, WAYS):
         if AIRFLOW_3 or (action, way) != ("clear", "on_worker"):
             # Airflow 2.11 answers 200 to a call that clears a running task, and lets it run on.
-            yield pytest.param(action, way, marks=[thorough] if action in ("mark success", "run failed") else [])
+            yield action, way
 
 
 @pytest.mark.parametrize(("action", "way"), list(person_cells()))
@@ -234,7 +233,7 @@ def test_a_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action
     matrix.note(action, way, "cancelled" + (", 1 new one" if action == "clear" else ""), seconds)
 
 
-@pytest.mark.parametrize("way", [pytest.param("on_worker", marks=thorough), "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_map_index_that_a_person_stops_has_its_own_job_cancelled_and_no_other(matrix: Matrix, way: str) -> None:
     # Airflow 2.11 cannot clear a single index over its API.
     actions = [action for action in PERSON if action != "run failed" and (AIRFLOW_3 or action != "clear")]
@@ -260,7 +259,6 @@ def test_a_map_index_that_a_person_stops_has_its_own_job_cancelled_and_no_other(
     matrix.left_alone += [first, last]
 
 
-@thorough
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["kept", "adopted"])
 def test_a_job_that_is_not_to_be_cancelled_survives_what_a_person_does(matrix: Matrix, kind: str, way: str) -> None:
@@ -281,7 +279,6 @@ def test_a_job_that_is_not_to_be_cancelled_survives_what_a_person_does(matrix: M
 # What the clock does
 
 
-@thorough
 def test_execution_timeout_and_dagrun_timeout_cancel_the_job_and_timeout_does_not(matrix: Matrix) -> None:
     kinds = "overdue", "overdue_run", "timed_out"
     overdue, overdue_runs, timed_out = ({way: matrix.run(kind, way) for way in WAYS} for kind in kinds)
@@ -327,7 +324,7 @@ def pause(airflow: LocalAirflow, triggerer: str) -> None:
     airflow.kill(triggerer, signal.SIGSTOP)
 
 
-@pytest.mark.parametrize("disturb", [kill, *[pytest.param(each, marks=thorough) for each in (terminate, pause)]])
+@pytest.mark.parametrize("disturb", [kill, terminate, pause])
 def test_no_triggerer_that_stops_or_pauses_cancels_a_job(
     matrix: Matrix, disturb: Callable[[LocalAirflow, str], None]
 ) -> None:
@@ -373,7 +370,6 @@ def test_a_task_that_is_killed_while_it_waits_finds_its_job_again(matrix: Matrix
     finds_its_job(matrix, run, "kill -9 while it waits")
 
 
-@thorough
 @pytest.mark.parametrize("way", WAYS)
 def test_a_task_that_is_killed_while_it_starts_its_job_finds_it(matrix: Matrix, way: str) -> None:
     matrix.airbyte.add_fault(Fault(call="create", kind="lost_answer", seconds=60, times=1))
@@ -387,7 +383,6 @@ def test_a_task_that_is_killed_while_it_starts_its_job_finds_it(matrix: Matrix, 
 if Version(version("apache-airflow")) >= Version("3.3"):
     # Before, what a task remembers is a Variable, which it has to delete before it ends.
 
-    @thorough
     def test_a_task_that_is_killed_after_its_job_has_succeeded_does_not_start_another(
         matrix: Matrix, tmp_path: Path
     ) -> None:
@@ -401,7 +396,6 @@ if Version(version("apache-airflow")) >= Version("3.3"):
         matrix.note("kill -9 after the job's end", "resuming", "found again", None)
 
 
-@thorough
 def test_a_worker_that_is_told_to_stop_cancels_nothing(matrix: Matrix) -> None:
     run = matrix.waiting("retried", "on_worker")
     process = run.process()
@@ -414,7 +408,6 @@ def test_a_worker_that_is_told_to_stop_cancels_nothing(matrix: Matrix) -> None:
     finds_its_job(matrix, run, "worker: terminate")
 
 
-@thorough
 def test_a_worker_that_loses_the_api_server_cancels_nothing(matrix: Matrix) -> None:
     run = matrix.waiting("retried", "on_worker")
     process = run.process()
@@ -440,6 +433,5 @@ def answers(run: Run) -> bool:
     return True
 
 
-@thorough
 def test_what_was_left_alone_still_runs(matrix: Matrix) -> None:
     assert [run for run in matrix.left_alone if not run.untouched()] == []
