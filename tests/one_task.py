@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
+import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +28,7 @@ except ImportError:
     from airflow.exceptions import TaskDeferred
 
 from airbyte_deferrable import taskstate
-from airbyte_deferrable.simulator import Simulator
+from airbyte_deferrable.simulator import Fault, Simulator
 
 T = TypeVar("T")
 
@@ -231,3 +234,25 @@ def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator
             patch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(get_task_states))
         patch.setattr(XCom, "get_one", staticmethod(get_one))
         yield
+
+
+@contextmanager
+def over_in_the_middle_of_a_look(sim: Simulator) -> Iterator[None]:
+    """Let Airflow's clock for ``execution_timeout`` run out while Airbyte does not answer the next look."""
+    try:
+        from airflow.sdk.execution_time.timeout import timeout
+    except ImportError:
+        from airflow.utils.timeout import timeout
+    sim.add_fault(Fault("get", "hang", times=1))
+    here = threading.get_ident()
+
+    def be_over() -> None:
+        while not sim.faults()[0]["hits"]:
+            time.sleep(0.02)
+        signal.pthread_kill(here, signal.SIGALRM)
+
+    alarm = threading.Thread(target=be_over)
+    with timeout(seconds=60):
+        alarm.start()
+        yield
+    alarm.join()

@@ -21,6 +21,7 @@ from one_task import (
     airflow_tells,
     connection_to,
     first_event,
+    over_in_the_middle_of_a_look,
     run_in_loop,
     said,
     stored,
@@ -1161,7 +1162,7 @@ def test_the_execution_timeout_of_a_resumed_task_cancels_its_job(
     ids=["ours", "adopted"],
 )
 def test_an_execution_timeout_in_the_middle_of_a_resumed_tasks_look_is_told_as_ever(
-    sim: Simulator, task: Make, interrupt_after: Callable[[float], Any], ours: bool, says: str, status: str
+    sim: Simulator, task: Make, ours: bool, says: str, status: str
 ) -> None:
     cid = sim.add_connection(script=ENDLESS)
     if not ours:
@@ -1171,20 +1172,11 @@ def test_an_execution_timeout_in_the_middle_of_a_resumed_tasks_look_is_told_as_e
     job_id = sim.jobs(cid)[0]["id"]
     # As the official trigger says it, so that the task has yet to look.
     event = {"status": "success", "message": "", "job_id": job_id}
-    sim.add_fault(Fault("get", "hang", times=1))
-    here = threading.get_ident()
-
-    def be_over() -> None:
-        while not sim.faults()[0]["hits"]:
-            time.sleep(0.02)
-        signal.pthread_kill(here, signal.SIGALRM)
-
-    alarm = threading.Thread(target=be_over)
-    with interrupt_after(60):
-        alarm.start()
-        with pytest.raises(AirbyteTimeout, match=rf"execution_timeout \(60 s\).*{says}"):
-            sync.operator().execute_complete(sync.context, event)
-    alarm.join()
+    with (
+        over_in_the_middle_of_a_look(sim),
+        pytest.raises(AirbyteTimeout, match=rf"execution_timeout \(60 s\).*{says}"),
+    ):
+        sync.operator().execute_complete(sync.context, event)
     assert sim.jobs(cid)[0]["status"] == status
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -17,7 +14,7 @@ try:
 except ImportError:
     from airflow.exceptions import AirflowRescheduleException
 
-from one_task import Task, TaskInstance, airflow_tells, connection_to
+from one_task import Task, TaskInstance, airflow_tells, connection_to, over_in_the_middle_of_a_look
 
 from airbyte_deferrable import sensors
 from airbyte_deferrable._compat import AirflowException, AirflowSkipException
@@ -151,28 +148,6 @@ def test_a_job_that_has_ended_when_the_execution_timeout_is_over_is_the_outcome(
         else:
             with pytest.raises(raises):
                 wait.run()
-
-
-@contextmanager
-def over_in_the_middle_of_a_look(sim: Simulator) -> Iterator[None]:
-    """Let Airflow's clock for ``execution_timeout`` run out while Airbyte does not answer the next look."""
-    try:
-        from airflow.sdk.execution_time.timeout import timeout
-    except ImportError:
-        from airflow.utils.timeout import timeout
-    sim.add_fault(Fault("get", "hang", times=1))
-    here = threading.get_ident()
-
-    def be_over() -> None:
-        while not sim.faults()[0]["hits"]:
-            time.sleep(0.02)
-        signal.pthread_kill(here, signal.SIGALRM)
-
-    alarm = threading.Thread(target=be_over)
-    with timeout(seconds=60):
-        alarm.start()
-        yield
-    alarm.join()
 
 
 @pytest.mark.parametrize(
