@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from airbyte_deferrable._compat import Context
 from airbyte_deferrable.lookup import in_thread
+from airbyte_deferrable.outcome import Event
 from airbyte_deferrable.task_log import Log
 from airbyte_deferrable.taskstate import NO_STATUS, read_state, read_xcom
 
@@ -80,6 +81,16 @@ def read_lease(context: Context) -> Lease | None:
     if not isinstance(lease, dict) or lease.get("try") != ti.try_number:
         return None
     return Lease(int(lease["job_id"]), str(lease.get("connection_id") or ""), bool(lease.get("ours")))
+
+
+def lease_of(event: Event) -> Lease | None:
+    """Return what an event tells of it, which spares a task that is resumed the question; None if it does not.
+
+    :param event: The event of this try's trigger.
+    """
+    if event.started_here is None:
+        return None
+    return Lease(event.job_id, event.connection_id, event.started_here)
 
 
 def stopped_by_person(ti: Any, log: Log) -> str | None:

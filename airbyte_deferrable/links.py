@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
 
     from airbyte_deferrable._compat import Context
     from airbyte_deferrable.api.models import Job
+    from airbyte_deferrable.directory import Description
     from airbyte_deferrable.hooks import AirbyteHook
+    from airbyte_deferrable.task_log import Log
 
 #: The XCom that holds the address.
 JOB_URL = "airbyte_job_url"
@@ -23,17 +28,16 @@ MAY_FAIL = tuple(map(int, airflow_version.split(".")[:2])) >= (3, 1)
 
 
 class AirbyteJobLink(BaseOperatorLink):
-    """Leads to the job's logs as soon as the task knows the job, while it waits on the worker or deferred, and after.
+    """Leads to the job's logs, while the task waits and after.
 
-    Airflow 2 asks for the address when it shows the button. Airflow 3 shows what is in the link's own XCom:
-    :func:`lead_to_job` writes it as soon as there is a job, and Airflow at the end of each leg of the task. There is
-    none where Airbyte does not tell the connection's workspace, and none for a rescheduled sensor before the job's end.
+    Airflow 2 asks for the address when it shows the button, Airflow 3 shows what is in the XCom :attr:`xcom_key`.
+    Whoever knows job and workspace first writes it: the task on its worker, or its trigger, which learns the workspaces
+    of all waiting tasks together. There is none where Airbyte does not tell the connection's workspace, and none for a
+    rescheduled sensor before the job's end.
     """
 
     name = "Airbyte job"
-    #: Not :data:`JOB_URL`, which is the task's: Airflow writes here what :meth:`get_link` returns, also when that is
-    #: empty, and without the XCom backend with which tasks read and write theirs.
-    xcom_key = "_link_AirbyteJobLink"
+    xcom_key = JOB_URL
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty if there is none (yet).
@@ -50,33 +54,73 @@ class AirbyteJobLink(BaseOperatorLink):
             return ""
 
 
-def job_url(web_url: str, workspace_id: str, connection_id: str, job_id: int) -> str:
-    """Return the address of a job in Airbyte's web app.
+def leave_link_to_task(task: Any) -> None:
+    """Keep Airflow 3 from writing the button's address at the end of this leg, after the task or its trigger has.
 
-    :param web_url: The web app's address.
+    It asks :meth:`AirbyteJobLink.get_link` and writes the answer at the end of each leg, deferral included. That is two
+    calls of 10 to 20 ms each for what is there already, and for nothing, over it, where the trigger was faster.
+
+    :param task: The operator or sensor that runs.
+    """
+    if AIRFLOW_3:
+        # A subclass may make a property of it; it then has the two calls.
+        with suppress(AttributeError):
+            task.operator_extra_links = tuple(
+                link for link in task.operator_extra_links if not isinstance(link, AirbyteJobLink)
+            )
+
+
+def job_url(web_url: str | None, workspace_id: str, connection_id: str, job_id: int) -> str:
+    """Return the address of a job in Airbyte's web app; empty if something of it is not known.
+
+    :param web_url: The web app's address; None if there is none.
     :param workspace_id: The workspace of the connection.
     :param connection_id: The connection.
     :param job_id: The job.
     """
+    if not (web_url and workspace_id and connection_id):
+        return ""
     where = f"{web_url}/workspaces/{workspace_id}/connections/{connection_id}"
     return f"{where}/timeline?openLogs=true&jobId={job_id}"
 
 
-def lead_to_job(hook: AirbyteHook, context: Context, job: Job) -> tuple[str, str]:
-    """Look the job's connection up, and let the button lead to the job.
+def lead_to_job(hook: AirbyteHook, context: Context, job: Job, workspace_id: str, log: Log) -> None:
+    """Let button and log lead to the job, if its address is known. Blocks.
 
     :param hook: The Airbyte.
     :param context: The task's context.
     :param job: The job.
-    :return: What the connection is called and the job's address, each empty if it could not be had quickly.
+    :param workspace_id: The workspace of its connection; empty if not known.
+    :param log: The task's log.
     """
-    about = hook.describe(job.connection_id)
-    if not about.workspace_id or not hook.settings.web_url:
-        return str(about), ""
-    url = job_url(hook.settings.web_url, about.workspace_id, job.connection_id, job.job_id)
-    context["ti"].xcom_push(key=JOB_URL, value=url)
-    if AIRFLOW_3:
-        # Airflow itself would do that only when the task leaves the worker. Until then, an XCom backend that keeps all
-        # values elsewhere makes the button lead to where it keeps this one.
-        context["ti"].xcom_push(key=AirbyteJobLink.xcom_key, value=url)
-    return str(about), url
+    url = job_url(hook.settings.web_url, workspace_id, job.connection_id, job.job_id)
+    if url:
+        log.info("See it in Airbyte: %s", url)
+        write_link(context, url)
+
+
+def write_link(context: Context, url: str) -> None:
+    """Let the button lead there. Blocks.
+
+    :param context: The task's context.
+    :param url: The job's address; empty to leave the button as it is.
+    """
+    if url:
+        context["ti"].xcom_push(key=JOB_URL, value=url)
+
+
+async def lead_when_described(
+    hook: AirbyteHook, context: Context, job: Job, description: Future[Description], log: Log
+) -> None:
+    """Name the job's connection and lead to the job as soon as Airbyte has told of them, while the task waits.
+
+    :param hook: The Airbyte.
+    :param context: The task's context.
+    :param job: The job.
+    :param description: What is being told.
+    :param log: The task's log.
+    """
+    about = await asyncio.wrap_future(description)
+    if about.name:
+        log.info("Airbyte job %s is one of connection %s", job.job_id, about)
+    await asyncio.to_thread(lead_to_job, hook, context, job, about.workspace_id, log)

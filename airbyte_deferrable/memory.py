@@ -61,15 +61,19 @@ class JobMemory:
 
     :param context: The task's context.
     :param log: The task's log.
+    :param fresh: Whether the task is at the beginning of a try, and not resumed. Default: False.
     """
 
-    def __init__(self, context: Context, log: Log) -> None:
+    def __init__(self, context: Context, log: Log, *, fresh: bool = False) -> None:
         ti: Any = context["ti"]
         self._log = log
         self.generation = int(ti.max_tries or 0)
         #: The job that a try before the task was cleared waited for, once :meth:`recall` has found one.
         self.cleared_job: int | None = None
         self._store: _Store = _store_for(context, ti)
+        #: Whether there may be a record: each question to Airflow takes a worker 10 to 25 ms. Airflow counts a try for
+        #: every clear, retry and lost worker, so that nothing is written yet when the first one begins.
+        self._may_hold = not (fresh and ti.try_number == 1)
 
     def recall(self, connection_id: str, job_type: str) -> Record | None:
         """Return what an earlier try of the same generation wrote about the same work.
@@ -77,7 +81,8 @@ class JobMemory:
         :param connection_id: The connection that is to run.
         :param job_type: What is to run.
         """
-        record = _read(self._store)
+        record = _read(self._store) if self._may_hold else None
+        self._may_hold = record is not None
         if record is None or record.generation != self.generation:
             # Whoever cleared a task that waited for its job has that job cancelled.
             self.cleared_job = record.job_id if record is not None and record.ours and record.held else None
@@ -90,6 +95,7 @@ class JobMemory:
         :param record: What to remember. Once it names the job, a failure is no more than a line in the log: what was
             written before leads a next try to the job, too.
         """
+        self._may_hold = True
         try:
             self._store.write(record.model_dump())
         except Exception as error:
@@ -99,7 +105,9 @@ class JobMemory:
 
     def forget(self) -> None:
         """Drop what was remembered: a later try is to start another job."""
-        self._store.delete()
+        if self._may_hold:
+            self._store.delete()
+            self._may_hold = False
 
     def abandon(self, *, cleared: bool) -> None:
         """Remember nothing more, and let what follows start afresh, knowing at most which job is being cancelled.
@@ -111,7 +119,7 @@ class JobMemory:
         store, self._store = self._store, _NoStore()
         record = _read(store)
         if record is not None and record.job_id is not None and (cleared or store.cleans_up):
-            store.write(record.model_copy(update={"generation": ABANDONED}).model_dump())
+            store.write(record.model_copy(update={"generation": ABANDONED, "held": True}).model_dump())
         else:
             store.delete()
 
@@ -131,10 +139,9 @@ class JobMemory:
         keeps it until Airflow cleans up; a Variable would stay for ever, as it does if Airflow fails to delete it now.
         """
         if self._store.cleans_up:
-            self.let_go()
             return
         try:
-            self._store.delete()
+            self.forget()
         except Exception as error:
             self._log.warning("Airflow does not delete the Variable that held the task's job: %s", error)
 

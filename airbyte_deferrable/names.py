@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 
 from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Connection
+from airbyte_deferrable.directory import Description
 from airbyte_deferrable.exceptions import AirbyteInputError
 
 #: How many pages of connections are read at most.
@@ -19,45 +20,27 @@ NEAR_MATCHES = 5
 DESCRIBE_WITHIN = 3.0
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a connection is called. Each part is empty if it could not be had.
-
-    :param name: The connection's name.
-    :param source: The source's name.
-    :param destination: The destination's name.
-    :param workspace_id: The workspace it belongs to.
-    """
-
-    name: str = ""
-    source: str = ""
-    destination: str = ""
-    workspace_id: str = ""
-
-    def __str__(self) -> str:
-        """Say it in a log line: ``'Orders' (shop → warehouse)``."""
-        route = f" ({self.source} → {self.destination})" if self.source and self.destination else ""
-        return f"{self.name!r}{route}" if self.name else ""
-
-
-async def describe(client: AirbyteClient, connection_id: str) -> Description:
+async def describe(client: AirbyteClient, connection_id: str, *, ends: bool = True) -> Description:
     """Look up what a connection is called, for a few seconds at most.
 
     :param client: The Airbyte.
     :param connection_id: The connection.
+    :param ends: Whether its source and destination are asked for, too. Default: True.
     :return: What could be learned.
     """
     found = [Description()]
     with suppress(ApiError, asyncio.TimeoutError):
-        await asyncio.wait_for(_ask(client, connection_id, found), DESCRIBE_WITHIN)
+        await asyncio.wait_for(_ask(client, connection_id, ends, found), DESCRIBE_WITHIN)
     return found[-1]
 
 
-async def _ask(client: AirbyteClient, connection_id: str, found: list[Description]) -> None:
+async def _ask(client: AirbyteClient, connection_id: str, ends: bool, found: list[Description]) -> None:
     """Collect what is learned step by step, so that an answer in time is not lost for one that comes late."""
     connection = await client.get_connection(connection_id)
     told = Description(connection.name, workspace_id=connection.workspace_id)
     found.append(told)
+    if not ends:
+        return
     source, destination = await asyncio.gather(
         client.get_source(connection.source_id), client.get_destination(connection.destination_id)
     )

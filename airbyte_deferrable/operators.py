@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn
 
@@ -18,19 +18,21 @@ from airbyte_deferrable._compat import (
     get_current_context,
 )
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
+from airbyte_deferrable.directory import Description
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.lease import (
     STARTED_OVER,
     Lease,
     ask_while_killed,
+    lease_of,
     read_lease,
     stopped_by_person,
     write_lease,
 )
-from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
+from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
 from airbyte_deferrable.memory import JobMemory
-from airbyte_deferrable.names import find_connection
+from airbyte_deferrable.names import describe, find_connection
 from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, ran_out, read_event
 from airbyte_deferrable.own_job import OwnJob
 from airbyte_deferrable.submission import Busy, Patience, Stopped, Submission, TooLate, does_the_work, patiently
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
 
 POLL_ON_WORKER = 3.0
-POLL_DEFERRED = 10.0
+POLL_DEFERRED = 5.0
 IF_RUNNING = ("wait", "attach", "skip", "fail")
 #: Airflow's name for the method of a task that it has given up.
 GIVEN_UP = "__fail__"
@@ -63,8 +65,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     the same result, XComs, exceptions and log; or do not wait (``asynchronous=True``, for
     :class:`~airbyte_deferrable.sensors.AirbyteJobSensor`).
 
-    The return value is the job's id. XComs of a job that was waited for: ``final_status``, ``rows_synced``,
-    ``bytes_synced``, ``duration_seconds`` and ``airbyte_job``, the job as Airbyte tells it.
+    The return value is the job's id. XComs of a job that was waited for: ``final_status``, ``rows_synced`` and
+    ``airbyte_job``, the job as Airbyte tells it, with its bytes, its times, and its duration as ``durationSeconds``.
 
     :param connection_id: The Airbyte connection, a UUID. Templated. Or else:
     :param connection_name: The Airbyte connection's name. Templated.
@@ -74,7 +76,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     :param asynchronous: Return the job's id as soon as it is started. Default: False.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable``.
     :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
-    :param wait_seconds: Seconds between two looks at the job. Default: 3 on the worker, 10 in the triggerer.
+    :param wait_seconds: Seconds between two looks at the job. Default: 3 on the worker, 5 in the triggerer.
     :param timeout: Seconds to wait for the job's end, 0 for ever; when they are over the task fails and the job goes
         on. They include the wait for a busy connection, which is all that they limit with ``asynchronous``.
         Default: 3600.
@@ -151,7 +153,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self._check_input()
         now = time.time()
         end_time = now + self.timeout if self.timeout else None
-        return self._run(context, Clocks(end_time, execution_deadline(now, self.execution_timeout)), now)
+        return self._run(context, Clocks(end_time, execution_deadline(now, self.execution_timeout)), now, fresh=True)
 
     def execute_turn(self, context: Context, event: Any = None) -> int:
         """Resume when the connection, busy before, may run this task's job.
@@ -182,9 +184,11 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         if is_of_another_try(event, context, self.log):
             return self.execute(context)
-        self._resume(context, read_lease(context))
+        told = read_event(event)
+        # An event of another version, or of the official provider's trigger, does not tell whose job it is.
+        self._resume(context, lease_of(told) or read_lease(context))
+        write_link(context, told.job_url)
         with self._connect() as hook:
-            told = read_event(event)
             try:
                 return self._finish(hook, context, self._of_this_connection(hook, told))
             except AirflowTaskTimeout:
@@ -210,7 +214,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param result: The task's return value.
         """
         super().post_execute(context, result)
-        JobMemory(context, self.log).conclude()
+        if self._own is not None:
+            self._own.submission.conclude()
 
     def on_kill(self) -> None:
         """Cancel the job that this task started, when a person stops the task on its worker, and let it be forgotten.
@@ -237,22 +242,19 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     # Its steps
 
-    def _run(self, context: Context, clocks: Clocks, queued_at: float) -> int:
+    def _run(self, context: Context, clocks: Clocks, queued_at: float, *, fresh: bool = False) -> int:
         # Before anything that takes time: a kill is to find what it stops.
-        own = self._begin(context, until=None if self.asynchronous else clocks.end_time)
+        own = self._begin(context, until=None if self.asynchronous else clocks.end_time, fresh=fresh)
         with self._connect() as hook:
+            hook.warm_up()
             try:
                 self._find_connection(hook)
                 own.submission.connection_id = self.connection_id
+                about = self._describe_beside(hook)
                 job = self._obtain(hook, context, clocks, queued_at)
-                self._tell(hook, context, job)
+                self._tell(hook, context, job, about)
                 if self.asynchronous:
                     return job.job_id
-                if self.deferrable and not job.terminal:
-                    # A job that is over by now is not worth leaving for; and an event that comes too soon after
-                    # the task has left can fail it (see HOLD_EVENTS).
-                    with suppress(AirbyteException):
-                        job = hook.get_job_details(job.job_id)
                 if job.terminal:
                     return self._finish(hook, context, ended(job))
                 if self.deferrable:
@@ -367,6 +369,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 progress_interval=self.progress_seconds,
                 not_before=time.time() + HOLD_EVENTS,
                 connection_id=job.connection_id,
+                started_here=ours,
             ),
             method_name=self.execute_complete.__name__,
         )
@@ -432,8 +435,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         job = with_figures(hook, event.job)
         push(job, context)
         if event.status != "success":
-            # The next try is to start another.
-            JobMemory(context, self.log).conclude()
+            self._own_job.submission.forget()
         return conclude(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     def _learn_the_rest(self, hook: AirbyteHook, event: Event) -> Event:
@@ -454,24 +456,43 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             deadlines = self._new_deadlines()
         return self._of_this_connection(hook, self._wait(hook, event.job_id, deadlines))
 
-    def _tell(self, hook: AirbyteHook, context: Context, job: Job) -> None:
-        """Name the job and lead to it, in the log and from the task's page."""
-        name, url = lead_to_job(hook, context, job)
+    def _describe_beside(self, hook: AirbyteHook) -> Future[Description] | None:
+        """Begin to look up what the connection is called, where no trigger will: nothing waits for the answer."""
+        if self.deferrable and not self.asynchronous:
+            return None
+        return hook.start(lambda client: describe(client, self.connection_id))
+
+    def _tell(self, hook: AirbyteHook, context: Context, job: Job, description: Future[Description] | None) -> None:
+        """Name the job and lead to it, in the log and from the task's page, as far as that is known by now."""
+        about = description.result() if description is not None and description.done() else Description()
         how = "Submitted" if self._own_job.has_started(job) else "Waiting for"
         if self._own_job.submission.found_again:
             how = "Found again:"
-        self.log.info("%s job %s (%s) of connection %s", how, job.job_id, job.job_type, name or self.connection_id)
-        if url:
-            self.log.info("See it in Airbyte: %s", url)
+        name = str(about) or self.connection_id
+        self.log.info("%s job %s (%s) of connection %s", how, job.job_id, job.job_type, name)
+        workspace_id = about.workspace_id or self.workspace_id
+        if workspace_id:
+            lead_to_job(hook, context, job, workspace_id, self.log)
+        elif description is not None and not self.asynchronous:
+            # While the task waits, there is time for it.
+            hook.start(lambda _: lead_when_described(hook, context, job, description, self.log))
         self._heed_kill()
 
     # Its job
 
-    def _begin(self, context: Context, *, job_id: int | None = None, until: float | None = None) -> OwnJob:
+    def _begin(
+        self, context: Context, *, job_id: int | None = None, until: float | None = None, fresh: bool = False
+    ) -> OwnJob:
         self._ti = context["ti"]
-        memory = JobMemory(context, self.log)
+        leave_link_to_task(self)
         submission = Submission(
-            memory, self.connection_id, self.job_type, log=self.log, patience=self.patience, until=until
+            JobMemory(context, self.log, fresh=fresh),
+            self.connection_id,
+            self.job_type,
+            log=self.log,
+            patience=self.patience,
+            until=until,
+            held=not self.asynchronous,
         )
         own = OwnJob(submission, connect=self._connect, log=self.log)
         own.job_id = job_id

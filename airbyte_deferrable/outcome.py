@@ -37,6 +37,9 @@ class Event(BaseModel):
         ``not_visible``.
     :param job: The job's facts, keys as on Airbyte's wire; absent in events of other versions.
     :param try_number: The try that waited; absent where the trigger did not know it.
+    :param connection_id: The connection whose job it is; empty where the trigger did not know it.
+    :param started_here: Whether the task has started the job; absent where the trigger did not know it.
+    :param job_url: Where the job is in Airbyte's web app, if the task is to write that down; else empty.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -47,6 +50,9 @@ class Event(BaseModel):
     reason: Literal["timeout", "not_visible"] | None = None
     job: Job | None = None
     try_number: int | None = None
+    connection_id: str = ""
+    started_here: bool | None = None
+    job_url: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Return the event as plain JSON data, as Airflow stores it."""
@@ -138,7 +144,7 @@ def is_of_another_try(payload: Any, context: Context, log: Log) -> bool:
 
 
 def push(job: Job, context: Context) -> None:
-    """Leave the job's facts in XCom.
+    """Leave the job's facts in XCom. Each key is a call to Airflow of its own, 12 to 20 ms of a worker.
 
     :param job: The job.
     :param context: The task's context.
@@ -226,9 +232,7 @@ def xcoms(job: Job) -> dict[str, Any]:
     return {
         "final_status": job.status,
         "rows_synced": job.rows_synced,
-        "bytes_synced": job.bytes_synced,
-        "duration_seconds": job.duration_seconds,
-        "airbyte_job": job.to_json(),
+        "airbyte_job": {**job.to_json(), "durationSeconds": job.duration_seconds},
     }
 
 

@@ -22,7 +22,8 @@ class Pace:
     :param per_line: The pause in a long list for each job that is waited for, whose task may now write a line:
         Airflow's triggerer hands all lines to one other process, and Airflow's own wait in the event loop when that
         cannot keep up.
-    :param gather: How long a newcomer waits for others before it is looked for, with all of them at once.
+    :param gather: How long a newcomer waits for the next sweep, which names a job that was made or changed since the
+        last one; later it is looked for by itself, with all others that came meanwhile.
     :param busy_pause: How long the list is left alone when it cannot be read, or not to its end, or is refused once.
     :param refused_pause: How long it is left alone when the server refuses it again.
     :param backoff_polls: The longest pause while Airbyte is in trouble, in poll intervals: short enough that an
@@ -38,7 +39,7 @@ class Pace:
     between_looks: float = 0.02
     patience: float = 5.0
     per_line: float = 0.001
-    gather: float = 0.5
+    gather: float = 5.0
     busy_pause: float = 60.0
     refused_pause: float = 600.0
     backoff_polls: float = 1.5

@@ -25,6 +25,8 @@ class Portal:
 
     def __init__(self) -> None:
         self._serving: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
+        #: What was started beside: asyncio itself keeps no task alive.
+        self._beside: set[asyncio.Task[Any]] = set()
         # Re-entrant: a signal handler may call while the thread that it interrupts is in here.
         self._starting = threading.RLock()
 
@@ -49,6 +51,24 @@ class Portal:
         except BaseException:
             loop.call_soon_threadsafe(lambda: begun and begun[0].cancel())
             raise
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine beside what the calling thread does, until its end or :meth:`close`.
+
+        :param coroutine: What to run.
+        :return: What comes of it.
+        """
+        loop = self._running_loop()
+        outcome: Future[T] = Future()
+
+        def begin() -> None:
+            task = loop.create_task(coroutine)
+            self._beside.add(task)
+            task.add_done_callback(self._beside.discard)
+            task.add_done_callback(lambda done: _hand_over(done, outcome))
+
+        loop.call_soon_threadsafe(begin)
+        return outcome
 
     def close(self) -> None:
         """Stop the loop and its thread, and cancel what still runs in it. A later call starts a new one."""

@@ -32,7 +32,8 @@ from airbyte_deferrable.exceptions import (
     AirbyteUnreachableError,
 )
 from airbyte_deferrable.hooks import AirbyteHook, with_figures
-from airbyte_deferrable.links import AirbyteJobLink, lead_to_job
+from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
+from airbyte_deferrable.names import describe
 from airbyte_deferrable.outcome import (
     Event,
     conclude,
@@ -125,8 +126,10 @@ class AirbyteJobSensor(BaseSensorOperator):
         :return: The job's id.
         """
         began = time.time()
+        leave_link_to_task(self)
         # One session and one token for all the looks of this leg.
         with self._skipping(), self._connect() as hook:
+            hook.warm_up()
             job_id = self._job_id()
             inputs.seconds("progress_seconds", self.progress_seconds, self.airbyte_conn_id)
             try:
@@ -134,7 +137,7 @@ class AirbyteJobSensor(BaseSensorOperator):
                     return super().execute(context)
                 job = self._look(hook, context, job_id)
                 if job is None or not job.terminal:
-                    self._leave(context, job_id, began)
+                    self._leave(context, job_id, job.connection_id if job else "", began)
                 return self._finish(context, job)
             except (AirflowTaskTimeout, _OutOfTime):
                 return self._end_late(hook, context, ran_out("execution_timeout", job_id, self._seen))
@@ -164,8 +167,10 @@ class AirbyteJobSensor(BaseSensorOperator):
         :param event: See :class:`~airbyte_deferrable.outcome.Event`.
         :return: The job's id.
         """
+        leave_link_to_task(self)
         with self._skipping(), self._connect() as hook:
             told = read_event(event)
+            write_link(context, told.job_url)
             try:
                 # A trigger of the official provider tells no more than the status: a look tells the rest.
                 if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
@@ -202,7 +207,7 @@ class AirbyteJobSensor(BaseSensorOperator):
             return self._finish(context, job)
         raise self._no_end(event.model_copy(update={"job": job or event.job}))
 
-    def _leave(self, context: Context, job_id: int, began: float) -> NoReturn:
+    def _leave(self, context: Context, job_id: int, connection_id: str, began: float) -> NoReturn:
         """Hand the job over to the triggerer."""
         self.log.info("Leaving the worker; the triggerer waits for job %s", job_id)
         self.defer(
@@ -216,6 +221,8 @@ class AirbyteJobSensor(BaseSensorOperator):
                 try_number=context["ti"].try_number,
                 progress_interval=self.progress_seconds,
                 not_before=time.time() + HOLD_EVENTS,
+                connection_id=connection_id,
+                started_here=False,
             ),
             method_name=self.execute_complete.__name__,
         )
@@ -237,15 +244,25 @@ class AirbyteJobSensor(BaseSensorOperator):
         if self._troubled:
             self.log.info("Airbyte answers again")
             self._troubled = False
-        # Airflow clears XComs before each leg of a rescheduled task: one link, at its end, is enough there.
-        if (job.terminal or not self.reschedule) and not self._led:
-            lead_to_job(hook, context, job)
-            self._led = True
+        self._lead(hook, context, job)
         self._seen = job
         if not job.terminal and (change := self._course.change(job)) is not None:
             self.log.info(change)
         self._first_look = self._first_look or datetime.now(timezone.utc)
         return job
+
+    def _lead(self, hook: AirbyteHook, context: Context, job: Job) -> None:
+        """Let the button lead to the job, once. The trigger of a deferred task does it, too."""
+        # Airflow clears XComs before each leg of a rescheduled task: one link, at its end, is enough there.
+        waits_elsewhere = not job.terminal and (self.reschedule or self.deferrable)
+        if self._led or waits_elsewhere:
+            return
+        self._led = True
+        description = hook.start(lambda client: describe(client, job.connection_id, ends=not job.terminal))
+        if job.terminal:
+            lead_to_job(hook, context, job, description.result().workspace_id, self.log)
+        else:
+            hook.start(lambda _: lead_when_described(hook, context, job, description, self.log))
 
     def _see(self, hook: AirbyteHook, job_id: int) -> Job:
         """Ask for the job; Airbyte's word that there is none is believed when it comes twice."""

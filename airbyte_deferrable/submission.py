@@ -109,6 +109,8 @@ class Submission:
     :param log: The task's log.
     :param patience: How long to go on.
     :param until: When nobody would wait for a job any more, seconds since the epoch. Default: never.
+    :param held: Whether the task is to see the job's end, so that whoever kills it until then has the job cancelled.
+        Default: True.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Submission:
         log: Log,
         patience: Patience | None = None,
         until: float | None = None,
+        held: bool = True,
     ) -> None:
         #: The connection to run. Whoever names it later does so before a job is asked for.
         self.connection_id = connection_id
@@ -134,6 +137,7 @@ class Submission:
         self._log = log
         self._patience = patience or Patience()
         self._until = until
+        self._held = held
         self._request: asyncio.Task[Job] | None = None
         self._lost: _Lost | None = None
 
@@ -200,6 +204,14 @@ class Submission:
         """Note that the job goes on without the task."""
         self._memory.let_go()
 
+    def forget(self) -> None:
+        """Let the next try start another job: this one ended without success. Blocks."""
+        self._memory.forget()
+
+    def conclude(self) -> None:
+        """Drop what is not needed once the task has what it wanted. Blocks."""
+        self._memory.conclude()
+
     def attach(self, job: Job) -> Job:
         """Take somebody else's job for the task's, but not to cancel it.
 
@@ -221,7 +233,9 @@ class Submission:
         )
         if job is not None and (job.status == JobStatus.SUCCEEDED or not job.terminal):
             self.our_job, self.found_again = job.job_id if record.ours else None, True
-            await asyncio.to_thread(self._memory.remember, record.model_copy(update={"job_id": job.job_id}))
+            known = record.model_copy(update={"job_id": job.job_id, "held": self._held})
+            if known != record:
+                await asyncio.to_thread(self._memory.remember, known)
             return job
         if job is not None:
             self._log.info("Airbyte job %s of an earlier try is %s: starting another", job.job_id, job.status)
@@ -389,6 +403,7 @@ class Submission:
             written_at=time.time(),
             job_id=job.job_id if job else None,
             ours=ours,
+            held=self._held,
         )
 
     async def _remember(self, after: int | None, job: Job | None = None) -> None:

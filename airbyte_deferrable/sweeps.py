@@ -31,6 +31,8 @@ LIVE = frozenset(str(status) for status in JobStatus) - TERMINAL
 MANY_UNSEEN = 20
 #: Lists that fail, one after the other, until it is tried whether jobs can be had one by one.
 FAILED_LISTS = 3
+#: Seconds for which what was read of a job tells its task, which comes only then, how it stands.
+RECENT = 15.0
 #: Looks that may go on beside the sweeps at once: each holds one of the few requests that may be under way.
 MOST_LATE = 1
 
@@ -83,6 +85,11 @@ class Sweeper:
         #: Whether Airbyte has answered anything in this sweep, and when that began.
         self._answered = False
         self._began = 0.0
+        #: How long each answer of this sweep took, seconds.
+        self.answers: list[float] = []
+        #: What the last two sweeps have told of jobs that nobody waited for, for those who come within moments.
+        self._strangers: dict[int, tuple[Job, float]] = {}
+        self._earlier_strangers: dict[int, tuple[Job, float]] = {}
         #: Looks that go on beside the sweeps, by their jobs.
         self._late: dict[int, asyncio.Task[None]] = {}
 
@@ -93,9 +100,23 @@ class Sweeper:
         """
         self._progress_at = min(self._progress_at, self._now() + interval)
 
+    def recognise(self, tracked: TrackedJob) -> None:
+        """Tell a newcomer what was read of its job a moment ago: whatever changes from then on, sweeps will tell.
+
+        A task leaves its worker a second or two after its job was made, and most sweeps would have to be followed by
+        a look at each job that they had named already.
+
+        :param tracked: The job.
+        """
+        known = self._strangers.pop(tracked.job_id, None) or self._earlier_strangers.pop(tracked.job_id, None)
+        if known is not None and tracked.seen_at is None and self._now() - known[1] < RECENT:
+            tracked.listed = True
+            tracked.saw(*known)
+
     def _forget(self) -> None:
         """Take note that changes go unread from here on: they cannot be caught up with later."""
         self._window = None
+        self._strangers, self._earlier_strangers = {}, {}
 
     def stop(self) -> None:
         """End what is under way: nobody waits any more."""
@@ -109,7 +130,8 @@ class Sweeper:
         :param until: When that is due.
         :raises ApiError: If Airbyte cannot be asked.
         """
-        self._answered, self._began = False, self._now()
+        self._answered, self._began, self.answers = False, self._now(), []
+        self._strangers, self._earlier_strangers = {}, self._strangers
         if not self._list_usable():
             self._forget()
             await self._look_for(self._due(until), until)
@@ -229,6 +251,7 @@ class Sweeper:
 
     def _doubt_all(self) -> None:
         """Have every job looked for: what was not read may hold its end."""
+        self._strangers, self._earlier_strangers = {}, {}
         for tracked in self._jobs.values():
             tracked.overdue = True
 
@@ -350,6 +373,7 @@ class Sweeper:
                     order_by=OLDEST_FIRST,
                     offset=offset,
                 )
+        self.answers.append(self._now() - asked_at)
         ours = await self._take(rows, asked_at)
         return rows, ours
 
@@ -448,6 +472,7 @@ class Sweeper:
             tracked.refuse(error, self._now())
         else:
             self._answered = True
+            self.answers.append(self._now() - asked_at)
             # A late answer may be older than what the list has told meanwhile.
             if job.terminal or tracked.seen_at is None or tracked.seen_at <= asked_at:
                 self._learn(job, asked_at)
@@ -459,6 +484,7 @@ class Sweeper:
         tracked = self._jobs.get(job.job_id)
         self._clock.saw(job, tracked)
         if tracked is None:
+            self._strangers[job.job_id] = (job, asked_at)
             return None
         if not tracked.over:
             if job.terminal and tracked.seen_at is not None:

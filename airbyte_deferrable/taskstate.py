@@ -38,17 +38,17 @@ def read_xcom(ti: Any, key: str) -> Any:
     :param ti: Names the task instance.
     :param key: The XCom's key.
     """
-    try:
-        from airflow.sdk.execution_time.xcom import XCom
-    except ImportError:
-        from airflow.models import XCom
-    return XCom.get_one(
-        key=key,
-        dag_id=ti.dag_id,
-        task_id=ti.task_id,
-        run_id=ti.run_id,
-        map_index=-1 if ti.map_index is None else ti.map_index,
-    )
+    return _xcom().get_one(key=key, **_names(ti))
+
+
+def write_xcom(ti: Any, key: str, value: Any) -> None:
+    """Write an XCom of a task instance, also from its trigger.
+
+    :param ti: Names the task instance.
+    :param key: The XCom's key.
+    :param value: JSON data.
+    """
+    _xcom().set(key=key, value=value, **_names(ti))
 
 
 def first_rescheduled(context: Context) -> datetime | None:
@@ -66,6 +66,23 @@ def first_rescheduled(context: Context) -> datetime | None:
     sensors = import_module("airflow.sensors.base")
     first = sensors._orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
     return first
+
+
+def _xcom() -> Any:
+    try:
+        from airflow.sdk.execution_time.xcom import XCom
+    except ImportError:
+        from airflow.models import XCom
+    return XCom
+
+
+def _names(ti: Any) -> dict[str, Any]:
+    return {
+        "dag_id": ti.dag_id,
+        "task_id": ti.task_id,
+        "run_id": ti.run_id,
+        "map_index": -1 if ti.map_index is None else ti.map_index,
+    }
 
 
 def _read_state_from_database(ti: Any, map_index: int) -> str | None:

@@ -20,6 +20,7 @@ from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.cancellation import cancel_job
 from airbyte_deferrable.garbage import freeze_what_is_loaded
 from airbyte_deferrable.lease import killed_by_person, warm_up
+from airbyte_deferrable.links import JOB_URL, job_url
 from airbyte_deferrable.lookup import (
     CredentialsChanged,
     Renewal,
@@ -27,7 +28,9 @@ from airbyte_deferrable.lookup import (
     remembered_settings,
     settings_for_trigger,
 )
+from airbyte_deferrable.rounds import among_few
 from airbyte_deferrable.task_log import Log, TaskLog, all_written
+from airbyte_deferrable.taskstate import write_xcom
 from airbyte_deferrable.turns import Turn, wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Course, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher, watcher_for
@@ -41,6 +44,11 @@ CANCEL_WITHIN = 600.0
 HOLD_EVENTS = 10.0 if AIRFLOW_3 else 0.0
 #: Seconds, at most, that Airflow 2 leaves a task to be resumed before its ``execution_timeout`` is over.
 RESUMES_WITHIN = 30.0
+#: Seconds after the task has left its worker in which its trigger tells what its connection is called. One that takes
+#: over later from another triggerer would tell it again.
+INTRODUCE_WITHIN = 120.0
+#: And seconds that a job which ends at once is held back for that.
+INTRODUCED_WITHIN = 3.0
 #: Airflow 3.3 tells a trigger that its task was killed; before, the trigger must find out by itself.
 AIRFLOW_TELLS_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 
@@ -115,6 +123,7 @@ class AirbyteSyncTrigger(BaseTrigger):
     :param not_before: An earlier event is held back until then, seconds since the epoch. Default: 0. Airflow 3
         can fail a task that is resumed while it is still deferring.
     :param connection_id: The Airbyte connection whose job it is: no other's is cancelled. Default: not known.
+    :param started_here: Whether the task has started the job. Default: not known.
     """
 
     def __init__(
@@ -130,6 +139,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         progress_interval: float = 60.0,
         not_before: float = 0.0,
         connection_id: str = "",
+        started_here: bool | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = int(job_id)
@@ -143,6 +153,9 @@ class AirbyteSyncTrigger(BaseTrigger):
         self.progress_interval = progress_interval
         self.not_before = not_before
         self.connection_id = connection_id
+        self.started_here = started_here
+        #: Where the job's page is, until Airflow has it.
+        self._job_url = ""
         self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -161,6 +174,7 @@ class AirbyteSyncTrigger(BaseTrigger):
                 "progress_interval": self.progress_interval,
                 "not_before": self.not_before,
                 "connection_id": self.connection_id,
+                "started_here": self.started_here,
             },
         )
 
@@ -168,12 +182,14 @@ class AirbyteSyncTrigger(BaseTrigger):
         """Wait, and yield one event: see :class:`airbyte_deferrable.outcome.Event`."""
         if self.task_instance is not None:
             freeze_what_is_loaded()
+        introduction: asyncio.Task[None] | None = None
         try:
             deadlines, log = Deadlines(self.end_time, self.execution_deadline), _task_log(self)
             settings = await self._find_settings(deadlines, log)
             if settings is None:
                 event = outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
             else:
+                introduction = self._introduce_soon(settings, log)
                 course, renewal = Course(), Renewal(self.conn_id, self.api_version, settings)
                 while True:
                     try:
@@ -191,6 +207,9 @@ class AirbyteSyncTrigger(BaseTrigger):
                         break
                     except CredentialsChanged:
                         continue
+            if introduction is not None:
+                # Most are done long ago.
+                await asyncio.wait({introduction}, timeout=INTRODUCED_WITHIN)
             await all_written()
             if self.task_instance is not None:
                 await _hold_event(self.not_before)
@@ -198,10 +217,14 @@ class AirbyteSyncTrigger(BaseTrigger):
             if not AIRFLOW_TELLS_OF_KILLS:
                 await self._finish(self._clean_up_after_kill())
             raise
+        finally:
+            if introduction is not None:
+                introduction.cancel()
         # From here on the task has its answer. A trigger that lingers after its event is cancelled like one whose
         # task was killed.
         self._fired = True
-        yield TriggerEvent(event.payload())
+        known = {"connection_id": self.connection_id, "started_here": self.started_here, "job_url": self._job_url}
+        yield TriggerEvent(event.model_copy(update=known).payload())
 
     async def on_kill(self) -> None:
         """Cancel the job after a person killed the task. Called by Airflow 3.3 and later.
@@ -225,6 +248,27 @@ class AirbyteSyncTrigger(BaseTrigger):
         if self.cancel_on_kill and self.task_instance is not None:
             warm_up(self.task_instance)
         return settings
+
+    def _introduce_soon(self, settings: Settings, log: Log) -> asyncio.Task[None] | None:
+        """Begin to tell the task what its connection is called, if it has left its worker only now."""
+        if not self.connection_id or time.time() > self.not_before + INTRODUCE_WITHIN:
+            return None
+        return asyncio.create_task(self._introduce(settings, log))
+
+    async def _introduce(self, settings: Settings, log: Log) -> None:
+        about = await (await _watcher(settings)).directory.describe(self.connection_id)
+        url = job_url(settings.web_url, about.workspace_id, self.connection_id, self.job_id)
+        await among_few()
+        if about.name:
+            log.info("Airbyte job %s is one of connection %s", self.job_id, about)
+        if url:
+            log.info("See it in Airbyte: %s", url)
+            self._job_url = url
+            if self.task_instance is not None:
+                # What fails here the task does when it is resumed.
+                with suppress(Exception):
+                    await in_thread(write_xcom, self.task_instance, JOB_URL, url)
+                    self._job_url = ""
 
     async def _clean_up_after_kill(self) -> None:
         log = _task_log(self)

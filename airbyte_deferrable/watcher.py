@@ -14,10 +14,12 @@ import random
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
 from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.directory import Directory
 from airbyte_deferrable.metrics import Meter, Metrics
 from airbyte_deferrable.pace import Pace
 from airbyte_deferrable.rounds import WOKEN_AT_ONCE
 from airbyte_deferrable.sweeps import Sweeper
+from airbyte_deferrable.tempo import Tempo
 from airbyte_deferrable.watch import SHORTEST_POLL, TrackedJob, Trouble, Watch, Watched
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class JobWatcher:
         quiet: bool = False,
     ) -> None:
         self.client = client
+        #: What this Airbyte's connections are called.
+        self.directory = Directory(self.borrow_client)
         #: The trouble that all waiters are to be told of, its end included.
         self.trouble: Trouble | None = None
         self._pace = pace or Pace()
@@ -61,6 +65,7 @@ class JobWatcher:
         self._log = _silent if quiet else log
         self._watched = Watched()
         self._sweeper = Sweeper(client, self._watched, pace=self._pace, meter=self._meter, log=self._log, now=self.now)
+        self._tempo = Tempo(self._log)
         self._task: asyncio.Task[None] | None = None
         self._arrival = asyncio.Event()
         #: Why the last look failed, and how many have in a row.
@@ -98,6 +103,7 @@ class JobWatcher:
         :return: What is known of the job, shared with all who wait for it.
         """
         tracked = self._watched.add(watch)
+        self._sweeper.recognise(tracked)
         if watch.progress_interval > 0:
             self._sweeper.expect_progress(watch.progress_interval)
         self._start()
@@ -151,14 +157,14 @@ class JobWatcher:
         return True
 
     async def _rest(self, due: float) -> None:
-        """Wait until the next sweep is due; newcomers are looked for sooner, all that come together at once."""
+        """Wait until the next sweep is due. It tells of newcomers, too, who are looked for sooner if it comes late."""
         while self._watched and await self._arrives_within(due - self.now()):
             self._arrival.clear()
             # Who comes may want to know sooner than all the others.
             due = min(due, self.now() + self._pause())
-            if self._error is not None:
+            if self._error is not None or due <= self.now() + self._pace.gather:
                 continue
-            await asyncio.sleep(min(self._pace.gather, max(0.0, due - self.now())))
+            await asyncio.sleep(self._pace.gather)
             try:
                 await self._sweeper.look_for_newcomers(due)
             except ApiError as error:
@@ -200,6 +206,7 @@ class JobWatcher:
             return (self.now() if _wants_a_pause(error) else began) + self._pause()
         self._good_sweeps = 1 if self._failures else self._good_sweeps + 1
         self._error, self._failures = None, 0
+        self._tempo.swept(self._sweeper.answers, self._watched.poll_interval)
         await self._tell_calm()
         return began + self._pause()
 
@@ -207,12 +214,14 @@ class JobWatcher:
         self._error = error
         self._failures += 1
         self._meter.count("errors")
+        if error.status == 429:
+            self._tempo.throttled(self._watched.poll_interval)
         if self._failures >= FAILED_SWEEPS:
             await self._tell_trouble(error)
 
     def _pause(self) -> float:
         """Return the seconds between two sweeps that the most eager of those who wait may count on."""
-        poll = self._watched.poll_interval
+        poll = self._tempo.interval(self._watched.poll_interval)
         return poll if self._error is None else self._backoff(self._error, poll)
 
     def _backoff(self, error: ApiError, poll: float) -> float:

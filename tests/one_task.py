@@ -212,6 +212,9 @@ def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator
     def get_one(*, key: str, **_: Any) -> Any:
         return ti.xcoms.get(key)
 
+    def set_one(*, key: str, value: Any, **_: Any) -> None:
+        ti.xcom_push(key, value)
+
     with monkeypatch.context() as patch:
         try:
             from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -233,6 +236,7 @@ def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator
 
             patch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(get_task_states))
         patch.setattr(XCom, "get_one", staticmethod(get_one))
+        patch.setattr(XCom, "set", staticmethod(set_one))
         yield
 
 

@@ -99,8 +99,6 @@ def test_the_facts_are_left_in_xcom_as_json() -> None:
     assert ti.xcoms == {
         "final_status": "succeeded",
         "rows_synced": 5,
-        "bytes_synced": 0,
-        "duration_seconds": 65.0,
         "airbyte_job": {
             "jobId": 7,
             "status": "succeeded",
@@ -110,6 +108,7 @@ def test_the_facts_are_left_in_xcom_as_json() -> None:
             "duration": "PT1M5S",
             "bytesSynced": 0,
             "rowsSynced": 5,
+            "durationSeconds": 65.0,
         },
     }
 

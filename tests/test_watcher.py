@@ -606,6 +606,97 @@ def test_a_server_that_sheds_part_of_its_load_is_asked_no_more_than_in_calm(kind
     assert asked_since(shedding, START + 100) <= 1.05 * asked_since(calm, START + 100)
 
 
+def test_newcomers_whose_jobs_the_sweeps_have_named_are_not_asked_for() -> None:
+    """A task leaves its worker some seconds after its job was made."""
+    server = ModelAirbyte([running(number, created=START + number, end=START + 200) for number in range(1, 101)])
+    told = {number: Told() for number in range(1, 101)}
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        await asyncio.sleep(3)
+        tasks = []
+        for number in range(1, 101):
+            tasks.append(asyncio.ensure_future(follow(watcher, number, told[number])))
+            await asyncio.sleep(1)
+        await asyncio.sleep(POLL)
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    # But for the first, who waits alone until the second comes.
+    assert server.count("get") <= 3
+    assert server.count("list") <= 100 / POLL + 5
+    assert all(each.jobs[0][0] <= START + 3 + number + POLL for number, each in told.items())
+
+
+def test_what_was_read_long_ago_is_no_news_to_a_newcomer() -> None:
+    server, told = ModelAirbyte([running(number) for number in range(1, 4)]), Told()
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(follow(watcher, each, Told(), 600.0)) for each in (1, 2)]
+        await asyncio.sleep(100)
+        tasks.append(asyncio.ensure_future(follow(watcher, 3, told, 600.0)))
+        await asyncio.sleep(10)
+        for task in tasks:
+            task.cancel()
+
+    run_in_virtual_time(go())
+    assert told.jobs[0][0] >= START + 100 + Pace().gather
+    assert server.calls[-1][0] >= START + 100
+
+
+def test_a_slow_airbyte_is_asked_in_proportion_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="airbyte_deferrable")
+    server = ModelAirbyte([running(number) for number in range(1, 51)])
+    server.latency = 2.0
+    watch_for(server, 600)
+    # Four times as slow as a healthy one at the most.
+    assert asked_since(server, START + 60) <= 540 / (4 * POLL) + 8
+    [line] = [each.getMessage() for each in caplog.records if "is asked each" in each.getMessage()]
+    assert line == "This Airbyte takes 2.0 s to answer: it is asked each 20 s instead of 5 s"
+
+
+def test_one_answer_that_takes_long_is_no_slow_airbyte(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="airbyte_deferrable")
+
+    class Hiccup(ModelAirbyte):
+        async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
+            if START + 100 < asyncio.get_running_loop().time() < START + 130:
+                await asyncio.sleep(20)
+            return await super().list_jobs(**query)
+
+    watch_for(Hiccup([running(number) for number in range(1, 51)]), 300)
+    assert not [each for each in caplog.records if "is asked each" in each.getMessage()]
+
+
+def test_an_airbyte_that_throttles_is_asked_less_until_it_has_been_well_for_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="airbyte_deferrable")
+
+    class Throttling(ModelAirbyte):
+        """Sheds what comes within 12 s of the request before, until a moment."""
+
+        last = 0.0
+
+        async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
+            now = asyncio.get_running_loop().time()
+            before, self.last = self.last, now
+            answer = await super().list_jobs(**query)
+            if now < START + 1000 and START + 60 < now < before + 12:
+                raise Unreachable("GET /jobs", "later", 429)
+            return answer
+
+    server = Throttling([running(number) for number in range(1, 51)])
+    watch_for(server, 2000)
+    assert asked_since(server, START + 200) - asked_since(server, START + 1000) <= 800 / 9
+    assert asked_since(server, START + 1800) >= 200 / POLL - 5
+    lines = [each.getMessage() for each in caplog.records if "This Airbyte" in each.getMessage()]
+    assert lines[0] == "This Airbyte wants to be asked less often: it is asked each 10 s instead of 5 s"
+    assert lines[-1] == "This Airbyte is asked each 5 s again"
+
+
 def test_a_server_that_sheds_load_is_asked_ever_less() -> None:
     server = ModelAirbyte([running(1), running(2)], [Fault(START + 20, NEVER, "throttled")])
     watch_for(server, 620)
@@ -635,13 +726,13 @@ def test_a_server_that_sheds_load_is_not_asked_for_each_task_that_comes(status: 
         # They come three at a time, so that the list is of use for them.
         for number in range(3, 93, 3):
             tasks += [asyncio.ensure_future(follow(watcher, number + more, Told(), 20.0)) for more in range(3)]
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(1.5)
         for task in tasks:
             task.cancel()
 
     run_in_virtual_time(go())
     (first, *more) = [at for at, _, _ in server.calls if at >= START + 21]
-    assert first <= START + 23
+    assert first <= START + 22 + sweeps.RECENT + Pace().gather + 1
     # It is left alone for as long as after a sweep that fails.
     assert all(at >= first + (retry_after or 20.0) for at in more)
 
@@ -680,7 +771,7 @@ def test_an_error_while_newcomers_are_looked_for_leaves_nobody_waiting_for_nothi
 ) -> None:
     class Broken(ModelAirbyte):
         async def get_job(self, job_id: int) -> Job:
-            if job_id == 2 and asyncio.get_running_loop().time() < START + 4:
+            if job_id == 2 and asyncio.get_running_loop().time() < START + 10:
                 raise ValueError("never thought of")
             return await super().get_job(job_id)
 
@@ -688,12 +779,12 @@ def test_an_error_while_newcomers_are_looked_for_leaves_nobody_waiting_for_nothi
 
     async def go() -> None:
         watcher = JobWatcher(server)  # type: ignore[arg-type]
-        first = asyncio.ensure_future(follow(watcher, 1, told[1]))
+        first = asyncio.ensure_future(follow(watcher, 1, told[1], 20.0))
         await asyncio.sleep(2)
-        await asyncio.wait([first, asyncio.ensure_future(follow(watcher, 2, told[2]))], timeout=60)
+        await asyncio.wait([first, asyncio.ensure_future(follow(watcher, 2, told[2], 20.0))], timeout=60)
 
     run_in_virtual_time(go())
-    assert max(each.ended_at or NEVER for each in told.values()) <= START + 22 + POLL + 1
+    assert max(each.ended_at or NEVER for each in told.values()) <= START + 22 + 20 + 1
     assert "Looking for newcomers failed" in caplog.text
 
 

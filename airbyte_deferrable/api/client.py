@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from airbyte_deferrable.api.auth import auth_for
 from airbyte_deferrable.api.errors import BadCredentials, NotFound, Unreachable
-from airbyte_deferrable.api.models import Actor, Connection, ConnectionPage, Job, JobPage, JobType
+from airbyte_deferrable.api.models import Actor, ActorPage, Connection, ConnectionPage, Job, JobPage, JobType
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.transport import Answer, Transport, refusal
 
@@ -168,11 +168,27 @@ class AirbyteClient:
         :param offset: Rows to pass over.
         :return: The page's connections.
         """
+        return _parse(ConnectionPage, await self._page("connections", offset, workspace_id), "GET /connections").data
+
+    async def list_sources(self, *, offset: int = 0) -> tuple[Actor, ...]:
+        """Read one page of the sources that the credentials may see, :data:`PAGE_SIZE` at most.
+
+        :param offset: Rows to pass over.
+        """
+        return _parse(ActorPage, await self._page("sources", offset), "GET /sources").data
+
+    async def list_destinations(self, *, offset: int = 0) -> tuple[Actor, ...]:
+        """Read one page of the destinations that the credentials may see, :data:`PAGE_SIZE` at most.
+
+        :param offset: Rows to pass over.
+        """
+        return _parse(ActorPage, await self._page("destinations", offset), "GET /destinations").data
+
+    async def _page(self, what: str, offset: int, workspace_id: str | None = None) -> Answer:
         params = {"limit": str(PAGE_SIZE), "offset": str(offset)}
         if workspace_id is not None:
             params["workspaceIds"] = workspace_id
-        answer = await self._call("GET", "connections", params=params)
-        return _parse(ConnectionPage, answer, "GET /connections").data
+        return await self._call("GET", what, params=params)
 
     async def health(self) -> None:
         """Ask whether Airbyte is up. Needs no credentials, so it says nothing about them."""

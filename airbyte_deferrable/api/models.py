@@ -164,9 +164,17 @@ class Connection(_Wire):
 
 
 class Actor(_Wire):
-    """A source or a destination."""
+    """A source or a destination: which of the two, its id tells."""
 
     name: str = ""
+    source_id: str = ""
+    destination_id: str = ""
+
+
+class ActorPage(_Wire):
+    """One page of ``GET /sources`` or ``GET /destinations``."""
+
+    data: tuple[Actor, ...]
 
 
 class ConnectionPage(_Wire):

@@ -1,0 +1,189 @@
+"""What the connections of one Airbyte are called, learned once for all tasks that wait there.
+
+A name only makes a log and a button nicer. Asked for by each task, it would cost three requests a sync, as much as to
+start it. So those who come while others are being asked for are asked for together, a page of a hundred at a time, and
+what was read is kept for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
+from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Rejected
+from airbyte_deferrable.api.models import Actor, Connection
+from airbyte_deferrable.api.shared import Shared, Stopped
+
+Row = TypeVar("Row", Connection, Actor)
+
+#: Seconds for which what was learned is kept: a name seldom changes.
+KEEP = 3600.0
+#: Seconds after which it is tried again what failed.
+TRY_AGAIN = 60.0
+#: So many are asked for one by one, before a list is read: most who wait alone wait for the same few.
+FEW = 2
+#: Seconds between two requests for single ones where the list is forbidden.
+SLOWLY = 1.0
+#: Rows that are kept at the most.
+MOST_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a connection is called. Each part is empty if it could not be had.
+
+    :param name: The connection's name.
+    :param source: The source's name.
+    :param destination: The destination's name.
+    :param workspace_id: The workspace it belongs to.
+    """
+
+    name: str = ""
+    source: str = ""
+    destination: str = ""
+    workspace_id: str = ""
+
+    def __str__(self) -> str:
+        """Say it in a log line: ``'Orders' (shop → warehouse)``."""
+        route = f" ({self.source} → {self.destination})" if self.source and self.destination else ""
+        return f"{self.name!r}{route}" if self.name else ""
+
+
+class _Shelf(Generic[Row]):
+    """All that is known of one kind: connections, sources or destinations.
+
+    :param read_page: Reads a page of the list, from an offset on.
+    :param read_one: Reads one by its id.
+    :param id_of: Returns a row's id.
+    """
+
+    def __init__(
+        self,
+        read_page: Callable[[int], Awaitable[Sequence[Row]]],
+        read_one: Callable[[str], Awaitable[Row]],
+        id_of: Callable[[Row], str],
+    ) -> None:
+        self._read_page: Callable[[int], Awaitable[Sequence[Row]]] = read_page
+        self._read_one: Callable[[str], Awaitable[Row]] = read_one
+        self._id_of: Callable[[Row], str] = id_of
+        #: None for one that cannot be seen.
+        self.rows: dict[str, Row | None] = {}
+        #: Whether Airbyte forbids or lacks the list.
+        self.forbidden = False
+        self._missed = 0
+        self._pages = 0
+        #: Whether the list was read to its end.
+        self._complete = False
+
+    async def learn(self, wanted: set[str]) -> None:
+        """Read what is not known yet of those who are wanted.
+
+        :param wanted: Their ids.
+        :raises ApiError: If Airbyte cannot be asked.
+        """
+        missing = wanted - self.rows.keys()
+        self._missed += len(missing)
+        if self._missed > FEW and not self.forbidden:
+            try:
+                await self._read_list(missing)
+            except (*NOT_VISIBLE, Rejected):
+                self.forbidden = True
+        for each in sorted(missing - self.rows.keys()):
+            try:
+                self.rows[each] = await self._read_one(each)
+            except (*NOT_VISIBLE, Rejected):
+                self.rows[each] = None
+            if self.forbidden:
+                await asyncio.sleep(SLOWLY)
+
+    async def _read_list(self, missing: set[str]) -> None:
+        """Read on in the list, for no more pages in all than there would have been requests for single ones."""
+        while missing - self.rows.keys() and not self._complete and self._pages < self._missed:
+            page = await self._read_page(self._pages * PAGE_SIZE)
+            self._pages += 1
+            self.rows.update((self._id_of(row), row) for row in page)
+            self._complete = len(page) < PAGE_SIZE or len(self.rows) >= MOST_ROWS
+
+
+class Directory:
+    """Describes the connections of one Airbyte.
+
+    :param client: Returns the client; asked before each request, so that a watcher that lingers does not close it.
+    """
+
+    def __init__(self, client: Callable[[], AirbyteClient]) -> None:
+        self._client = client
+        self._wanted: set[str] = set()
+        self._learn_wanted = Shared(self._learn)
+        self._forget()
+
+    async def describe(self, connection_id: str) -> Description:
+        """Return what a connection is called, as far as Airbyte tells. Takes as long as Airbyte cannot be asked.
+
+        :param connection_id: The connection.
+        """
+        if time.monotonic() >= self._until:
+            self._forget()
+        while connection_id not in self._described:
+            self._wanted.add(connection_id)
+            try:
+                await self._learn_wanted()
+            except ApiError:
+                await asyncio.sleep(TRY_AGAIN)
+            except Stopped:
+                break
+        connection = self._connections.rows.get(connection_id)
+        if connection is None:
+            return Description()
+        source = self._sources.rows.get(connection.source_id)
+        destination = self._destinations.rows.get(connection.destination_id)
+        return Description(
+            name=connection.name,
+            source=source.name if source else "",
+            destination=destination.name if destination else "",
+            workspace_id=connection.workspace_id,
+        )
+
+    async def _learn(self) -> None:
+        wanted, self._wanted = self._wanted, set()
+        # These, though they may be taken for too old meanwhile.
+        connections, sources, destinations, described = (
+            self._connections,
+            self._sources,
+            self._destinations,
+            self._described,
+        )
+        await connections.learn(wanted)
+        if not connections.forbidden:
+            found = [row for each in wanted if (row := connections.rows[each]) is not None]
+            # Without these the name is good enough.
+            with suppress(ApiError):
+                await sources.learn({row.source_id for row in found} - {""})
+                await destinations.learn({row.destination_id for row in found} - {""})
+        described |= wanted
+
+    def _forget(self) -> None:
+        ask = self._client
+        self._connections = _Shelf[Connection](
+            lambda offset: ask().list_connections(offset=offset),
+            lambda each: ask().get_connection(each),
+            lambda row: row.connection_id,
+        )
+        self._sources = _Shelf[Actor](
+            lambda offset: ask().list_sources(offset=offset),
+            lambda each: ask().get_source(each),
+            lambda row: row.source_id,
+        )
+        self._destinations = _Shelf[Actor](
+            lambda offset: ask().list_destinations(offset=offset),
+            lambda each: ask().get_destination(each),
+            lambda row: row.destination_id,
+        )
+        #: Of whom all was asked that is to be had.
+        self._described: set[str] = set()
+        self._until = time.monotonic() + KEEP
