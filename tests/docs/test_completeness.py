@@ -69,7 +69,8 @@ def test_every_field_of_the_connection_is_told() -> None:
 
 def test_every_method_of_the_hook_is_told() -> None:
     inherited = set(dir(AirbyteHook.__mro__[1]))
-    inner = {"call", "client", "close", "describe", "settings", "wait_for_end", "wait_for_turn", "watcher"}
+    inner = {"call", "client", "close", "describe", "settings", "start"}
+    inner |= {"wait_for_end", "wait_for_turn", "warm_up", "watcher"}
     own = {name for name in vars(AirbyteHook) if not name.startswith("_") and callable(getattr(AirbyteHook, name))}
     assert own - inherited - inner <= rows("connection") | {"get_connection_form_widgets", "get_ui_field_behaviour"}
 
