@@ -8,8 +8,8 @@ from html.entities import codepoint2name
 
 #: Taking out shorter secrets would garble ordinary words.
 SHORTEST_SECRET = 6
-#: What JSON, URLs and HTML leave as it is.
-_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
+#: What is never escaped.
+_PLAIN = re.compile(r"[A-Za-z0-9]+")
 #: What JSON, Java and JavaScript write with a letter behind the backslash.
 _BY_LETTER = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
@@ -57,29 +57,32 @@ class Redaction:
 
 
 def _pattern(secret: str) -> str:
-    parts = re.findall(r"[A-Za-z0-9._-]+|\\+|.", secret, re.S)
-    return "".join(re.escape(part) if _PLAIN.fullmatch(part) else _any_form(part) for part in parts)
+    parts = re.findall(r"[A-Za-z0-9]+|\\+|.", secret, re.S)
+    return "".join(part if _PLAIN.fullmatch(part) else _any_form(part) for part in parts)
 
 
 def _any_form(part: str) -> str:
-    """Return what matches one character, or a row of backslashes, in each of its forms."""
+    """Return what matches one character, or a row of backslashes, in each of its forms.
+
+    Nothing in it repeats without end: where many of a kind stand in a row that would take the square of them.
+    """
     char = part[0]
-    percent = "".join(f"%(?:25)*{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+    percent = "".join(f"%(?:25){{0,4}}{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
     units = char.encode("utf-16-be", "surrogatepass").hex()
     forms = [
-        rf"\\*{re.escape(char)}",
+        rf"\\{{0,8}}{re.escape(char)}",
         f"(?i:{percent})",
-        "(?i:" + "".join(rf"\\+u{units[at : at + 4]}" for at in range(0, len(units), 4)) + ")",
-        f"(?i:&(?:amp;)*#0*{ord(char)};)",
-        f"(?i:&(?:amp;)*#x0*{ord(char):x};)",
+        "(?i:" + "".join(rf"\\{{1,8}}u{units[at : at + 4]}" for at in range(0, len(units), 4)) + ")",
+        f"(?i:&(?:amp;){{0,4}}#0{{0,6}}{ord(char)};)",
+        f"(?i:&(?:amp;){{0,4}}#x0{{0,6}}{ord(char):x};)",
     ]
     if (name := "apos" if char == "'" else codepoint2name.get(ord(char))) is not None:
-        forms.append(f"&(?:amp;)*{name};")
+        forms.append(f"&(?:amp;){{0,4}}{name};")
     if char in _BY_LETTER:
-        forms.append(rf"\\+{_BY_LETTER[char]}")
+        forms.append(rf"\\{{1,8}}{_BY_LETTER[char]}")
     if char == " ":
         forms.append(r"\+")
     if char == "\\":
-        # Not one form after the other, each of any length: that takes for ever where there are many.
-        return rf"(?:\\{{{len(part)},}}|(?:{'|'.join(forms[1:])}){{{len(part)}}})"
+        # As one: each of them with a length of its own could be matched in too many ways.
+        return rf"(?:\\{{{len(part)},{8 * len(part)}}}|(?:{'|'.join(forms[1:])}){{{len(part)}}})"
     return f"(?:{'|'.join(forms)})"

@@ -124,7 +124,8 @@ def _in_header(name: str, value: str) -> Iterator[str]:
     if name.lower() == "cookie":
         yield from (cookie.partition("=")[2].strip() for cookie in value.split(";"))
     scheme, _, credentials = value.strip().partition(" ")
-    yield credentials
+    if name.lower().endswith("authorization") or scheme.lower() in ("basic", "bearer", "token"):
+        yield credentials
     if scheme.lower() == "basic":
         try:
             login_and_password = b64decode(credentials).decode()
