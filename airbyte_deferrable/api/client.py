@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from airbyte_deferrable.api.auth import auth_for
 from airbyte_deferrable.api.errors import BadCredentials, NotFound, Unreachable
 from airbyte_deferrable.api.models import Actor, ActorPage, Connection, ConnectionPage, Job, JobPage, JobType
+from airbyte_deferrable.api.refusals import refusal
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.api.transport import Answer, Transport, refusal
+from airbyte_deferrable.api.transport import Answer, Transport
 
 #: Airbyte's own limit for a page (``limit`` in its OpenAPI file).
 PAGE_SIZE = 100
@@ -95,6 +96,9 @@ class AirbyteClient:
         :return: The named job. While it is still pending Airbyte does nothing and answers 200 all the same.
         """
         answer = await self._call("DELETE", f"jobs/{job_id}")
+        if not answer.body.strip():
+            # A gateway that makes 204 of it.
+            return await self.get_job(job_id)
         return _parse(Job, answer, f"DELETE /jobs/{job_id}")
 
     async def list_jobs(
@@ -257,7 +261,12 @@ def _parse(model: type[_Model], answer: Answer, call: str) -> _Model:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Unreachable(call, f"The answer is not as expected: {where}: {first['msg']}.", answer.status) from None
+        raise Unreachable(
+            call,
+            f"The answer is not as expected: {where}: {first['msg']}.",
+            answer.status,
+            credentials_in_doubt=True,
+        ) from None
 
 
 def _moment(moment: datetime) -> str:
