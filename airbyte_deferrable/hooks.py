@@ -27,6 +27,7 @@ from airbyte_deferrable.names import describe, find_connection
 from airbyte_deferrable.outcome import Event, conclude, fail
 from airbyte_deferrable.portal import Portal
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS
+from airbyte_deferrable.token_cache import token_cache_for
 from airbyte_deferrable.turns import wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher
@@ -86,7 +87,7 @@ class AirbyteHook(BaseHook):
     @cached_property
     def client(self) -> AirbyteClient:
         """The client behind the blocking methods. Only to be used through :meth:`call`."""
-        return AirbyteClient(self.settings)
+        return AirbyteClient(self.settings, token_cache_for(self.settings))
 
     def __enter__(self) -> AirbyteHook:
         self._users += 1

@@ -12,6 +12,8 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = os.path.join(os.environ["AIRFLOW_HOME
 # A task that fails unexpectedly is to show it at once, not after Airflow's five minutes.
 os.environ["AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY"] = "1"
 os.environ.pop("AIRFLOW__CORE__UNIT_TEST_MODE", None)
+# What one test leaves on this machine is not to be the next one's; where it is the topic, it is turned on.
+os.environ["AIRFLOW__AIRBYTE_DEFERRABLE__TOKEN_CACHE"] = "False"
 
 from airbyte_deferrable.simulator.testing import airbyte_simulator
 

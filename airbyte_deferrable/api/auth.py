@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urljoin
 
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, NoTokenEndpoint, Unreachable
@@ -81,6 +82,30 @@ class FixedAuth:
         """Do nothing: there is nothing under way."""
 
 
+class KeptToken(NamedTuple):
+    """A token that was fetched by somebody else.
+
+    :param token: The token.
+    :param good_until: When it is to be renewed, seconds since the epoch.
+    """
+
+    token: str
+    good_until: float
+
+
+class KeptTokens(Protocol):
+    """Where a token is kept for others who come later."""
+
+    def read(self) -> KeptToken | None:
+        """Return what is kept; None for nothing. May block."""
+
+    def write(self, kept: KeptToken) -> None:
+        """Keep a token. May block.
+
+        :param kept: The token.
+        """
+
+
 class TokenAuth:
     """Tokens of an Airbyte application, fetched once for all who ask at the same time.
 
@@ -88,17 +113,27 @@ class TokenAuth:
     :param token_url: The absolute address of the token endpoint.
     :param health_url: The absolute address of Airbyte's health probe, which wants no token.
     :param credentials: The application's id and secret.
+    :param kept: Where tokens are kept for others. Default: nowhere.
     """
 
-    def __init__(self, transport: Transport, token_url: str, health_url: str, credentials: ClientCredentials) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        token_url: str,
+        health_url: str,
+        credentials: ClientCredentials,
+        kept: KeptTokens | None = None,
+    ) -> None:
         self._transport = transport
         self._token_url = token_url
         self._health_url = health_url
         self._credentials = credentials
-        self._fetch = Shared(self._fetch_token)
+        self._kept = kept
+        self._fetch = Shared(self._find_token)
         self._token = self._former = ""
         self._header: str | None = None
         self._renew_at = 0.0
+        self._look_among_kept = kept is not None
 
     async def header(self) -> str | None:
         """Return ``Bearer`` and a token that is good for a while.
@@ -122,11 +157,35 @@ class TokenAuth:
         """
         if refused == self._header:
             self._header = None
+            # Others' may be the same one.
+            self._look_among_kept = False
         return True
 
     async def stop(self) -> None:
         """Stop fetching a token."""
         await self._fetch.stop()
+
+    async def _find_token(self) -> str:
+        if self._kept is None:
+            return await self._fetch_token()
+        if self._look_among_kept:
+            # Once: what is kept by others later is no fresher than what is fetched here.
+            self._look_among_kept = False
+            kept = await asyncio.to_thread(self._kept.read)
+            if kept is not None and (left := kept.good_until - time.time()) > 0:
+                return self._use(kept.token, time.monotonic() + left)
+        header = await self._fetch_token()
+        if self._renew_at < float("inf"):
+            left = self._renew_at - time.monotonic()
+            await asyncio.to_thread(self._kept.write, KeptToken(self._token, time.time() + left))
+        return header
+
+    def _use(self, token: str, renew_at: float) -> str:
+        # Answers to requests that carried the last token may still be under way, those of the one before are not.
+        self._transport.keep_secret(token, replaces=self._former)
+        self._former, self._token, self._header = self._token, token, f"Bearer {token}"
+        self._renew_at = renew_at
+        return self._header
 
     async def _fetch_token(self) -> str:
         call = _FETCHING
@@ -141,11 +200,7 @@ class TokenAuth:
         token = body.get("access_token") if isinstance(body, dict) else None
         if not isinstance(token, str) or not token:
             raise Unreachable(call, "The answer has no access_token.", answer.status, credentials_in_doubt=True)
-        # Answers to requests that carried the last token may still be under way, those of the one before are not.
-        self._transport.keep_secret(token, replaces=self._former)
-        self._former, self._token, self._header = self._token, token, f"Bearer {token}"
-        self._renew_at = _renew_at(asked_at, body.get("expires_in"))
-        return self._header
+        return self._use(token, _renew_at(asked_at, body.get("expires_in")))
 
     async def _refusal(self, call: str, answer: Answer) -> ApiError:
         said = problem(answer)
@@ -198,17 +253,18 @@ def _names_the_credentials(answer: Answer, said: Problem) -> bool:
     return isinstance(body, dict) and body.get("error") in _OAUTH_ERRORS
 
 
-def auth_for(settings: Settings, transport: Transport) -> Auth:
+def auth_for(settings: Settings, transport: Transport, kept: KeptTokens | None = None) -> Auth:
     """Choose how requests are authorized.
 
     :param settings: Names the credentials.
     :param transport: For fetching tokens.
+    :param kept: Where tokens are kept for others. Default: nowhere.
     :return: What brings the header of each request.
     """
     credentials = settings.credentials
     if isinstance(credentials, ClientCredentials):
         token_url = urljoin(settings.base_url, credentials.token_url)
-        return TokenAuth(transport, token_url, f"{settings.base_url}/health", credentials)
+        return TokenAuth(transport, token_url, f"{settings.base_url}/health", credentials, kept)
     if isinstance(credentials, BearerToken):
         return FixedAuth(f"Bearer {credentials.token}")
     if isinstance(credentials, BasicAuth):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from airbyte_deferrable.api.auth import auth_for
+from airbyte_deferrable.api.auth import KeptTokens, auth_for
 from airbyte_deferrable.api.errors import BadCredentials, NotFound, Unreachable
 from airbyte_deferrable.api.models import Actor, ActorPage, Connection, ConnectionPage, Job, JobPage, JobType
 from airbyte_deferrable.api.refusals import refusal
@@ -41,12 +41,13 @@ class AirbyteClient:
     Every method raises the exceptions of :mod:`airbyte_deferrable.api.errors`.
 
     :param settings: Where Airbyte is and how to get in.
+    :param kept_tokens: Where tokens are kept for other clients with the same settings. Default: nowhere.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, kept_tokens: KeptTokens | None = None) -> None:
         self.settings = settings
         self._transport = Transport(settings)
-        self._auth = auth_for(settings, self._transport)
+        self._auth = auth_for(settings, self._transport, kept_tokens)
 
     async def __aenter__(self) -> AirbyteClient:
         return self
