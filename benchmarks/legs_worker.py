@@ -34,6 +34,8 @@ from airflow.sdk.execution_time.supervisor import _configure_logging, ensure_sec
 
 from benchmarks.legs_airflow import ExecutionApi, Supervisor
 
+#: What no worker has loaded, and a leg is to load by itself.
+LEGS_OWN = {"aiohttp", "airbyte_api", "airbyte_deferrable.operators", "airflow.providers.airbyte.operators.airbyte"}
 #: The name under which Airflow knows the folder of the DAG files.
 BUNDLE = "legs"
 
@@ -98,6 +100,8 @@ def main() -> None:
     """Run legs until the standard input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if loaded := LEGS_OWN & sys.modules.keys():
+        raise RuntimeError(f"no leg would pay any more for {', '.join(sorted(loaded))}")
     # As the LocalExecutor does before it forks its workers.
     gc.freeze()
     api: ExecutionApi | None = None
