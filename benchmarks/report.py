@@ -103,9 +103,18 @@ def write_between(path: Path, text: str) -> None:
 
 def _rows(results: Sequence[Result], columns: Sequence[tuple[str, Callable[[Result], str]]]) -> str:
     ordered = sorted(results, key=lambda r: (r.waiters, r.trigger))
-    head = [name for name, _ in columns]
-    lines = ["| " + " | ".join(head) + " |", "|:--" + "|--:" * (len(head) - 1) + "|"]
-    lines += ["| " + " | ".join(show(result) for _, show in columns) + " |" for result in ordered]
+    return markdown([name for name, _ in columns], [[show(result) for _, show in columns] for result in ordered])
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    """Return a table.
+
+    :param head: What is above the columns.
+    :param rows: The cells.
+    :param names: How many columns, from the left, are text and not figures.
+    """
+    lines = ["| " + " | ".join(head) + " |", "|:--" * names + "|--:" * (len(head) - names) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

@@ -145,6 +145,9 @@ class Control:
     def requests(self) -> list[tuple[str, str, str, int]]:
         return list(self._ledger.requests)
 
+    def spans(self) -> list[tuple[str, float, float | None]]:
+        return [(span.call, span.began, span.ended) for span in self._ledger.spans]
+
     def count(self, call: str | None) -> int:
         return self._ledger.count(call)
 

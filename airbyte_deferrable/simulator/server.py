@@ -92,7 +92,7 @@ class Server:
 
     def _route(self, call: str, handler: Handler) -> Handler:
         async def route(request: web.Request) -> web.StreamResponse:
-            self._ledger.begin()
+            span = self._ledger.begin(call)
             status = 0
             try:
                 response = await self._with_faults(call, handler, request)
@@ -101,7 +101,7 @@ class Server:
                 status = response.status
                 return response
             finally:
-                self._ledger.end(call, request.method, request.path_qs, status)
+                self._ledger.end(span, request.method, request.path_qs, status)
 
         return route
 

@@ -297,6 +297,14 @@ class Surface:
         """The last 100,000 requests: call, method, path with query, status (0: no answer)."""
         return [(str(call), str(method), str(path), int(status)) for call, method, path, status in self._do("requests")]
 
+    @property
+    def spans(self) -> list[tuple[str, float, float | None]]:
+        """The last 100,000 requests as they came: call, and when it came and was answered (None: not yet).
+
+        Seconds of the simulator's monotonic clock: only differences mean something.
+        """
+        return [(str(call), began, ended) for call, began, ended in self._do("spans")]
+
     def count(self, call: str | None = None) -> int:
         """Return how many requests of a call were answered or dropped since the start or :meth:`clear_requests`.
 

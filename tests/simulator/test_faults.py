@@ -252,6 +252,24 @@ def test_only_so_many_are_worked_on_and_a_waiting_post_keeps_its_thread() -> Non
     assert sim.peak_in_flight == 3
 
 
+def test_the_span_of_a_request_is_open_until_it_is_answered(sim: Simulator, http: httpx.Client) -> None:
+    hanging = sim.add_fault(Fault("list", "hang"))
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(http.get, "/jobs")
+        until(lambda: sim.spans)
+        http.get("/health")
+        (first, began, ended), (second, came, answered) = sim.spans
+        assert (first, second, ended) == ("list", "health", None)
+        assert answered is not None
+        assert began < came <= answered
+        sim.clear_faults(hanging)
+        assert isinstance(asked.exception(), httpx.RemoteProtocolError)
+    until(lambda: sim.spans[0][2] is not None)
+    over = sim.spans[0][2]
+    assert over is not None
+    assert over > answered
+
+
 def test_health_has_threads_of_its_own() -> None:
     with (
         Simulator(auth="none", handler_seconds=3600) as sim,

@@ -193,8 +193,9 @@ def test_the_remote_one_does_the_same(sim: Simulator, connect: Connect) -> None:
     remote.clear_faults(number)
     assert remote.requests == sim.requests == [("list", "GET", "/api/public/v1/jobs", 500)]
     assert remote.count("list") == 1
+    assert remote.spans == sim.spans
     remote.clear_requests()
-    assert sim.requests == []
+    assert sim.requests == sim.spans == []
 
 
 @pytest.mark.parametrize("kind", ["here", "remote"])
