@@ -33,6 +33,7 @@ FLOORS = (
         "inputs",
         "pace",
         "tempo",
+        "token_cache",
         "exceptions",
         "portal",
         "provider",
