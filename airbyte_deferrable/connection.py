@@ -52,7 +52,7 @@ class Extra(BaseModel):
     :param web_url: The web app's address, for links. Default: derived from the host.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     proxies: str | dict[str, str] | None = None
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)

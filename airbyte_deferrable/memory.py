@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airbyte_deferrable._compat import Context
 from airbyte_deferrable.task_log import Log
@@ -35,6 +35,8 @@ class Record(BaseModel):
     :param ours: Whether the task started it, or waits for somebody else's.
     :param held: Whether the task has yet to see its end, so that whoever kills the task has it cancelled.
     """
+
+    model_config = ConfigDict(defer_build=True)
 
     generation: int
     connection_id: str

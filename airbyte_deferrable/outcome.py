@@ -42,7 +42,7 @@ class Event(BaseModel):
     :param job_url: Where the job is in Airbyte's web app, if the task is to write that down; else empty.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     status: Literal["success", "error", "cancelled", "timeout"]
     message: str = ""

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-_TIMESTAMP = TypeAdapter(datetime)
-_DURATION = TypeAdapter(timedelta)
+
+# Not made on import: each leg of a task imports this, and few need it.
+@cache
+def _moments() -> TypeAdapter[datetime]:
+    return TypeAdapter(datetime)
+
+
+@cache
+def _spans() -> TypeAdapter[timedelta]:
+    return TypeAdapter(timedelta)
 
 
 class JobType(str, Enum):
@@ -55,9 +64,14 @@ TRUE_NAME = "trueName"
 
 
 class _Wire(BaseModel):
-    """Camel case on the wire, snake case in Python; unknown fields are new Airbyte versions and no error."""
+    """Camel case on the wire, snake case in Python; unknown fields are new Airbyte versions and no error.
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    What validates is built when it is first used: each leg of a task imports all models, and needs one or two.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, defer_build=True
+    )
 
 
 class Job(_Wire):
@@ -97,7 +111,7 @@ class Job(_Wire):
         if not self.duration:
             return None
         try:
-            return _DURATION.validate_python(self.duration).total_seconds()
+            return _spans().validate_python(self.duration).total_seconds()
         except ValidationError:
             return None
 
@@ -130,7 +144,7 @@ def _timestamp(text: str | None) -> datetime | None:
     if not text:
         return None
     try:
-        moment = _TIMESTAMP.validate_python(text)
+        moment = _moments().validate_python(text)
     except ValidationError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
