@@ -201,7 +201,10 @@ def _record(job: Job, now: int) -> dict[str, Any]:
         "rows": whole.rows,
         "bytes": whole.bytes,
         "rejected": whole.rejected,
-        "streams": {stream.key: asdict(amount) for stream, amount in zip(job.catalog, moved, strict=True)},
+        "streams": {
+            stream.key: {"rows": amount.rows, "bytes": amount.bytes, "rejected": amount.rejected}
+            for stream, amount in zip(job.catalog, moved, strict=True)
+        },
         "foreign": job.foreign,
         "cancel_requested_by": job.cancel_requested_by,
     }

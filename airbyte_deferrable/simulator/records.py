@@ -183,6 +183,9 @@ class Job:
 
         :param now: Microseconds.
         """
+        if len(self.amounts) == 1:
+            # By far the most jobs; a page of the list has a hundred.
+            return self.amounts[0].part(self._part(now, len(self.attempts)))
         return total(self.moved(now))
 
     def _part(self, now: int, attempts: int) -> float:

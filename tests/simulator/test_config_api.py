@@ -148,9 +148,9 @@ def test_jobs_of_several_statuses_in_one_call(sim: Simulator, config: Config) ->
 
 
 def test_lists_hydrate_attempts_too(sim: Simulator, config: Config) -> None:
-    connection_id = sim.add_connection(script=Script(duration=100, pending=0, rows=400, rejected=100))
+    connection_id = sim.add_connection(script=Script(duration=10_000, pending=0, rows=400, rejected=100))
     sim.add_job(connection_id)
-    sim.advance(50)
+    sim.advance(5000)
     for call, scope in (("list", {"configId": connection_id}), ("list_for_workspaces", {})):
         (row,) = config(f"jobs/{call}", configTypes=["sync"], **scope).json()["jobs"]
         (attempt,) = row["attempts"]
