@@ -163,7 +163,7 @@ class PublicApi:
             for connection in self._world.connections.values()
             if (not workspaces or connection.workspace_id in workspaces)
             and (not tags or any(tag.id in tags for tag in connection.tags))
-            and (deleted or connection.told_status != "deprecated")
+            and (deleted or connection.status != "deprecated")
         ]
         if self._settings.unordered_connections:
             self._world.random.shuffle(found)

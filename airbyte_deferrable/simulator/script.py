@@ -64,7 +64,8 @@ class Script:
     :param statuses: ``(seconds since creation, status)``, in order, instead of everything above that sets a status;
         any status is allowed, also one that no Airbyte has.
     :param streams: What is moved of each stream, instead of ``rows``, ``bytes`` and ``rejected``, which then are their
-        sums: ``{"orders": Amount(rows=40, bytes=4000)}``. A stream is named by its name, or ``namespace.name``.
+        sums: ``{"orders": Amount(rows=40, bytes=4000)}``, or the mapping of its parameters. A stream is named by its
+        name, or ``namespace.name``.
         The connection's other streams move nothing.
     """
 
@@ -89,7 +90,9 @@ class Script:
         if self.statuses is not None and sorted(at for at, _ in self.statuses) != [at for at, _ in self.statuses]:
             raise ValueError("statuses must be in the order of their seconds")
         if self.streams is not None:
-            whole = total(list(self.streams.values()))
+            streams = {name: a if isinstance(a, Amount) else Amount(**a) for name, a in self.streams.items()}
+            object.__setattr__(self, "streams", streams)
+            whole = total(list(streams.values()))
             for name, default in (("rows", ROWS), ("bytes", BYTES), ("rejected", 0)):
                 if getattr(self, name) not in (default, getattr(whole, name)):
                     raise ValueError(f"{name} are the sum of the streams': leave them out")
@@ -110,9 +113,6 @@ class Script:
         given["attempts"] = tuple(a if isinstance(a, Attempt) else Attempt(**a) for a in given.get("attempts") or ())
         if given.get("statuses") is not None:
             given["statuses"] = tuple((float(at), str(status)) for at, status in given["statuses"])
-        if given.get("streams") is not None:
-            amounts = given["streams"].items()
-            given["streams"] = {name: a if isinstance(a, Amount) else Amount(**a) for name, a in amounts}
         return cls(**given)
 
     @cached_property

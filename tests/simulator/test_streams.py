@@ -190,6 +190,9 @@ def test_what_is_no_stream_is_refused(sim: Simulator) -> None:
         Stream("orders", sync_mode="sometimes")
     with pytest.raises(ValueError, match="rows are the sum"):
         Script(rows=5, streams={"orders": Amount(1)})
+    with pytest.raises(ValueError, match="sync_mode is one of"):
+        sim.add_connection(streams=[{"name": "orders", "sync_mode": "sometimes"}])
+    assert Script(streams={"orders": {"rows": 3}, "people": Amount(4)}).rows == 7
 
 
 @given(rows=st.integers(0, 10_000), size=st.integers(0, 10**9), rejected=st.integers(0, 50), count=st.integers(1, 40))
