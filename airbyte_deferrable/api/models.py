@@ -219,22 +219,37 @@ class FailureSummary(_Wire):
     failures: tuple[Failure, ...] = ()
 
 
-class AttemptStats(_Wire):
-    """What an attempt has moved; None where Airbyte does not say."""
+class JobStats(_Wire):
+    """What a job has moved in all its attempts; None where Airbyte does not say.
+
+    :param records_rejected: Records that the destination refused; releases before July 2025 do not count them.
+    """
 
     records_committed: int | None = None
     bytes_committed: int | None = None
+    records_rejected: int | None = None
+
+
+class JobDetails(_Wire):
+    """A job, as the config API tells it.
+
+    :param aggregated_stats: Only some calls have them, ``jobs/get_without_logs`` among these.
+    """
+
+    aggregated_stats: JobStats | None = None
 
 
 class Attempt(_Wire):
     """One of Airbyte's own tries inside a job.
+
+    Its own counts are not read: the calls that have the job's have an attempt's only if that left an output behind,
+    which one that failed mostly did not (``JobConverter.getTotalAttemptStats``).
 
     :param id: Its number in the job, from 0 on.
     """
 
     id: int = 0
     failure_summary: FailureSummary | None = None
-    total_stats: AttemptStats | None = None
 
 
 class AttemptInfo(_Wire):
@@ -244,6 +259,7 @@ class AttemptInfo(_Wire):
 
 
 class JobInfo(_Wire):
-    """A job's attempts, as the config API's ``jobs/get_without_logs`` tells them."""
+    """A job and its attempts, as the config API's ``jobs/get_without_logs`` tells them."""
 
+    job: JobDetails = JobDetails()
     attempts: tuple[AttemptInfo, ...] = ()
