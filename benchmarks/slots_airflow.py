@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,18 +31,29 @@ class Size:
 
     :param tasks: How many syncs.
     :param on_worker: How many of those that keep their worker.
-    :param duration: Seconds that each sync takes.
+    :param duration: Seconds that a sync takes on average.
+    :param spread: Seconds between the shortest and the longest sync.
     :param slots: Worker slots, an even number: Celery has them on two workers.
     """
 
     tasks: int
     on_worker: int
     duration: float
+    spread: float
     slots: int
 
     def __post_init__(self) -> None:
         if self.slots % 2:
             raise ValueError("slots is an even number: Celery has them on two workers")
+        if not 0 <= self.spread < 2 * self.duration:
+            raise ValueError("spread is less than twice the duration")
+
+    def durations(self) -> list[float]:
+        """Return how long each sync takes: even steps, in an order that is the same each time."""
+        steps = max(self.tasks - 1, 1)
+        durations = [self.duration + self.spread * (number / steps - 0.5) for number in range(self.tasks)]
+        random.Random(1).shuffle(durations)
+        return durations
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,12 @@ def measured_airflow(executor: str, size: Size, home: Path) -> Iterator[Measured
             cleanup.callback(redis.stop)
             redis.start()
             workers, settings = celery_workers(home, postgresql, redis, size.slots // 2)
-        connections = airbyte.add_connections(size.tasks, Script(duration=size.duration))
+        durations = size.durations()
+        connections = [
+            airbyte.add_connection(name=f"Connection {number}", script=Script(duration=duration))
+            for number, duration in enumerate(durations, 1)
+        ]
+        (home / "durations.json").write_text(json.dumps(durations))
         (home / "connections.json").write_text(json.dumps(connections))
         soon_over = [airbyte.add_connections(size.slots, Script(duration=0.2, pending=0)) for _ in range(2)]
         (home / "warm-up.json").write_text(json.dumps(soon_over))
@@ -104,7 +121,7 @@ def measured_airflow(executor: str, size: Size, home: Path) -> Iterator[Measured
                 "PYTHONDONTWRITEBYTECODE": "",
                 "BENCH_CONNECTIONS_FILE": str(home / "connections.json"),
                 "BENCH_ON_WORKER": str(size.on_worker),
-                "BENCH_DURATION": str(size.duration),
+                "BENCH_DURATIONS_FILE": str(home / "durations.json"),
                 "BENCH_WARM_UP_FILE": str(home / "warm-up.json"),
                 "BENCH_SLEEP_FILE": str(home / "sleeps"),
                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
