@@ -270,7 +270,7 @@ def plot(report: Report, path: Path) -> None:
         (left, "Worker time a sync takes (slot-seconds)", lambda r: r.taken / r.tasks, "{:.1f}"),
         (
             right,
-            f"Until all {report.tasks:,} are over (dotted: {report.longest:g} s, all at once)",
+            f"Seconds until all {report.tasks:,} are over (dotted: all at once, {report.longest:g})",
             lambda r: r.makespan,
             "{:,.0f} s",
         ),
@@ -319,7 +319,7 @@ def _caption(report: Report) -> str:
     on_worker = [run.taken / run.tasks for run in report.runs if KINDS[run.kind].on_worker]
     if on_worker:
         text += (
-            f" Not deferred, the official provider's take {min(on_worker):.0f} to {max(on_worker):.0f} slot-seconds "
-            f"a sync (measured with {report.on_worker:,})."
+            f" Not deferred, the official provider's take {median(on_worker):.0f} slot-seconds a sync, measured with "
+            f"{report.on_worker:,}."
         )
     return text

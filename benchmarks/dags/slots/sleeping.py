@@ -12,30 +12,29 @@ from airflow.sdk import DAG, BaseOperator
 
 from benchmarks.sleeping import SleepingTrigger
 
-SECONDS = float(os.environ["BENCH_DURATION"])
-TASKS = len(json.loads(Path(os.environ["BENCH_CONNECTIONS_FILE"]).read_text()))
+durations = json.loads(Path(os.environ["BENCH_DURATIONS_FILE"]).read_text())
 
 
 class SleepOperator(BaseOperator):
     """Defers to a trigger that sleeps, and returns.
 
-    :param number: Which of them all it is.
+    :param seconds: For how long.
     """
 
-    def __init__(self, *, number: int, **kwargs: Any) -> None:
+    def __init__(self, *, seconds: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.number = number
+        self.seconds = seconds
 
     def execute(self, context: Any) -> None:
         """Write down when the sleep is to end, and defer."""
-        end_time = time.time() + SECONDS
+        end_time = time.time() + self.seconds
         with open(os.environ["BENCH_SLEEP_FILE"], "a") as file:
-            file.write(f"{self.number} {end_time}\n")
+            file.write(f"{context['ti'].map_index} {end_time}\n")
         self.defer(trigger=SleepingTrigger(end_time, poll_interval=1.0), method_name="resume")
 
     def resume(self, context: Any, event: Any) -> None:
         """Return."""
 
 
-with DAG("slots_sleeping", schedule=None, max_active_tasks=TASKS):
-    SleepOperator.partial(task_id="sync").expand(number=list(range(TASKS)))
+with DAG("slots_sleeping", schedule=None, max_active_tasks=len(durations)):
+    SleepOperator.partial(task_id="sync").expand(seconds=durations)
