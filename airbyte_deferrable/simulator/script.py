@@ -65,8 +65,7 @@ class Script:
         any status is allowed, also one that no Airbyte has.
     :param streams: What is moved of each stream, instead of ``rows``, ``bytes`` and ``rejected``, which then are their
         sums: ``{"orders": Amount(rows=40, bytes=4000)}``, or the mapping of its parameters. A stream is named by its
-        name, or ``namespace.name``.
-        The connection's other streams move nothing.
+        name, or ``namespace.name``. The connection's other streams move nothing.
     """
 
     duration: float = 20.0
