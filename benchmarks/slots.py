@@ -121,20 +121,21 @@ def measure(measured: Measured, size: Size, executor: str, answer: float, number
             began = time.time()
             bench.airflow.trigger(dag, run_id)
             bench.until(f"{kind}, {answer:g} s an answer", lambda: ended() == tasks, dag)
-        legs = reader.read(tasks)
     finally:
         database.close()
     rows = bench.query(
-        "select map_index, state, extract(epoch from end_date) from task_instance where dag_id = %s and run_id = %s",
+        "select id::text, map_index, state, extract(epoch from end_date) from task_instance "
+        "where dag_id = %s and run_id = %s",
         dag,
         run_id,
     )
+    legs = reader.read({row[0] for row in rows})
     jobs = [job for job in bench.airbyte.jobs() if job["id"] not in before]
     if KINDS[kind].syncs:
         ends = {measured.connections.index(job["connectionId"]): job["updatedAt"] for job in jobs}
     else:
         ends = {int(index): float(end) for index, end in map(str.split, measured.sleeps.read_text().splitlines())}
-    late = [float(end) - ends[index] for index, state, end in rows if state == "success"] or [0.0]
+    late = [float(end) - ends[index] for _, index, state, end in rows if state == "success"] or [0.0]
     run = Run(
         executor=executor,
         answer=answer,
@@ -142,13 +143,13 @@ def measure(measured: Measured, size: Size, executor: str, answer: float, number
         kind=kind,
         tasks=tasks,
         first_legs=round(sum(legs.first), 3),
-        last_legs=round(sum(legs.last), 3),
+        last_legs=round(sum(legs.last.values()), 3),
         legs=len(legs.first) + len(legs.last),
         running=round(slot_seconds(sampler.samples), 3),
         makespan=round(max(float(end) for *_, end in rows) - began, 3),
         requests=dict(Counter(call for call, *_ in bench.airbyte.requests)),
         blocked=len(bench.statsd.values("triggers.blocked_main_thread")),
-        failed=sum(state != "success" for _, state, _ in rows),
+        failed=sum(state != "success" for *_, state, _ in rows),
         jobs=len(jobs),
         late=round(median(late), 3),
         latest=round(max(late), 3),

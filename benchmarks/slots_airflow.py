@@ -131,8 +131,8 @@ def measured_airflow(executor: str, size: Size, home: Path) -> Iterator[Measured
         bench = Bench(cleanup.enter_context(airflow), postgresql.url, airbyte, statsd)
         # The workers of LocalExecutor are children of the scheduler and write to its log.
         logs = [home / "logs" / f"{name}.log" for name in workers or ["scheduler"]]
-        if (state := airflow.wait("slots_warm_up", airflow.trigger("slots_warm_up"), timeout=300)) != "success":
-            raise RuntimeError(f"the tasks that warm up: {state}")
+        # Whether they succeed is no matter: Airflow can fail a task whose event comes as soon as it is deferred.
+        airflow.wait("slots_warm_up", airflow.trigger("slots_warm_up"), timeout=300)
         yield Measured(bench, logs, connections, home / "sleeps")
 
 

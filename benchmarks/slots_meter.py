@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,9 @@ EVERY = 0.1
 #: until the outcome is told to Airflow and the last line of the process is read. See ``supervise_task`` in Airflow.
 #: The executors hold the slot no longer: Celery's own account of the same legs is 0.05 s more, the titles of
 #: LocalExecutor's worker processes, sampled, say the same within a hundredth.
-FINISHED = re.compile(r"Workload finished.*?\bduration=(?P<seconds>[\d.e-]+).*?\bfinal_state=(?P<state>\w+)")
+FINISHED = re.compile(
+    r"Workload finished.*?\bduration=(?P<seconds>[\d.e-]+).*?\bfinal_state=(?P<state>\w+).*?\bworkload_id=(?P<task>\S+)"
+)
 DEFERRED = "deferred"
 
 
@@ -34,21 +36,27 @@ class Legs:
     """How long each leg of the tasks had a worker slot, in seconds.
 
     :param first: Those that ended with the task deferred.
-    :param last: Those that ended the task.
+    :param last: Those that ended the task, by the task instance's id.
     """
 
     first: list[float] = field(default_factory=list)
-    last: list[float] = field(default_factory=list)
+    last: dict[str, float] = field(default_factory=dict)
 
 
-def read_legs(log: str) -> Legs:
+def read_legs(log: str, tasks: Collection[str]) -> Legs:
     """Return the legs of which a log tells.
 
     :param log: What the processes that hold the slots logged: LocalExecutor's workers or Celery's.
+    :param tasks: Ids of the task instances; legs of others are left out.
     """
     legs = Legs()
     for line in FINISHED.finditer(log):
-        (legs.first if line["state"] == DEFERRED else legs.last).append(float(line["seconds"]))
+        if line["task"] not in tasks:
+            continue
+        if line["state"] == DEFERRED:
+            legs.first.append(float(line["seconds"]))
+        else:
+            legs.last[line["task"]] = float(line["seconds"])
     return legs
 
 
@@ -61,27 +69,27 @@ class LegReader:
     def __init__(self, logs: Sequence[Path]) -> None:
         self._begins = {log: log.stat().st_size for log in logs}
 
-    def read(self, tasks: int, limit: float = 60.0) -> Legs:
+    def read(self, tasks: Collection[str], limit: float = 60.0) -> Legs:
         """Return them, once each task has ended. Its supervisor goes on for a moment after its state has changed.
 
-        :param tasks: How many.
+        :param tasks: Ids of the task instances: a supervisor of an earlier run may only end now.
         :param limit: Seconds.
         :raises TimeoutError: Not all were told of by then.
         """
         deadline = time.monotonic() + limit
-        while len((legs := self._read()).last) < tasks:
+        while len((legs := read_legs(self._text(), tasks)).last) < len(tasks):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the supervisors told of the end of {len(legs.last)} tasks, not {tasks}")
+                raise TimeoutError(f"the supervisors told of the end of {len(legs.last)} tasks, not {len(tasks)}")
             time.sleep(EVERY)
         return legs
 
-    def _read(self) -> Legs:
+    def _text(self) -> str:
         text = ""
         for log, begin in self._begins.items():
             with log.open("rb") as file:
                 file.seek(begin)
                 text += file.read().decode(errors="replace")
-        return read_legs(text)
+        return text
 
 
 class Sampler(threading.Thread):

@@ -77,9 +77,15 @@ def test_slot_seconds_are_the_area_below_the_samples(samples: list[tuple[float, 
 
 
 def test_each_supervisor_tells_of_its_leg() -> None:
-    legs = read_legs(LOG)
+    legs = read_legs(LOG, {"01a22320-971a", "01a22320-971b"})
     assert legs.first == [1.5]
-    assert legs.last == [0.25, 2.0]
+    assert legs.last == {"01a22320-971a": 0.25, "01a22320-971b": 2.0}
+
+
+def test_a_supervisor_of_an_earlier_run_that_only_ends_now_is_left_out() -> None:
+    legs = read_legs(LOG, {"01a22320-971b"})
+    assert legs.first == []
+    assert legs.last == {"01a22320-971b": 2.0}
 
 
 def test_only_legs_of_this_run_are_read_and_all_of_them(tmp_path: Path) -> None:
@@ -87,10 +93,12 @@ def test_only_legs_of_this_run_are_read_and_all_of_them(tmp_path: Path) -> None:
     log.write_text(LOG)
     reader = LegReader([log])
     with pytest.raises(TimeoutError, match="0 tasks, not 1"):
-        reader.read(tasks=1, limit=0)
+        reader.read({"01a22320-971a"}, limit=0)
     with log.open("a") as file:
         file.write(LOG)
-    assert reader.read(tasks=2, limit=0).last == [0.25, 2.0]
+    assert reader.read({"01a22320-971a"}, limit=0).last == {"01a22320-971a": 0.25}
+    with pytest.raises(TimeoutError, match="1 tasks, not 2"):
+        reader.read({"01a22320-971a", "of another"}, limit=0)
 
 
 def test_what_was_run_with_fewer_is_marked_and_not_extrapolated() -> None:
