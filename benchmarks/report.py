@@ -90,14 +90,15 @@ def brief(results: Sequence[Result]) -> str:
     return _rows(shown, columns) + f"\nMeasured on {machine()}; poll interval {results[0].poll:g} s.\n"
 
 
-def write_between(path: Path, text: str) -> None:
+def write_between(path: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put a text between the two marks of a document.
 
     :param path: The document.
     :param text: The text.
+    :param marks: The marks. Default: those of the table of waiting.
     """
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = path.read_text().partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
 
 
