@@ -33,7 +33,17 @@ from airbyte_deferrable.lease import (
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
 from airbyte_deferrable.memory import JobMemory
 from airbyte_deferrable.names import describe, find_connection
-from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, ran_out, read_event
+from airbyte_deferrable.outcome import (
+    OFFICIAL_TIMEOUT,
+    Event,
+    conclude,
+    ended,
+    fail,
+    is_of_another_try,
+    push,
+    ran_out,
+    read_event,
+)
 from airbyte_deferrable.own_job import OwnJob
 from airbyte_deferrable.submission import Busy, Patience, Stopped, Submission, TooLate, does_the_work, patiently
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
@@ -47,8 +57,6 @@ POLL_DEFERRED = 5.0
 IF_RUNNING = ("wait", "attach", "skip", "fail")
 #: Airflow's name for the method of a task that it has given up.
 GIVEN_UP = "__fail__"
-#: What the official provider's trigger says when the task's ``timeout`` is over, as an ``error`` like any other.
-OFFICIAL_TIMEOUT = "has not reached a terminal status"
 
 
 class Clocks(NamedTuple):

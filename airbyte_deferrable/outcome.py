@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: Which clock ran out: the task's patience, or the task's life.
 Clock = Literal["timeout", "execution_timeout"]
 
+#: What the official provider's trigger says when the task's ``timeout`` is over, as an ``error`` like any other.
+OFFICIAL_TIMEOUT = "has not reached a terminal status"
+
 
 class Event(BaseModel):
     """What the trigger tells the task. ``status``, ``message`` and ``job_id`` are the official provider's.

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airbyte_deferrable import inputs
@@ -15,7 +15,6 @@ from airbyte_deferrable._compat import (
     AirflowSkipException,
     AirflowTaskTimeout,
     BaseSensorOperator,
-    PokeReturnValue,
     conf,
 )
 from airbyte_deferrable.exceptions import (
@@ -35,6 +34,7 @@ from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
 from airbyte_deferrable.names import describe
 from airbyte_deferrable.outcome import (
+    OFFICIAL_TIMEOUT,
     Event,
     conclude,
     fail,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from airbyte_deferrable.api.models import Job
 
 DEFERRED_POKE_INTERVAL = 5.0
-DEFERRED_TIMEOUT = 7 * 24 * 3600.0
 #: What ``soft_fail`` is about: not what somebody has to mend first.
 SOFT = (AirbyteJobFailed, AirbyteJobCancelled, AirbyteTimeout, AirbyteNotVisibleError)
 #: Seconds after which Airbyte is asked again whether there really is no such job.
@@ -84,9 +83,10 @@ class AirbyteJobSensor(BaseSensorOperator):
     :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
     :param progress_seconds: Seconds between two log lines on rows and bytes while deferred; 0 for none.
         Default: 60.
-    :param kwargs: Airflow's own. ``poke_interval``: seconds between two looks, default 60, deferred 5. ``timeout``:
-        seconds to wait, default ``[sensors] default_timeout``, deferred 7 days. ``execution_timeout``: likewise, but
-        of the whole task; the job goes on.
+    :param poke_interval: Airflow's own: seconds between two looks, or a ``timedelta``. Default: 60, deferred 5.
+    :param kwargs: Airflow's own. ``timeout``: seconds to wait, or a ``timedelta``, default
+        ``[sensors] default_timeout``, which is 7 days. ``execution_timeout``: likewise, but of the whole task; the job
+        goes on. ``do_xcom_push=False``: no XCom at all.
     """
 
     template_fields: Sequence[str] = ("airbyte_job_id", "airbyte_conn_id")
@@ -101,11 +101,14 @@ class AirbyteJobSensor(BaseSensorOperator):
         airbyte_conn_id: str = "airbyte_default",
         api_version: str = "v1",
         progress_seconds: float = 60.0,
+        # Named, so that Airflow has looked through all default_args before it is told that nobody has set it.
+        poke_interval: timedelta | float | None = None,
         **kwargs: Any,
     ) -> None:
-        if deferrable:
-            kwargs.setdefault("poke_interval", DEFERRED_POKE_INTERVAL)
-            kwargs.setdefault("timeout", DEFERRED_TIMEOUT)
+        if poke_interval is None and deferrable:
+            poke_interval = DEFERRED_POKE_INTERVAL
+        if poke_interval is not None:
+            kwargs["poke_interval"] = poke_interval
         super().__init__(**kwargs)
         self.airbyte_job_id = airbyte_job_id
         self.airbyte_conn_id = airbyte_conn_id
@@ -134,7 +137,9 @@ class AirbyteJobSensor(BaseSensorOperator):
             inputs.seconds("progress_seconds", self.progress_seconds, self.airbyte_conn_id)
             try:
                 if not self.deferrable:
-                    return super().execute(context)
+                    # What a subclass's look has brought, else the job.
+                    brought = super().execute(context)
+                    return job_id if brought is None else brought
                 job = self._look(hook, context, job_id)
                 if job is None or not job.terminal:
                     self._leave(context, job_id, job.connection_id if job else "", began)
@@ -144,16 +149,18 @@ class AirbyteJobSensor(BaseSensorOperator):
             except AirflowSensorTimeout:
                 raise self._no_end(ran_out("timeout", job_id, self._seen)) from None
 
-    def poke(self, context: Context) -> bool | PokeReturnValue:
+    def poke(self, context: Context) -> bool:
         """Look once.
 
         :param context: The task's context.
+        :return: Whether the job has succeeded.
         """
         try:
             with self._connect() as hook:
                 job = self._look(hook, context, self._job_id())
             if job is not None and job.terminal:
-                return PokeReturnValue(is_done=True, xcom_value=self._finish(context, job))
+                self._finish(context, job)
+                return True
             if self._outlived(context):
                 raise AirflowTaskTimeout
         except AirflowTaskTimeout:
@@ -169,11 +176,12 @@ class AirbyteJobSensor(BaseSensorOperator):
         """
         leave_link_to_task(self)
         with self._skipping(), self._connect() as hook:
-            told = read_event(event)
-            write_link(context, told.job_url)
+            told = _read(event)
+            write_link(self._context_for_xcoms(context), told.job_url)
             try:
+                other = _task_instance(context) is not None and is_of_another_try(event, context, self.log)
                 # A trigger of the official provider tells no more than the status: a look tells the rest.
-                if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
+                if other or (told.job is None and told.reason is None):
                     job_id: int = self.execute(context)
                     return job_id
                 if told.reason == "timeout" and told.job is None:
@@ -210,6 +218,7 @@ class AirbyteJobSensor(BaseSensorOperator):
     def _leave(self, context: Context, job_id: int, connection_id: str, began: float) -> NoReturn:
         """Hand the job over to the triggerer."""
         self.log.info("Leaving the worker; the triggerer waits for job %s", job_id)
+        ti = _task_instance(context)
         self.defer(
             trigger=AirbyteSyncTrigger(
                 job_id=job_id,
@@ -218,11 +227,12 @@ class AirbyteJobSensor(BaseSensorOperator):
                 poll_interval=self.poke_interval,
                 execution_deadline=execution_deadline(began, self.execution_timeout),
                 api_version=self.api_version,
-                try_number=context["ti"].try_number,
+                try_number=None if ti is None else ti.try_number,
                 progress_interval=self.progress_seconds,
                 not_before=time.time() + HOLD_EVENTS,
                 connection_id=connection_id,
                 started_here=False,
+                write_xcoms=bool(self.do_xcom_push),
             ),
             method_name=self.execute_complete.__name__,
         )
@@ -258,6 +268,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         if self._led or waits_elsewhere:
             return
         self._led = True
+        context = self._context_for_xcoms(context)
         description = hook.start(lambda client: describe(client, job.connection_id, ends=not job.terminal))
         if job.terminal:
             lead_to_job(hook, context, job, description.result().workspace_id, self.log)
@@ -277,7 +288,8 @@ class AirbyteJobSensor(BaseSensorOperator):
 
     def _began(self, context: Context) -> datetime | None:
         """When the first look was, if that was before this one."""
-        return first_rescheduled(context) if self.reschedule else self._first_look
+        rescheduled = self.reschedule and _task_instance(context) is not None
+        return first_rescheduled(context) if rescheduled else self._first_look
 
     def _outlived(self, context: Context) -> bool:
         """Whether ``execution_timeout`` is over, which Airflow measures anew for each leg of a rescheduled task."""
@@ -290,7 +302,8 @@ class AirbyteJobSensor(BaseSensorOperator):
         """Turn the job's end into the task's end."""
         with self._connect() as hook:
             job = with_figures(hook, job)
-            push(job, context)
+            if self._context_for_xcoms(context):
+                push(job, context)
             return conclude(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     @contextmanager
@@ -307,6 +320,10 @@ class AirbyteJobSensor(BaseSensorOperator):
             if never or (self.soft_fail and isinstance(error, SOFT)):
                 raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
             raise
+
+    def _context_for_xcoms(self, context: Context) -> Context:
+        """Return the context for those who leave XComs; an empty one if there are to be none."""
+        return context if self.do_xcom_push and _task_instance(context) is not None else {}
 
     def _no_end(self, event: Event) -> AirbyteException:
         life = self.execution_timeout.total_seconds() if self.execution_timeout else None
@@ -332,3 +349,17 @@ class AirbyteJobSensor(BaseSensorOperator):
         if self._hook is None:
             self._hook = AirbyteHook(self.airbyte_conn_id, self.api_version)
         return self._hook
+
+
+def _task_instance(context: Context | None) -> Any:
+    """Return the task instance; None for a method that a test of a DAG calls by hand, with an empty context."""
+    return context.get("ti") if context else None
+
+
+def _read(payload: Any) -> Event:
+    """Return the event, with the reason that the official provider's trigger leaves to its words."""
+    told = read_event(payload)
+    official = told.job is None and told.reason is None
+    if official and (told.status == "timeout" or OFFICIAL_TIMEOUT in told.message):
+        return told.model_copy(update={"reason": "timeout"})
+    return told

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -15,6 +17,7 @@ from airbyte_deferrable import outcome
 from airbyte_deferrable._compat import AIRFLOW_3, Stats
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
+from airbyte_deferrable.api.models import TERMINAL
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.cancellation import cancel_job
@@ -34,6 +37,9 @@ from airbyte_deferrable.taskstate import write_xcom
 from airbyte_deferrable.turns import Turn, wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Course, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher, watcher_for
+
+if TYPE_CHECKING:
+    from airbyte_deferrable.hooks import AirbyteHook
 
 #: Seconds for the job to end once its task was killed. One is cancelled at once. But all of a DAG run may be killed
 #: together: at three a time, and half a second each as Airbyte stops them, two thousand take six minutes. No triggerer
@@ -103,6 +109,20 @@ def execution_deadline(now: float, life: timedelta | None) -> float | None:
     return now + seconds - (0.0 if AIRFLOW_3 else min(RESUMES_WITHIN, seconds / 10))
 
 
+@cache
+def _arguments_of(kind: type[AirbyteSyncTrigger]) -> frozenset[str]:
+    """Return what a trigger's class may be made with."""
+    names: set[str] = set()
+    for each in kind.__mro__:
+        if "__init__" in vars(each):
+            parameters = inspect.signature(vars(each)["__init__"]).parameters.values()
+            names.update(parameter.name for parameter in parameters)
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+                break
+            # It hands the others on.
+    return frozenset(names)
+
+
 class AirbyteSyncTrigger(BaseTrigger):
     """Waits for an Airbyte job in the triggerer's event loop, together with all others that wait there.
 
@@ -124,6 +144,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         can fail a task that is resumed while it is still deferring.
     :param connection_id: The Airbyte connection whose job it is: no other's is cancelled. Default: not known.
     :param started_here: Whether the task has started the job. Default: not known.
+    :param write_xcoms: Write the job's address, for the task's button, into its XComs. Default: True.
     """
 
     def __init__(
@@ -140,6 +161,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         not_before: float = 0.0,
         connection_id: str = "",
         started_here: bool | None = None,
+        write_xcoms: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = int(job_id)
@@ -154,28 +176,38 @@ class AirbyteSyncTrigger(BaseTrigger):
         self.not_before = not_before
         self.connection_id = connection_id
         self.started_here = started_here
+        self.write_xcoms = write_xcoms
         #: Where the job's page is, until Airflow has it.
         self._job_url = ""
         self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments, for Airflow's database."""
+        """Return the class and the arguments, for Airflow's database.
+
+        As with the official class, that is this class for a subclass, too: one that is to be stored itself returns its
+        own path. The official class's arguments are always there, the further ones where a subclass takes them.
+        """
+        official = {
+            "job_id": self.job_id,
+            "conn_id": self.conn_id,
+            "end_time": self.end_time,
+            "poll_interval": self.poll_interval,
+            "execution_deadline": self.execution_deadline,
+        }
+        further = {
+            "api_version": self.api_version,
+            "cancel_on_kill": self.cancel_on_kill,
+            "try_number": self.try_number,
+            "progress_interval": self.progress_interval,
+            "not_before": self.not_before,
+            "connection_id": self.connection_id,
+            "started_here": self.started_here,
+            "write_xcoms": self.write_xcoms,
+        }
+        taken = _arguments_of(type(self))
         return (
             "airbyte_deferrable.triggers.AirbyteSyncTrigger",
-            {
-                "job_id": self.job_id,
-                "conn_id": self.conn_id,
-                "end_time": self.end_time,
-                "poll_interval": self.poll_interval,
-                "execution_deadline": self.execution_deadline,
-                "api_version": self.api_version,
-                "cancel_on_kill": self.cancel_on_kill,
-                "try_number": self.try_number,
-                "progress_interval": self.progress_interval,
-                "not_before": self.not_before,
-                "connection_id": self.connection_id,
-                "started_here": self.started_here,
-            },
+            official | {name: value for name, value in further.items() if name in taken},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -226,6 +258,13 @@ class AirbyteSyncTrigger(BaseTrigger):
         known = {"connection_id": self.connection_id, "started_here": self.started_here, "job_url": self._job_url}
         yield TriggerEvent(event.model_copy(update=known).payload())
 
+    async def is_still_running(self, hook: AirbyteHook) -> bool:
+        """Ask once whether the job is live, for subclasses of the official provider's trigger.
+
+        :param hook: Asked beside the event loop.
+        """
+        return await in_thread(hook.get_job_status, self.job_id) not in TERMINAL
+
     async def on_kill(self) -> None:
         """Cancel the job after a person killed the task. Called by Airflow 3.3 and later.
 
@@ -263,6 +302,8 @@ class AirbyteSyncTrigger(BaseTrigger):
             log.info("Airbyte job %s is one of connection %s", self.job_id, about)
         if url:
             log.info("See it in Airbyte: %s", url)
+            if not self.write_xcoms:
+                return
             self._job_url = url
             if self.task_instance is not None:
                 # What fails here the task does when it is resumed.
