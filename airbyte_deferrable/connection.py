@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -114,10 +114,8 @@ def read_connection(
     extra = _extra(connection.extra, conn_id)
     base_url, old_style = _base_url(connection, conn_id, api_version)
     timeout = _timeout(timeout, conn_id)
-    credentials, config_url = (
-        _credentials(connection, extra, conn_id, base_url, old_style),
-        _config_url(base_url, extra),
-    )
+    credentials = _credentials(connection, extra, conn_id, base_url, old_style)
+    config_url = _config_url(base_url, extra)
     token_url = credentials.token_url if isinstance(credentials, ClientCredentials) else ""
     proxies, no_proxy = _proxies(extra, (base_url, urljoin(base_url, token_url), config_url), conn_id)
     return Settings(
@@ -307,6 +305,8 @@ def _proxies(extra: Extra, urls: Iterable[str | None], conn_id: str) -> tuple[tu
     else:
         found, whose = getproxies(), "environment's proxy"
         no_proxy = found.get("no", "")
+        # On macOS the system's settings count where the environment has none.
+        urls = [url for url in urls if url and not proxy_bypass(urlsplit(url).netloc)]
     proxied = [url for url in urls if url and not bypasses(no_proxy, url)]
     proxies = []
     for scheme in ("http", "https"):

@@ -212,7 +212,7 @@ class TokenAuth:
             error.credentials_in_doubt = True
         # Whatever else it is called here (Airbyte Core says 400, Keycloak 401), it is about the credentials, and not
         # about the job that the token was to be used for.
-        if not error.transient or (answer.status < 500 and _names_the_credentials(answer, said)):
+        if not error.transient or (answer.status in _WANTS_ANOTHER_BODY and _names_the_credentials(answer, said)):
             return BadCredentials(call, error.detail, answer.status)
         return error
 
@@ -250,7 +250,7 @@ def _names_the_credentials(answer: Answer, said: Problem) -> bool:
         body = answer.json("")
     except Unreachable:
         return False
-    return isinstance(body, dict) and body.get("error") in _OAUTH_ERRORS
+    return isinstance(body, dict) and str(body.get("error")) in _OAUTH_ERRORS
 
 
 def auth_for(settings: Settings, transport: Transport, kept: KeptTokens | None = None) -> Auth:

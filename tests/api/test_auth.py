@@ -188,6 +188,8 @@ async def test_a_fresh_token_that_is_refused_means_bad_credentials() -> None:
         (reply(403, {"message": "no"}), Unreachable),
         (reply(409, {"message": "no"}), Unreachable),
         (reply(422, {"error": "no"}), Unreachable),
+        (reply(403, {"error": {"code": 403, "message": "no"}}), Unreachable),
+        (reply(500, {"error": "invalid_client"}), BadCredentials),
         (reply(404, {"message": "Not Found"}), NoTokenEndpoint),
         (reply(404, "<html>404</html>"), NoTokenEndpoint),
         (reply(405, ""), NoTokenEndpoint),
