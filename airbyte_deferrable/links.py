@@ -102,10 +102,10 @@ def lead_to_job(hook: AirbyteHook, context: Context, job: Job, workspace_id: str
 def write_link(context: Context, url: str) -> None:
     """Let the button lead there. Blocks.
 
-    :param context: The task's context.
+    :param context: The task's context; one without a task instance has no button.
     :param url: The job's address; empty to leave the button as it is.
     """
-    if url:
+    if url and "ti" in context:
         context["ti"].xcom_push(key=JOB_URL, value=url)
 
 

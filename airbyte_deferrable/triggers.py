@@ -124,6 +124,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         can fail a task that is resumed while it is still deferring.
     :param connection_id: The Airbyte connection whose job it is: no other's is cancelled. Default: not known.
     :param started_here: Whether the task has started the job. Default: not known.
+    :param write_xcoms: Write the job's address, for the task's button, into its XComs. Default: True.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         not_before: float = 0.0,
         connection_id: str = "",
         started_here: bool | None = None,
+        write_xcoms: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = int(job_id)
@@ -154,6 +156,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         self.not_before = not_before
         self.connection_id = connection_id
         self.started_here = started_here
+        self.write_xcoms = write_xcoms
         #: Where the job's page is, until Airflow has it.
         self._job_url = ""
         self._fired = False
@@ -175,6 +178,7 @@ class AirbyteSyncTrigger(BaseTrigger):
                 "not_before": self.not_before,
                 "connection_id": self.connection_id,
                 "started_here": self.started_here,
+                "write_xcoms": self.write_xcoms,
             },
         )
 
@@ -263,6 +267,8 @@ class AirbyteSyncTrigger(BaseTrigger):
             log.info("Airbyte job %s is one of connection %s", self.job_id, about)
         if url:
             log.info("See it in Airbyte: %s", url)
+            if not self.write_xcoms:
+                return
             self._job_url = url
             if self.task_instance is not None:
                 # What fails here the task does when it is resumed.
