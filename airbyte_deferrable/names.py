@@ -38,13 +38,15 @@ async def describe(client: AirbyteClient, connection_id: str, *, ends: bool = Tr
 
 async def _ask(client: AirbyteClient, connection_id: str, ends: bool, found: list[Description]) -> None:
     """Collect what is learned step by step, so that an answer in time is not lost for one that comes late."""
-    connection = await client.get_connection(connection_id)
+    # Names are worth no new token, which could cost those theirs who start the job meanwhile.
+    connection = await client.get_connection(connection_id, renew=False)
     told = Description(connection.name, workspace_id=connection.workspace_id)
     found.append(told)
     if not ends:
         return
     source, destination = await asyncio.gather(
-        client.get_source(connection.source_id), client.get_destination(connection.destination_id)
+        client.get_source(connection.source_id, renew=False),
+        client.get_destination(connection.destination_id, renew=False),
     )
     found.append(replace(told, source=source.name, destination=destination.name))
 

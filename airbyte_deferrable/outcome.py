@@ -18,6 +18,7 @@ from airbyte_deferrable.exceptions import (
     AirbyteTimeout,
 )
 from airbyte_deferrable.task_log import Log
+from airbyte_deferrable.taskstate import task_instance, try_of
 
 if TYPE_CHECKING:
     from airbyte_deferrable.explanation import Explanation
@@ -140,9 +141,10 @@ def is_of_another_try(payload: Any, context: Context, log: Log) -> bool:
     :param log: The task's log.
     """
     told = payload.get("try_number") if isinstance(payload, Mapping) else None
-    if told is None or told == context["ti"].try_number:
+    now = try_of(context)
+    if told is None or now is None or told == now:
         return False
-    log.info("This event is of try %s: starting try %s", told, context["ti"].try_number)
+    log.info("This event is of try %s: starting try %s", told, now)
     return True
 
 
@@ -150,10 +152,12 @@ def push(job: Job, context: Context) -> None:
     """Leave the job's facts in XCom. Each key is a call to Airflow of its own, 12 to 20 ms of a worker.
 
     :param job: The job.
-    :param context: The task's context.
+    :param context: The task's context; one without a task instance has no XComs.
     """
-    for key, value in xcoms(job).items():
-        context["ti"].xcom_push(key=key, value=value)
+    ti = task_instance(context)
+    if ti is not None:
+        for key, value in xcoms(job).items():
+            ti.xcom_push(key=key, value=value)
 
 
 def conclude(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -> int:

@@ -15,6 +15,23 @@ from airbyte_deferrable._compat import Context
 NO_STATUS = "no_status"
 
 
+def task_instance(context: Context | None) -> Any:
+    """Return the task instance; None for a task that a test calls by hand, with an empty context.
+
+    :param context: The task's context.
+    """
+    return context.get("ti") if context else None
+
+
+def try_of(context: Context | None) -> int | None:
+    """Return the task's present try; None for a task that is called by hand, also with a mock for a task instance.
+
+    :param context: The task's context.
+    """
+    number = getattr(task_instance(context), "try_number", None)
+    return number if isinstance(number, int) else None
+
+
 def read_state(ti: Any) -> str | None:
     """Return the present state of a task instance; None if Airflow does not know the task instance.
 

@@ -139,31 +139,34 @@ class AirbyteClient:
         answer = await self._call("GET", "jobs", params=params)
         return _parse(JobPage, answer, "GET /jobs").data
 
-    async def get_connection(self, connection_id: str) -> Connection:
+    async def get_connection(self, connection_id: str, *, renew: bool = True) -> Connection:
         """Look an Airbyte connection up.
 
         :param connection_id: The connection.
+        :param renew: Whether to try again with another token after a 401. Default: True.
         :return: What it is called, what it connects, and whether it is active.
         """
-        answer = await self._call("GET", f"connections/{connection_id}")
+        answer = await self._call("GET", f"connections/{connection_id}", renew=renew)
         return _parse(Connection, answer, f"GET /connections/{connection_id}")
 
-    async def get_source(self, source_id: str) -> Actor:
+    async def get_source(self, source_id: str, *, renew: bool = True) -> Actor:
         """Look a source up.
 
         :param source_id: The source.
+        :param renew: As for :meth:`get_connection`.
         :return: What it is called.
         """
-        answer = await self._call("GET", f"sources/{source_id}")
+        answer = await self._call("GET", f"sources/{source_id}", renew=renew)
         return _parse(Actor, answer, f"GET /sources/{source_id}")
 
-    async def get_destination(self, destination_id: str) -> Actor:
+    async def get_destination(self, destination_id: str, *, renew: bool = True) -> Actor:
         """Look a destination up.
 
         :param destination_id: The destination.
+        :param renew: As for :meth:`get_connection`.
         :return: What it is called.
         """
-        answer = await self._call("GET", f"destinations/{destination_id}")
+        answer = await self._call("GET", f"destinations/{destination_id}", renew=renew)
         return _parse(Actor, answer, f"GET /destinations/{destination_id}")
 
     async def list_connections(self, workspace_id: str | None = None, *, offset: int = 0) -> tuple[Connection, ...]:
@@ -225,10 +228,11 @@ class AirbyteClient:
         json_body: Any = None,
         timeout: float | None = None,
         base_url: str | None = None,
+        renew: bool = True,
     ) -> Answer:
         """Send an authorized request, a second time with a new token if the first was refused with 401."""
         call = f"{method} /{path}"
-        replayed = False
+        replayed = not renew
         while True:
             try:
                 authorization = await self._auth.header()
