@@ -9,7 +9,7 @@ GROUPS  := --group test --group lint --group package --group docs --group postgr
 # Airflow starts hundreds of processes: with this, which containers like to set, each compiles all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint unit e2e bench bench-triggerer matrix package docs constraints clean
+.PHONY: demo test lint unit e2e bench bench-triggerer bench-slots matrix package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m airbyte_deferrable.demo $(DEMO_ARGS)
@@ -73,6 +73,11 @@ CHAOS := .venv-chaos
 
 chaos: $(CHAOS)/.ready
 	$(CHAOS)/bin/python -m chaos $(CHAOS_ARGS)
+
+# What syncs cost the workers of a real Airflow, beside the official provider: about an hour. In pieces: first
+# BENCH_ARGS="--executors LocalExecutor", then BENCH_ARGS=--missing. BENCH_ARGS=--quick for some minutes.
+bench-slots: $(CHAOS)/.ready
+	$(CHAOS)/bin/python -m benchmarks.slots $(BENCH_ARGS)
 
 $(CHAOS)/.ready: pyproject.toml constraints/chaos-3.3.txt
 	test -x $(CHAOS)/bin/python || $(PYTHON) -m venv $(CHAOS)

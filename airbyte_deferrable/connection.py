@@ -6,13 +6,15 @@ import json
 import math
 import re
 import ssl
+from collections.abc import Iterable
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from airbyte_deferrable._compat import BaseHook
+from airbyte_deferrable.api.proxies import bypasses
 from airbyte_deferrable.api.settings import (
     DEFAULT_CREATE_TIMEOUT,
     DEFAULT_MAX_REQUESTS,
@@ -50,7 +52,7 @@ class Extra(BaseModel):
     :param web_url: The web app's address, for links. Default: derived from the host.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     proxies: str | dict[str, str] | None = None
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -98,9 +100,9 @@ def read_connection(
     """Read the fields of an Airflow connection.
 
     ``host`` is the public API's address, as the official provider has it. Where it names no path, the API's
-    own is added. Connections of provider versions before 4.0 (host, port, ``schema`` of ``http`` or ``https``)
-    work too. The port counts only where the host names no path: the official provider ignores it. Airflow's form
-    stores 0 for none.
+    own is added. Connections of provider versions before 4.0 work too, where their form can be no other: a host
+    without a scheme, ``schema`` of ``http`` or ``https``, and Cloud's, whose password is an API key. The port counts
+    only where the host names no path: the official provider ignores it. Airflow's form stores 0 for none.
 
     :param connection: The Airflow connection.
     :param conn_id: Its name, for messages.
@@ -112,17 +114,22 @@ def read_connection(
     extra = _extra(connection.extra, conn_id)
     base_url, old_style = _base_url(connection, conn_id, api_version)
     timeout = _timeout(timeout, conn_id)
+    credentials = _credentials(connection, extra, conn_id, base_url, old_style)
+    config_url = _config_url(base_url, extra)
+    token_url = credentials.token_url if isinstance(credentials, ClientCredentials) else ""
+    proxies, no_proxy = _proxies(extra, (base_url, urljoin(base_url, token_url), config_url), conn_id)
     return Settings(
         base_url=base_url,
-        credentials=_credentials(connection, extra, conn_id, old_style),
-        config_url=_config_url(base_url, extra),
+        credentials=credentials,
+        config_url=config_url,
         web_url=extra.web_url.rstrip("/") if extra.web_url else _web_url(base_url),
         timeout=timeout or extra.timeout or DEFAULT_TIMEOUT,
         create_timeout=max(extra.create_timeout, timeout or 0.0),
         max_requests=extra.max_requests,
         verify=extra.verify,
         ca_file=_ca_file(extra, conn_id),
-        proxies=_proxies(extra, base_url, conn_id),
+        proxies=proxies,
+        no_proxy=no_proxy,
         headers=_headers(extra, conn_id),
     )
 
@@ -172,7 +179,7 @@ def _timeout(timeout: Any, conn_id: str) -> float | None:
 
 
 def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, bool]:
-    """Return the public API's address and whether the connection is of the old HTTP style."""
+    """Return the public API's address and whether the connection is one of before version 4.0."""
     host = (connection.host or "").strip()
     if not host:
         raise AirbyteSettingsError(
@@ -181,14 +188,15 @@ def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, boo
             conn_id=conn_id,
         )
     scheme = (connection.schema or "").strip().lower()
-    old_style = scheme in ("http", "https")
+    # From 4.0 on the host is a whole URL, and the schema a token's address.
+    old_style = scheme in ("http", "https") or (not scheme and "://" not in host)
     if "://" not in host:
-        if not old_style and not connection.port:
+        if not scheme and not connection.port:
             raise AirbyteSettingsError(
                 f"The Server URL (host) of Airflow connection {conn_id!r} must be a URL that begins with http:// or https://.",
                 conn_id=conn_id,
             )
-        host = f"{scheme if old_style else 'http'}://{host}"
+        host = f"{scheme if scheme in ('http', 'https') else 'http'}://{host}"
     if not _is_http_url(host):
         raise AirbyteSettingsError(
             f"The Server URL (host) of Airflow connection {conn_id!r} is not an http or https URL.", conn_id=conn_id
@@ -205,19 +213,25 @@ def _base_url(connection: Any, conn_id: str, api_version: str) -> tuple[str, boo
     if not path:
         if connection.port and parts.port is None:
             address = f"{address}:{connection.port}"
-        path = f"/{api_version}" if parts.hostname == CLOUD_API_HOST else f"/api/public/{api_version}"
+        cloud = parts.hostname == CLOUD_API_HOST
+        # There an API key stood in the password before 4.0. Without credentials nobody is let in, so it is no other.
+        old_style = old_style or (cloud and not (connection.login or "").strip())
+        path = f"/{api_version}" if cloud else f"/api/public/{api_version}"
     return f"{parts.scheme}://{address}{path}", old_style
 
 
-def _credentials(connection: Any, extra: Extra, conn_id: str, old_style: bool) -> Credentials:
+def _credentials(connection: Any, extra: Extra, conn_id: str, base_url: str, old_style: bool) -> Credentials:
     login, password = connection.login or "", connection.password or ""
     auth = extra.auth
     if auth is None:
-        both = bool(login and password)
-        auth = ("basic" if old_style else "client_credentials") if both else "none"
+        if login.strip() and password.strip():
+            auth = "basic" if old_style else "client_credentials"
+        else:
+            at_cloud = urlsplit(base_url).hostname == CLOUD_API_HOST
+            auth = "bearer" if old_style and at_cloud and password.strip() else "none"
     if auth == "none":
         return NoCredentials()
-    if not password or (auth != "bearer" and not login):
+    if not password.strip() or (auth != "bearer" and not login.strip()):
         wanted = (
             "Client Secret (password), the token"
             if auth == "bearer"
@@ -227,7 +241,7 @@ def _credentials(connection: Any, extra: Extra, conn_id: str, old_style: bool) -
             f"Airflow connection {conn_id!r} asks for {auth} authentication, which needs {wanted}.", conn_id=conn_id
         )
     if auth == "bearer":
-        token = password.strip().removeprefix("Bearer ")
+        token = re.sub(r"(?i)^bearer\s+", "", password.strip())
         if not token.isprintable() or not token.isascii():
             raise AirbyteSettingsError(
                 f"The Client Secret (password) of Airflow connection {conn_id!r} is no token: it holds line breaks or "
@@ -236,9 +250,10 @@ def _credentials(connection: Any, extra: Extra, conn_id: str, old_style: bool) -
             )
         return BearerToken(token)
     if auth == "basic":
-        return BasicAuth(login, password)
+        # HTTP forbids line breaks in both (RFC 7617); a blank may be a part of a password that somebody chose.
+        return BasicAuth(login.strip("\r\n"), password.strip("\r\n"))
     token_url = "" if old_style else (connection.schema or "").strip()
-    return ClientCredentials(login, password, token_url or DEFAULT_TOKEN_URL)
+    return ClientCredentials(login.strip(), password.strip(), token_url or DEFAULT_TOKEN_URL)
 
 
 def _config_url(base_url: str, extra: Extra) -> str | None:
@@ -271,37 +286,44 @@ def _ca_file(extra: Extra, conn_id: str) -> str | None:
     return extra.ca_file
 
 
-def _proxies(extra: Extra, base_url: str, conn_id: str) -> tuple[tuple[str, str], ...]:
-    """Return the proxy for each scheme: the connection's, else the environment's as HTTP clients use it."""
+def _proxies(extra: Extra, urls: Iterable[str | None], conn_id: str) -> tuple[tuple[tuple[str, str], ...], str]:
+    """Return the proxy for each scheme, and for whom none is used: the connection's, else the environment's.
+
+    The environment is read as other clients read it: the names in lower case go before those in upper case.
+    """
+    whose, no_proxy = "proxies", ""
     if isinstance(extra.proxies, str):
-        found, whose = {"all": extra.proxies}, "proxies"
+        found = {"all": extra.proxies}
     elif extra.proxies:
-        found, whose = {scheme.removesuffix("://"): url for scheme, url in extra.proxies.items()}, "proxies"
+        found = {scheme.removesuffix("://"): url for scheme, url in extra.proxies.items()}
         if not found.keys() <= {"http", "https", "all"}:
             raise AirbyteSettingsError(
                 f"The proxies of Airflow connection {conn_id!r} must be for 'http', 'https' or 'all', not for single "
                 "hosts: give this connection the one that leads to its Airbyte.",
                 conn_id=conn_id,
             )
-    elif proxy_bypass(urlsplit(base_url).netloc):
-        return ()
     else:
         found, whose = getproxies(), "environment's proxy"
+        no_proxy = found.get("no", "")
+        # On macOS the system's settings count where the environment has none.
+        urls = [url for url in urls if url and not proxy_bypass(urlsplit(url).netloc)]
+    proxied = [url for url in urls if url and not bypasses(no_proxy, url)]
     proxies = []
     for scheme in ("http", "https"):
-        url = found.get(scheme) or found.get("all")
-        if not url:
+        proxy = (found.get(scheme) or found.get("all") or "").strip()
+        if not proxied or not proxy:
             continue
         # The environment often names no scheme.
-        url = url if "://" in url else f"http://{url}"
-        if _is_http_url(url):
-            proxies.append((scheme, url))
-        elif scheme == urlsplit(base_url).scheme:
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        if _is_http_url(proxy):
+            proxies.append((scheme, proxy))
+        elif scheme in {urlsplit(url).scheme for url in proxied}:
             raise AirbyteSettingsError(
-                f"The {whose} of Airflow connection {conn_id!r} must be a URL such as http://proxy:3128.",
+                f"The {whose} of Airflow connection {conn_id!r} must be the URL of an HTTP proxy, such as "
+                "http://proxy:3128. SOCKS proxies are not supported.",
                 conn_id=conn_id,
             )
-    return tuple(proxies)
+    return tuple(proxies), no_proxy if proxies else ""
 
 
 def _is_http_url(url: str) -> bool:
@@ -314,11 +336,13 @@ def _is_http_url(url: str) -> bool:
 
 
 def _headers(extra: Extra, conn_id: str) -> tuple[tuple[str, str], ...]:
-    for name, value in extra.headers.items():
+    # HTTP itself takes white space around a value for no part of it (RFC 9110, 5.5).
+    headers = {name: value.strip() for name, value in extra.headers.items()}
+    for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
             raise AirbyteSettingsError(
                 f"The headers in the Extra of Airflow connection {conn_id!r} hold characters that HTTP forbids: line "
                 "breaks, or blanks in a name.",
                 conn_id=conn_id,
             )
-    return tuple(sorted(extra.headers.items()))
+    return tuple(sorted(headers.items()))

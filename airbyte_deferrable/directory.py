@@ -75,7 +75,8 @@ class _Shelf(Generic[Row]):
         self.rows: dict[str, Row | None] = {}
         #: Whether Airbyte forbids or lacks the list.
         self.forbidden = False
-        self._missed = 0
+        #: All who were not known when they were wanted.
+        self._missed: set[str] = set()
         self._pages = 0
         #: Whether the list was read to its end.
         self._complete = False
@@ -87,8 +88,8 @@ class _Shelf(Generic[Row]):
         :raises ApiError: If Airbyte cannot be asked.
         """
         missing = wanted - self.rows.keys()
-        self._missed += len(missing)
-        if self._missed > FEW and not self.forbidden:
+        self._missed |= missing
+        if len(self._missed) > FEW and not self.forbidden:
             try:
                 await self._read_list(missing)
             except (*NOT_VISIBLE, Rejected):
@@ -103,7 +104,7 @@ class _Shelf(Generic[Row]):
 
     async def _read_list(self, missing: set[str]) -> None:
         """Read on in the list, for no more pages in all than there would have been requests for single ones."""
-        while missing - self.rows.keys() and not self._complete and self._pages < self._missed:
+        while missing - self.rows.keys() and not self._complete and self._pages < len(self._missed):
             page = await self._read_page(self._pages * PAGE_SIZE)
             self._pages += 1
             self.rows.update((self._id_of(row), row) for row in page)

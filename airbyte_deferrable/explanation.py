@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
-from airbyte_deferrable.api.models import AttemptStats, Failure, FailureSummary, JobInfo
+from airbyte_deferrable.api.models import Failure, FailureSummary, JobInfo, JobStats
 
 #: Seconds that a failed task waits for the reason.
 EXPLAIN_WITHIN = 5.0
@@ -33,9 +33,11 @@ class Explanation:
 
     :param failure: The first failure of the last attempt that names one; None if none does.
     :param attempts: How many attempts Airbyte made.
-    :param rows_committed: Rows that the last attempt committed before it failed; None if Airbyte did not say.
+    :param rows_committed: Rows that the job committed before it failed, in all its attempts; None if Airbyte did not
+        say.
     :param bytes_committed: Likewise bytes.
     :param log_lines: The last lines of the last attempt's log, oldest first.
+    :param rows_rejected: Rows that the destination refused; None if Airbyte did not say.
     """
 
     failure: Failure | None
@@ -43,6 +45,7 @@ class Explanation:
     rows_committed: int | None = None
     bytes_committed: int | None = None
     log_lines: tuple[str, ...] = ()
+    rows_rejected: int | None = None
 
     @property
     def is_config_error(self) -> bool:
@@ -51,19 +54,23 @@ class Explanation:
 
     def __str__(self) -> str:
         """Say it in a sentence or two."""
-        made = f"after {self.attempts} attempt{'' if self.attempts == 1 else 's'}"
+        made = f"after {_some(self.attempts, 'attempt')}"
         if self.failure is None:
             return f"Airbyte names no reason {made}."
         origin = self.failure.failure_origin or "an unknown place"
         kind = f" ({self.failure.failure_type})" if self.failure.failure_type else ""
         message = self.failure.external_message or self.failure.internal_message or "no message"
-        return f"Failed in {origin}{kind} {made}{self._committed}: {_cut(message, MESSAGE)}"
+        return f"Failed in {origin}{kind} {made}{self._moved}: {_cut(message, MESSAGE)}"
 
     @property
-    def _committed(self) -> str:
-        if self.rows_committed is None:
-            return ""
-        return f" and {self.rows_committed:,} row{'' if self.rows_committed == 1 else 's'} committed"
+    def _moved(self) -> str:
+        if not self.rows_rejected:
+            return "" if self.rows_committed is None else f" and {_some(self.rows_committed, 'row')} committed"
+        return f", {_some(self.rows_committed or 0, 'row')} committed and {self.rows_rejected:,} rejected"
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 async def explain(client: AirbyteClient, job_id: int) -> Explanation | None:
@@ -88,12 +95,13 @@ async def _ask(client: AirbyteClient, job_id: int, found: list[Explanation]) -> 
     summaries = [each.attempt.failure_summary or FailureSummary() for each in info.attempts]
     # An attempt's first failure is the cause, those behind it are what it caused.
     named = next((each.failures[0] for each in reversed(summaries) if each.failures), None)
-    stats = last.total_stats or AttemptStats()
+    stats = info.job.aggregated_stats or JobStats()
     told = Explanation(
         failure=named,
         attempts=len(info.attempts),
         rows_committed=stats.records_committed,
         bytes_committed=stats.bytes_committed,
+        rows_rejected=stats.records_rejected,
     )
     found.append(told)
     log = await client.ask_config_api("attempt/get_for_job", {"jobId": job_id, "attemptNumber": last.id})

@@ -27,6 +27,7 @@ from airbyte_deferrable.names import describe, find_connection
 from airbyte_deferrable.outcome import Event, conclude, fail
 from airbyte_deferrable.portal import Portal
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS
+from airbyte_deferrable.token_cache import token_cache_for
 from airbyte_deferrable.turns import wait_for_turn
 from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable.watcher import JobWatcher
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 #: Seconds within which a job that is cancelled should have ended.
 CANCEL_WITHIN = 10.0
+#: Seconds between two looks of :meth:`AirbyteHook.wait_for_job`, as in the official hook.
+WAIT_SECONDS = 3.0
 
 
 class AirbyteHook(BaseHook):
@@ -69,7 +72,7 @@ class AirbyteHook(BaseHook):
         self.api_version = api_version
         self.timeout = timeout
         self._users = 0
-        self._portal = Portal()
+        self._portal = Portal(forget=self._forget_session)
 
     @cached_property
     def settings(self) -> Settings:
@@ -84,7 +87,7 @@ class AirbyteHook(BaseHook):
     @cached_property
     def client(self) -> AirbyteClient:
         """The client behind the blocking methods. Only to be used through :meth:`call`."""
-        return AirbyteClient(self.settings)
+        return AirbyteClient(self.settings, token_cache_for(self.settings))
 
     def __enter__(self) -> AirbyteHook:
         self._users += 1
@@ -106,6 +109,10 @@ class AirbyteHook(BaseHook):
                 self._portal.call(client.close())
         finally:
             self._portal.close()
+
+    def _forget_session(self) -> object:
+        """Forget what lives in the loop of the blocking methods, and return it, for a process that was forked."""
+        return self.__dict__.pop("watcher", None), self.__dict__.pop("client", None)
 
     def call(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]], doing: str, **subject: Any) -> T:
         """Do something with the client and wait for it.
@@ -231,18 +238,21 @@ class AirbyteHook(BaseHook):
             job_id=job_id,
         )
 
-    def wait_for_job(self, job_id: str | int, wait_seconds: float = 3, timeout: float | None = 3600) -> None:
+    def wait_for_job(
+        self, job_id: str | int, wait_seconds: float | None = WAIT_SECONDS, timeout: float | None = 3600
+    ) -> None:
         """Wait for a job to succeed. The job is left alone when the wait is over.
 
         :param job_id: The job.
-        :param wait_seconds: Seconds between two looks. Default: 3.
+        :param wait_seconds: Seconds between two looks; None for the default. Default: 3.
         :param timeout: Seconds to wait; None or 0 for ever. Default: 3600.
         :raises airbyte_deferrable.exceptions.AirbyteJobFailed: If the job failed.
         :raises airbyte_deferrable.exceptions.AirbyteJobCancelled: If it was cancelled.
         :raises airbyte_deferrable.exceptions.AirbyteTimeout: If it had not ended in time.
         """
         end_time = time.time() + timeout if timeout else None
-        event = self.wait_for_end(int(job_id), Deadlines(end_time, None), poll_interval=wait_seconds)
+        poll_interval = WAIT_SECONDS if wait_seconds is None else wait_seconds
+        event = self.wait_for_end(int(job_id), Deadlines(end_time, None), poll_interval=poll_interval)
         if event.job is None or event.reason is not None:
             raise fail(event, self.airbyte_conn_id, None, timeout)
         conclude(event.job, self.log, self.airbyte_conn_id, self.explain(event.job))
@@ -360,14 +370,16 @@ async def _try(client: AirbyteClient) -> tuple[bool, str]:
     try:
         # Needs no credentials, so that a failure here is the address or the network.
         await client.health()
-    except (BadCredentials, Forbidden):
-        pass  # a gateway that wants credentials even for this; the next request brings them
     except ApiError as error:
-        return False, f"The address is wrong, or Airbyte is down. {error}"
+        if error.status not in (401, 403):
+            return False, f"The address is wrong, or Airbyte is down. {error}"
+        # A gateway that wants credentials even for this; the next request brings them.
     try:
         await client.list_jobs(limit=1)
-    except (BadCredentials, NoTokenEndpoint) as error:
+    except BadCredentials as error:
         return False, f"Airbyte is there, but refuses the credentials. {error}"
+    except NoTokenEndpoint as error:
+        return False, f"No tokens are given out at this address. {error}"
     except Forbidden as error:
         return False, f"The credentials are good, but lack the permission to see jobs. {error}"
     except (NotFound, Unreachable) as error:

@@ -19,7 +19,7 @@ from airbyte_deferrable._compat import Context
 from airbyte_deferrable.lookup import in_thread
 from airbyte_deferrable.outcome import Event
 from airbyte_deferrable.task_log import Log
-from airbyte_deferrable.taskstate import NO_STATUS, read_state, read_xcom
+from airbyte_deferrable.taskstate import NO_STATUS, read_state, read_xcom, task_instance, try_of
 
 T = TypeVar("T")
 
@@ -66,9 +66,10 @@ def write_lease(context: Context, job_id: int, connection_id: str, *, ours: bool
     :param connection_id: The connection whose job it is.
     :param ours: Whether this task started it, so that it may be cancelled on its behalf.
     """
-    ti = context["ti"]
-    lease = {"job_id": job_id, "connection_id": connection_id, "try": ti.try_number, "ours": ours}
-    ti.xcom_push(key=LEASE, value=lease)
+    ti = task_instance(context)
+    if ti is not None:
+        lease = {"job_id": job_id, "connection_id": connection_id, "try": ti.try_number, "ours": ours}
+        ti.xcom_push(key=LEASE, value=lease)
 
 
 def read_lease(context: Context) -> Lease | None:
@@ -76,9 +77,9 @@ def read_lease(context: Context) -> Lease | None:
 
     :param context: The task's context.
     """
-    ti = context["ti"]
-    lease = read_xcom(ti, LEASE)
-    if not isinstance(lease, dict) or lease.get("try") != ti.try_number:
+    now = try_of(context)
+    lease = read_xcom(context["ti"], LEASE) if now is not None else None
+    if not isinstance(lease, dict) or lease.get("try") != now:
         return None
     return Lease(int(lease["job_id"]), str(lease.get("connection_id") or ""), bool(lease.get("ours")))
 
@@ -100,11 +101,13 @@ def stopped_by_person(ti: Any, log: Log) -> str | None:
     its API server was away for long, another worker runs its next try, the worker itself is told to stop. After a
     person's action the task is no longer running to Airflow, and not about to run again by itself.
 
-    :param ti: The task's own task instance.
+    :param ti: The task's own task instance; None for a task that is called by hand, as is what stops it.
     :param log: Says why a job is left alone.
     :return: One of :data:`ENDED` for a task that was marked, one of :data:`STARTED_OVER` for one that was cleared.
     :raises Exception: If Airflow does not tell, or not in time.
     """
+    if ti is None:
+        return "failed"
     state = ask_while_killed(lambda: read_state(ti))
     if state in ENDED or state in STARTED_OVER:
         return state

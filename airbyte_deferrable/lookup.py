@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
-from airbyte_deferrable.api.errors import ApiError, BadCredentials
+from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.shared import Shared
 from airbyte_deferrable.connection import load_settings
@@ -47,7 +47,7 @@ async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 class CredentialsChanged(Exception):
-    """An Airflow connection holds other credentials than those that Airbyte refuses."""
+    """An Airflow connection holds other credentials than those that are refused."""
 
 
 _known: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], _Known]] = WeakKeyDictionary()
@@ -174,14 +174,16 @@ class Renewal:
         self.settings = settings
 
     def heard(self, error: ApiError | None, then: Callable[[], object] | None = None) -> None:
-        """Begin to look for others if Airbyte refuses these, and stop if it does not.
+        """Begin to look for others if these may be refused, and stop when Airbyte answers.
 
-        :param error: What Airbyte said; None if it answers.
+        Other trouble in between, as of a server that starts, changes nothing.
+
+        :param error: What Airbyte, or a gateway before it, said; None if Airbyte answers.
         :param then: Called when there are others, for :meth:`check` to be.
         """
-        if not isinstance(error, BadCredentials):
+        if error is None:
             self.stop()
-        else:
+        elif error.credentials_in_doubt:
             self.seek(then)
 
     def seek(self, then: Callable[[], object] | None = None) -> None:

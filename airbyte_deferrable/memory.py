@@ -3,6 +3,10 @@
 Airflow 3.3 has a store for that, the task state store. Before, Airflow forgets everything a task wrote when its
 next try begins, XComs included; an Airflow Variable is the only place that stays. It is written only for tries that
 another one may follow, and deleted when the task is done, or by the last try, which is the last that can want it.
+
+A task may run several jobs in one try: a subclass calls ``super().execute()`` twice, a Python task calls two operators.
+Each run has a record of its own, numbered by its order in the try, so that a retry's second run finds the job of the
+second run before, and never that of the first.
 """
 
 from __future__ import annotations
@@ -11,14 +15,52 @@ import hashlib
 import json
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airbyte_deferrable._compat import Context
 from airbyte_deferrable.task_log import Log
+from airbyte_deferrable.taskstate import task_instance, try_of
 
 KEY = "airbyte_deferrable"
 #: The generation of what a task wrote that a person stopped while it ran: no try is of it.
 ABANDONED = -1
+
+
+#: How many runs the present task has begun in its present try. A process has one task at a time.
+_begun: dict[tuple[Any, ...], int] = {}
+
+
+def begin_run(context: Context) -> int:
+    """Count a new run of the task's present try, and return its number, from 1 on.
+
+    :param context: The task's context.
+    """
+    return resume_run(context, _begun.get(_try_key(context), 0) + 1)
+
+
+def resume_run(context: Context, run: int) -> int:
+    """Note that the task goes on with a run that another process has begun, so that the next is a further one.
+
+    :param context: The task's context.
+    :param run: The run's number.
+    :return: The same.
+    """
+    _begun.clear()
+    _begun[_try_key(context)] = run
+    return run
+
+
+def present_run(context: Context) -> int:
+    """Return the number of the run that the task is at.
+
+    :param context: The task's context.
+    """
+    return _begun.get(_try_key(context), 1)
+
+
+def _try_key(context: Context) -> tuple[Any, ...]:
+    ti = task_instance(context)
+    return () if try_of(context) is None else (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number)
 
 
 class Record(BaseModel):
@@ -35,6 +77,8 @@ class Record(BaseModel):
     :param ours: Whether the task started it, or waits for somebody else's.
     :param held: Whether the task has yet to see its end, so that whoever kills the task has it cancelled.
     """
+
+    model_config = ConfigDict(defer_build=True)
 
     generation: int
     connection_id: str
@@ -61,19 +105,24 @@ class JobMemory:
 
     :param context: The task's context.
     :param log: The task's log.
-    :param fresh: Whether the task is at the beginning of a try, and not resumed. Default: False.
+    :param fresh: Whether the run begins, and is not resumed. Default: False.
+    :param run: The run's number in the try. Default: 1.
     """
 
-    def __init__(self, context: Context, log: Log, *, fresh: bool = False) -> None:
-        ti: Any = context["ti"]
+    def __init__(self, context: Context, log: Log, *, fresh: bool = False, run: int = 1) -> None:
+        ti: Any = task_instance(context)
+        known = try_of(context) is not None
         self._log = log
-        self.generation = int(ti.max_tries or 0)
+        self.generation = int(ti.max_tries or 0) if known else 0
         #: The job that a try before the task was cleared waited for, once :meth:`recall` has found one.
         self.cleared_job: int | None = None
-        self._store: _Store = _store_for(context, ti)
+        stores = [_store_for(context, ti, each) if known else _NoStore() for each in range(1, run + 1)]
+        self._store: _Store = stores.pop()
+        #: Those of the try's earlier runs.
+        self._earlier: list[_Store] = stores
         #: Whether there may be a record: each question to Airflow takes a worker 10 to 25 ms. Airflow counts a try for
         #: every clear, retry and lost worker, so that nothing is written yet when the first one begins.
-        self._may_hold = not (fresh and ti.try_number == 1)
+        self._may_hold = not (fresh and try_of(context) in (None, 1))
 
     def recall(self, connection_id: str, job_type: str) -> Record | None:
         """Return what an earlier try of the same generation wrote about the same work.
@@ -117,6 +166,8 @@ class JobMemory:
         :param cleared: Whether another try follows at once.
         """
         store, self._store = self._store, _NoStore()
+        for earlier in self._earlier:
+            earlier.delete()
         record = _read(store)
         if record is not None and record.job_id is not None and (cleared or store.cleans_up):
             store.write(record.model_copy(update={"generation": ABANDONED, "held": True}).model_dump())
@@ -142,6 +193,8 @@ class JobMemory:
             return
         try:
             self.forget()
+            for earlier in self._earlier:
+                earlier.delete()
         except Exception as error:
             self._log.warning("Airflow does not delete the Variable that held the task's job: %s", error)
 
@@ -151,26 +204,29 @@ class _TaskStateStore:
 
     cleans_up = True
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, run: int) -> None:
         self._store = store
+        self._key = KEY if run == 1 else f"{KEY}_{run}"
 
     def read(self) -> Any:
-        return self._store.get(KEY)
+        return self._store.get(self._key)
 
     def write(self, value: dict[str, Any]) -> None:
-        self._store.set(KEY, value)
+        self._store.set(self._key, value)
 
     def delete(self) -> None:
-        self._store.delete(KEY)
+        self._store.delete(self._key)
 
 
 class _VariableStore:
-    """A Variable for each task instance. Its name is a digest, since run ids may be longer than names may."""
+    """A Variable for each run of a task instance. Its name is a digest, since run ids may be longer than names may."""
 
     cleans_up = False
 
-    def __init__(self, ti: Any) -> None:
+    def __init__(self, ti: Any, run: int) -> None:
         names = [ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)]
+        if run > 1:
+            names.append(str(run))
         self._about = " ".join(names)
         self._key = f"{KEY}_{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:32]}"
 
@@ -225,13 +281,14 @@ def _read(store: _Store) -> Record | None:
         return None
 
 
-def _store_for(context: Context, ti: Any) -> _Store:
+def _store_for(context: Context, ti: Any, run: int) -> _Store:
     store = context.get("task_state_store")
     if store is not None:
-        return _TaskStateStore(store)
+        return _TaskStateStore(store, run)
     if not ti.max_tries:
         return _NoStore()
-    return _VariableStore(ti) if ti.try_number <= ti.max_tries else _LastTryStore(_VariableStore(ti))
+    variable = _VariableStore(ti, run)
+    return variable if ti.try_number <= ti.max_tries else _LastTryStore(variable)
 
 
 def _variable() -> Any:

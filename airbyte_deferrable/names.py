@@ -13,8 +13,10 @@ from airbyte_deferrable.api.models import Connection
 from airbyte_deferrable.directory import Description
 from airbyte_deferrable.exceptions import AirbyteInputError
 
-#: How many pages of connections are read at most.
+#: How many pages of connections are read at most at one go.
 MOST_PAGES = 200
+#: How often the list is read at most when its pages repeat some connections and miss others.
+MOST_PASSES = 20
 NEAR_MATCHES = 5
 #: Seconds that a task waits for what only makes its log nicer.
 DESCRIBE_WITHIN = 3.0
@@ -36,13 +38,15 @@ async def describe(client: AirbyteClient, connection_id: str, *, ends: bool = Tr
 
 async def _ask(client: AirbyteClient, connection_id: str, ends: bool, found: list[Description]) -> None:
     """Collect what is learned step by step, so that an answer in time is not lost for one that comes late."""
-    connection = await client.get_connection(connection_id)
+    # Names are worth no new token, which could cost those theirs who start the job meanwhile.
+    connection = await client.get_connection(connection_id, renew=False)
     told = Description(connection.name, workspace_id=connection.workspace_id)
     found.append(told)
     if not ends:
         return
     source, destination = await asyncio.gather(
-        client.get_source(connection.source_id), client.get_destination(connection.destination_id)
+        client.get_source(connection.source_id, renew=False),
+        client.get_destination(connection.destination_id, renew=False),
     )
     found.append(replace(told, source=source.name, destination=destination.name))
 
@@ -57,7 +61,7 @@ async def find_connection(client: AirbyteClient, name: str, workspace_id: str | 
     :param workspace_id: The workspace to look in; None for all that the credentials may see.
     :raises AirbyteInputError: If there is none, or more than one.
     """
-    connections = await _all_connections(client, workspace_id)
+    connections, missing = await _all_connections(client, workspace_id)
     exact = [each for each in connections if each.true_name == name]
     found = exact or [each for each in connections if _plain(each.true_name) == _plain(name)]
     if len(found) == 1:
@@ -74,6 +78,12 @@ async def find_connection(client: AirbyteClient, name: str, workspace_id: str | 
             f"There is no Airbyte connection in {where}, so none is named {name!r}. Check workspace_id and the "
             "application's permissions. Nothing was started."
         )
+    if missing:
+        raise AirbyteInputError(
+            f"None of the {len(connections)} Airbyte connections in {where} that could be seen is named {name!r}, and "
+            f"{missing} more could not be seen: Airbyte lists connections in no order, and its pages repeat some and "
+            "miss others. Give connection_id instead. Nothing was started."
+        )
     near = get_close_matches(name, [each.name for each in connections], n=NEAR_MATCHES, cutoff=0.5)
     hint = "; near matches: " + ", ".join(repr(each) for each in near) if near else ""
     raise AirbyteInputError(
@@ -81,14 +91,29 @@ async def find_connection(client: AirbyteClient, name: str, workspace_id: str | 
     )
 
 
-async def _all_connections(client: AirbyteClient, workspace_id: str | None) -> list[Connection]:
+async def _all_connections(client: AirbyteClient, workspace_id: str | None) -> tuple[list[Connection], int]:
+    """Read the list until nothing is missing of it.
+
+    Airbyte's SQL for ``GET /connections`` has no ORDER BY (``ConnectionServiceJooqImpl``), so that one pass over the
+    pages may repeat some rows and miss others. It does tell how many there are: the pages of a pass have as many rows
+    as there are connections, whichever they are.
+
+    :return: The connections, and how many were not seen in the end.
+    """
     found: dict[str, Connection] = {}
-    for page in range(MOST_PAGES):
-        rows = await client.list_connections(workspace_id, offset=page * PAGE_SIZE)
-        found.update((row.connection_id, row) for row in rows if row.status != "deprecated")
-        if len(rows) < PAGE_SIZE:
+    counted, pages = 0, 0
+    for _ in range(MOST_PASSES):
+        counted = 0
+        for page in range(MOST_PAGES):
+            rows = await client.list_connections(workspace_id, offset=page * PAGE_SIZE)
+            found.update((row.connection_id, row) for row in rows)
+            counted, pages = counted + len(rows), pages + 1
+            if len(rows) < PAGE_SIZE:
+                break
+        if len(found) >= counted or pages >= MOST_PAGES:
             break
-    return list(found.values())
+    connections = [each for each in found.values() if each.status != "deprecated"]
+    return connections, max(0, counted - len(found))
 
 
 def _plain(name: str) -> str:

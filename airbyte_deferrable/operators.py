@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn
 
@@ -31,11 +33,22 @@ from airbyte_deferrable.lease import (
     write_lease,
 )
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
-from airbyte_deferrable.memory import JobMemory
+from airbyte_deferrable.memory import JobMemory, begin_run, present_run, resume_run
 from airbyte_deferrable.names import describe, find_connection
-from airbyte_deferrable.outcome import Event, conclude, ended, fail, is_of_another_try, push, ran_out, read_event
-from airbyte_deferrable.own_job import OwnJob
+from airbyte_deferrable.outcome import (
+    OFFICIAL_TIMEOUT,
+    Event,
+    conclude,
+    ended,
+    fail,
+    is_of_another_try,
+    push,
+    ran_out,
+    read_event,
+)
+from airbyte_deferrable.own_job import OwnJob, time_to_stop, try_to_cancel
 from airbyte_deferrable.submission import Busy, Patience, Stopped, Submission, TooLate, does_the_work, patiently
+from airbyte_deferrable.taskstate import task_instance, try_of
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
 from airbyte_deferrable.waiting import Deadlines
 
@@ -47,8 +60,8 @@ POLL_DEFERRED = 5.0
 IF_RUNNING = ("wait", "attach", "skip", "fail")
 #: Airflow's name for the method of a task that it has given up.
 GIVEN_UP = "__fail__"
-#: What the official provider's trigger says when the task's ``timeout`` is over, as an ``error`` like any other.
-OFFICIAL_TIMEOUT = "has not reached a terminal status"
+#: What a further run of a try leaves for its resumption: try and number. Taken out before the method is called.
+RUN = "airbyte_run"
 
 
 class Clocks(NamedTuple):
@@ -59,7 +72,7 @@ class Clocks(NamedTuple):
 
 
 class AirbyteTriggerSyncOperator(BaseOperator):
-    """Run a job of an Airbyte connection, at most one for each task instance.
+    """Run a job of an Airbyte connection, at most one for each task instance, however often it is tried.
 
     Three ways: wait on the worker (the default), leave the worker and wait in the triggerer (``deferrable=True``), with
     the same result, XComs, exceptions and log; or do not wait (``asynchronous=True``, for
@@ -68,18 +81,23 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     The return value is the job's id. XComs of a job that was waited for: ``final_status``, ``rows_synced`` and
     ``airbyte_job``, the job as Airbyte tells it, with its bytes, its times, and its duration as ``durationSeconds``.
 
+    For subclasses: :attr:`job_id` is the job, as soon as it is known. A job that a subclass starts itself and stores
+    there is cancelled by :meth:`on_kill`, as the official provider does. Each call of :meth:`execute` in one try runs a
+    job of its own; a retry's first call finds the job of the first one before, its second that of the second.
+
     :param connection_id: The Airbyte connection, a UUID. Templated. Or else:
-    :param connection_name: The Airbyte connection's name. Templated.
+    :param connection_name: The Airbyte connection's name. Templated. Not used beside a ``connection_id``.
     :param workspace_id: The workspace in which the name is looked for, a UUID. Templated. Default: all that the
-        credentials may see.
+        credentials may see. Beside a ``connection_id`` it only leads the task's button there.
     :param airbyte_conn_id: The Airflow connection to Airbyte. Templated. Default: ``airbyte_default``.
     :param asynchronous: Return the job's id as soon as it is started. Default: False.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable``.
     :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
-    :param wait_seconds: Seconds between two looks at the job. Default: 3 on the worker, 5 in the triggerer.
-    :param timeout: Seconds to wait for the job's end, 0 for ever; when they are over the task fails and the job goes
-        on. They include the wait for a busy connection, which is all that they limit with ``asynchronous``.
-        Default: 3600.
+    :param wait_seconds: Seconds between two looks at the job, or a ``timedelta``. Default: 3, with ``deferrable`` 5.
+        The attribute is always a number.
+    :param timeout: Seconds to wait for the job's end, or a ``timedelta``; 0 or infinity for ever. When they are over
+        the task fails and the job goes on. They include the wait for a busy connection, which is all that they limit
+        with ``asynchronous``. Default: 3600.
     :param job_type: What to run: ``sync``, ``reset``, ``clear`` (the same as ``reset`` to Airbyte) or ``refresh``
         (refused by the public API of today's Airbyte). Templated. Default: ``sync``.
     :param if_running: What to do when the connection runs another job: ``wait`` for its end and then start ours,
@@ -88,7 +106,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         Default: True.
     :param progress_seconds: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
     :param kwargs: Airflow's own. With ``execution_timeout`` the job is cancelled and the task fails when it is
-        over; Airflow 3 does not apply it to a deferred task, the trigger does.
+        over; Airflow 3 does not apply it to a deferred task, the trigger does. With ``do_xcom_push=False`` there is no
+        XCom but the one by which a deferred task's trigger tells a kill, and no address for the button.
     """
 
     #: How long a submission goes on while Airbyte gives no answer that counts.
@@ -111,13 +130,13 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         asynchronous: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         api_version: str = "v1",
-        wait_seconds: float | None = None,
-        timeout: float = 3600,
+        wait_seconds: float | timedelta | None = None,
+        timeout: float | timedelta = 3600,
         *,
         job_type: str = "sync",
         if_running: Literal["wait", "attach", "skip", "fail"] = "wait",
         cancel_on_kill: bool = True,
-        progress_seconds: float = 60.0,
+        progress_seconds: float | timedelta = 60.0,
         connection_name: str | None = None,
         workspace_id: str | None = None,
         **kwargs: Any,
@@ -130,12 +149,19 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self.asynchronous = asynchronous
         self.deferrable = deferrable
         self.api_version = api_version
-        self.wait_seconds = wait_seconds
-        self.timeout = timeout
+        if wait_seconds is None:
+            wait_seconds = POLL_DEFERRED if deferrable else POLL_ON_WORKER
+        # Subclasses compute with these, and hand them to the hook.
+        self.wait_seconds: float = inputs.in_seconds(wait_seconds)
+        self.timeout: float = inputs.in_seconds(timeout)
         self.job_type = job_type
         self.if_running = if_running
         self.cancel_on_kill = cancel_on_kill
-        self.progress_seconds = progress_seconds
+        self.progress_seconds: float = inputs.in_seconds(progress_seconds)
+        #: The job, once it is known; what a subclass stores here is one that it has started itself.
+        self.job_id: int | None = None
+        #: The job that this class has stored there.
+        self._known_job: int | None = None
         self._hook: AirbyteHook | None = None
         self._ti: Any = None
         self._own: OwnJob | None = None
@@ -150,10 +176,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param context: The task's context.
         :return: The job's id.
         """
-        self._check_input()
-        now = time.time()
-        end_time = now + self.timeout if self.timeout else None
-        return self._run(context, Clocks(end_time, execution_deadline(now, self.execution_timeout)), now, fresh=True)
+        return self._execute(context, begin_run(context))
 
     def execute_turn(self, context: Context, event: Any = None) -> int:
         """Resume when the connection, busy before, may run this task's job.
@@ -163,8 +186,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             clocks and its place in the line: in ``dag.test()`` a task is given nothing else.
         :return: The job's id.
         """
-        if not isinstance(event, dict) or is_of_another_try(event, context, self.log):
+        if is_of_another_try(event, context, self.log):
             return self.execute(context)
+        if not isinstance(event, dict):
+            return self._execute(context, present_run(context))
         if event.get("status") == "timeout":
             raise self._never_our_turn(event["reason"])
         self._check_input()
@@ -173,7 +198,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if deadlines.left() == 0:
             # The worker slot came too late: nobody would wait for the job.
             raise self._never_our_turn(deadlines.clock)
-        return self._run(context, clocks, event["queued_at"])
+        return self._run(context, clocks, event["queued_at"], present_run(context))
 
     def execute_complete(self, context: Context, event: Any = None) -> int:
         """Resume with what the trigger tells.
@@ -186,8 +211,9 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             return self.execute(context)
         told = read_event(event)
         # An event of another version, or of the official provider's trigger, does not tell whose job it is.
-        self._resume(context, lease_of(told) or read_lease(context))
-        write_link(context, told.job_url)
+        self._resume(context, lease_of(told) or read_lease(context) or self._lease_of_subclass(told))
+        self._know(told.job_id)
+        write_link(self._for_xcoms(context), told.job_url)
         with self._connect() as hook:
             try:
                 return self._finish(hook, context, self._of_this_connection(hook, told))
@@ -203,6 +229,12 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param next_kwargs: Its arguments.
         :param context: The task's context.
         """
+        if next_kwargs and RUN in next_kwargs:
+            next_kwargs = dict(next_kwargs)
+            begun_in, run = next_kwargs.pop(RUN)
+            # Airflow 3.0 hands it to the next try, too.
+            if begun_in == try_of(context):
+                resume_run(context, run)
         if next_method == GIVEN_UP and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
             self._resume(context, read_lease(context)).cancel_out_of_time(self._life())
         return super().resume_execution(next_method, next_kwargs, context)
@@ -226,7 +258,14 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         # Airflow calls this for a task whose execution_timeout is over, too, Airflow 2 also before it is resumed.
         out_of_time = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
         self._told_to_stop = self._told_to_stop or not out_of_time
+        started = self._started_by_subclass()
+        if started is not None and (out_of_time or self.cancel_on_kill):
+            # Whoever stops the task: no next try would find it.
+            within = time_to_stop(self._life()) if out_of_time else None
+            try_to_cancel(self._connect, started, "", within, self.log)
         if self._own is None:
+            if started is not None:
+                return
             # A task that is stopped as soon as it is resumed has not read yet what it waited for.
             try:
                 context = get_current_context()
@@ -242,9 +281,16 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     # Its steps
 
-    def _run(self, context: Context, clocks: Clocks, queued_at: float, *, fresh: bool = False) -> int:
+    def _execute(self, context: Context, run: int) -> int:
+        """Begin a run, or begin it anew."""
+        self._check_input()
+        now = time.time()
+        clocks = Clocks(self._end_time(now), execution_deadline(now, self.execution_timeout))
+        return self._run(context, clocks, now, run, fresh=True)
+
+    def _run(self, context: Context, clocks: Clocks, queued_at: float, run: int, *, fresh: bool = False) -> int:
         # Before anything that takes time: a kill is to find what it stops.
-        own = self._begin(context, until=None if self.asynchronous else clocks.end_time, fresh=fresh)
+        own = self._begin(context, run, until=None if self.asynchronous else clocks.end_time, fresh=fresh)
         with self._connect() as hook:
             hook.warm_up()
             try:
@@ -252,6 +298,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 own.submission.connection_id = self.connection_id
                 about = self._describe_beside(hook)
                 job = self._obtain(hook, context, clocks, queued_at)
+                self._know(job.job_id)
                 self._tell(hook, context, job, about)
                 if self.asynchronous:
                     return job.job_id
@@ -266,14 +313,22 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _find_connection(self, hook: AirbyteHook) -> None:
         """Learn the id of a connection that is given by its name."""
-        name = self.connection_name
-        if name:
+        if self.connection_id:
+            return
+        # Rendered as a native object, a name may be a number.
+        name = str(self.connection_name)
+        try:
             self.connection_id = hook.call(
                 lambda client: patiently(
                     lambda: find_connection(client, name, self.workspace_id), self.patience, self.log
                 ),
                 f"looking for the connection named {name!r}",
             )
+        except AirbyteInputError as error:
+            hint = self._origin("connection_name")
+            if not hint:
+                raise
+            raise AirbyteInputError(f"{error} {hint.strip()}", conn_id=self.airbyte_conn_id) from None
 
     def _obtain(self, hook: AirbyteHook, context: Context, clocks: Clocks, queued_at: float) -> Job:
         """Find the job of an earlier try, or start one, or come to terms with one that runs."""
@@ -292,7 +347,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 job = own.submission.attach(found)
             except TooLate:
                 raise AirbyteTimeout(
-                    f"The task's timeout ({self.timeout:g} s) was over before Airbyte took the request for a "
+                    f"The task's timeout ({float(self.timeout):g} s) was over before Airbyte took the request for a "
                     f"{self.job_type} of connection {self.connection_id}. No job is known that it started.",
                     conn_id=self.airbyte_conn_id,
                     connection_id=self.connection_id,
@@ -337,7 +392,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if self.deferrable:
             self._leave_for_turn(context, clocks, queued_at)
         deadlines = Deadlines(clocks.end_time, None)
-        if not hook.wait_for_turn(self.connection_id, deadlines, poll_interval=self._poll(POLL_ON_WORKER)):
+        if not hook.wait_for_turn(self.connection_id, deadlines, poll_interval=self._poll()):
             raise self._never_our_turn("timeout")
         return None
 
@@ -346,8 +401,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         return hook.wait_for_end(
             job_id,
             deadlines,
-            poll_interval=self._poll(POLL_ON_WORKER),
-            progress_interval=self.progress_seconds,
+            poll_interval=self._poll(),
+            progress_interval=float(self.progress_seconds),
         )
 
     def _leave(self, context: Context, job: Job, clocks: Clocks) -> NoReturn:
@@ -361,17 +416,19 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 job_id=job.job_id,
                 conn_id=self.airbyte_conn_id,
                 end_time=clocks.end_time,
-                poll_interval=self._poll(POLL_DEFERRED),
+                poll_interval=self._poll(),
                 execution_deadline=clocks.execution_deadline,
                 api_version=self.api_version,
                 cancel_on_kill=ours and self.cancel_on_kill,
-                try_number=context["ti"].try_number,
-                progress_interval=self.progress_seconds,
+                try_number=try_of(context),
+                progress_interval=float(self.progress_seconds),
                 not_before=time.time() + HOLD_EVENTS,
                 connection_id=job.connection_id,
                 started_here=ours,
+                write_xcoms=bool(self.do_xcom_push),
             ),
             method_name=self.execute_complete.__name__,
+            kwargs=self._run_for_resumption(context),
         )
 
     def _leave_for_turn(self, context: Context, clocks: Clocks, queued_at: float) -> NoReturn:
@@ -381,14 +438,20 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 connection_id=self.connection_id,
                 conn_id=self.airbyte_conn_id,
                 queued_at=queued_at,
-                poll_interval=self._poll(POLL_DEFERRED),
+                poll_interval=self._poll(),
                 **clocks._asdict(),
                 api_version=self.api_version,
-                try_number=context["ti"].try_number,
+                try_number=try_of(context),
                 not_before=time.time() + HOLD_EVENTS,
             ),
             method_name=self.execute_turn.__name__,
+            kwargs=self._run_for_resumption(context),
         )
+
+    def _run_for_resumption(self, context: Context) -> dict[str, Any] | None:
+        """Return what tells the task which run it resumes; nothing for the first, which most are."""
+        run = present_run(context)
+        return {RUN: [try_of(context), run]} if run > 1 else None
 
     def _of_this_connection(self, hook: AirbyteHook, event: Event) -> Event:
         """Doubt an event that tells of another connection's job.
@@ -431,9 +494,9 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if event.reason is not None or event.job is None:
             # A job that goes on is nobody's to cancel from now on, and a next try's to find.
             self._own_job.submission.let_go()
-            raise fail(event, self.airbyte_conn_id, self.connection_id, self.timeout)
+            raise fail(event, self.airbyte_conn_id, self.connection_id, float(self.timeout))
         job = with_figures(hook, event.job)
-        push(job, context)
+        push(job, self._for_xcoms(context))
         if event.status != "success":
             self._own_job.submission.forget()
         return conclude(job, self.log, self.airbyte_conn_id, hook.explain(job))
@@ -446,9 +509,6 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         now, official = time.time(), event.reason is None
         if event.status == "timeout":
-            if official:
-                # Whoever waits with it has started the job.
-                self._own_job.job_id = event.job_id
             deadlines = Deadlines(None, now)
         elif not official or OFFICIAL_TIMEOUT in event.message:
             deadlines = Deadlines(now, None)
@@ -471,6 +531,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         name = str(about) or self.connection_id
         self.log.info("%s job %s (%s) of connection %s", how, job.job_id, job.job_type, name)
         workspace_id = about.workspace_id or self.workspace_id
+        context = self._for_xcoms(context)
         if workspace_id:
             lead_to_job(hook, context, job, workspace_id, self.log)
         elif description is not None and not self.asynchronous:
@@ -481,12 +542,13 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     # Its job
 
     def _begin(
-        self, context: Context, *, job_id: int | None = None, until: float | None = None, fresh: bool = False
+        self, context: Context, run: int, *, job_id: int | None = None, until: float | None = None, fresh: bool = False
     ) -> OwnJob:
-        self._ti = context["ti"]
+        self._ti = task_instance(context)
+        resume_run(context, run)
         leave_link_to_task(self)
         submission = Submission(
-            JobMemory(context, self.log, fresh=fresh),
+            JobMemory(context, self.log, fresh=fresh, run=run),
             self.connection_id,
             self.job_type,
             log=self.log,
@@ -507,7 +569,24 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             self.connection_id = lease.connection_id
         elif self.connection_id:
             self.connection_id = self._valid_connection_id()
-        return self._begin(context, job_id=lease.job_id if lease is not None and lease.ours else None)
+        job_id = lease.job_id if lease is not None and lease.ours else None
+        return self._begin(context, present_run(context), job_id=job_id)
+
+    def _lease_of_subclass(self, event: Event) -> Lease:
+        """Return the lease that nobody has left: who waits with a trigger of its own making has started the job.
+
+        That is the official operator before the migration, or a subclass, whose job may be another connection's.
+        """
+        told = event.job.connection_id if event.job else ""
+        return Lease(event.job_id, event.connection_id or told, ours=True)
+
+    def _know(self, job_id: int) -> None:
+        """Tell a subclass which job it is."""
+        self.job_id = self._known_job = job_id
+
+    def _started_by_subclass(self) -> int | None:
+        """Return the job that a subclass has started itself, and stored as the official class stores its own."""
+        return int(self.job_id) if self.job_id and self.job_id != self._known_job else None
 
     def _heed_kill(self) -> None:
         """If a person wants the task to stop, have its job go with it.
@@ -542,12 +621,16 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     # Its clocks and its input
 
-    def _poll(self, default: float) -> float:
-        return default if self.wait_seconds is None else float(self.wait_seconds)
+    def _poll(self) -> float:
+        return float(self.wait_seconds)
+
+    def _end_time(self, now: float) -> float | None:
+        """Return when the ``timeout`` is over that begins now; None for never."""
+        return now + float(self.timeout) if 0 < self.timeout < math.inf else None
 
     def _new_deadlines(self) -> Deadlines:
         """Return the task's ``timeout`` anew, for a wait that begins after the triggerer's was in vain."""
-        return Deadlines(time.time() + self.timeout if self.timeout else None, None)
+        return Deadlines(self._end_time(time.time()), None)
 
     def _life(self) -> float | None:
         return self.execution_timeout.total_seconds() if self.execution_timeout else None
@@ -576,24 +659,48 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         )
 
     def _valid_connection_id(self) -> str:
-        return inputs.uuid("connection_id", self.connection_id, "connection", self.airbyte_conn_id)
+        hint = self._origin("connection_id")
+        return inputs.uuid("connection_id", self.connection_id, "connection", self.airbyte_conn_id, hint)
+
+    def _for_xcoms(self, context: Context) -> Context:
+        """Return the context for those who leave XComs; an empty one if there are to be none."""
+        return context if self.do_xcom_push and task_instance(context) is not None else {}
 
     def _check_input(self) -> None:
         """Refuse what cannot work before anything is started."""
-        if bool(self.connection_id) == bool(self.connection_name):
+        conn_id, origin = self.airbyte_conn_id, self._origin
+        if self.connection_id:
+            # It says all. A name or a workspace beside it may well be meant for other operators.
+            self.connection_id = self._valid_connection_id()
+        elif not self.connection_name:
             raise AirbyteInputError(
                 "connection_id must be the UUID of an Airbyte connection, or connection_name its name: give one of "
                 "the two. Nothing was started.",
-                conn_id=self.airbyte_conn_id,
+                conn_id=conn_id,
             )
-        conn_id = self.airbyte_conn_id
-        if not self.connection_name:
-            self.connection_id = self._valid_connection_id()
         if self.workspace_id:
-            self.workspace_id = inputs.uuid("workspace_id", self.workspace_id, "workspace", conn_id)
-        inputs.one_of("job_type", self.job_type, (job_type.value for job_type in JobType), conn_id)
-        inputs.one_of("if_running", self.if_running, IF_RUNNING, conn_id)
-        if self.wait_seconds is not None:
-            inputs.seconds("wait_seconds", self.wait_seconds, conn_id)
-        inputs.seconds("timeout", self.timeout, conn_id)
-        inputs.seconds("progress_seconds", self.progress_seconds, conn_id)
+            try:
+                hint = origin("workspace_id")
+                self.workspace_id = inputs.uuid("workspace_id", self.workspace_id, "workspace", conn_id, hint)
+            except AirbyteInputError:
+                if not self.connection_id:
+                    raise
+                self.log.info("workspace_id %r is no UUID, so not one of Airbyte's: not used", self.workspace_id)
+                self.workspace_id = None
+        job_types = (job_type.value for job_type in JobType)
+        inputs.one_of("job_type", self.job_type, job_types, conn_id, origin("job_type"))
+        inputs.one_of("if_running", self.if_running, IF_RUNNING, conn_id, origin("if_running"))
+        inputs.seconds("wait_seconds", self.wait_seconds, conn_id, origin("wait_seconds"))
+        inputs.seconds("timeout", self.timeout, conn_id, origin("timeout"), endless=True)
+        inputs.seconds("progress_seconds", self.progress_seconds, conn_id, origin("progress_seconds"))
+
+    def _origin(self, name: str) -> str:
+        """Say, for an error, that a parameter may have come from where it was meant for other operators."""
+        dag = self.dag if self.has_dag() else None  # type: ignore[no-untyped-call]
+        for place in (getattr(self, "task_group", None), dag):
+            if name in (getattr(place, "default_args", None) or {}):
+                return (
+                    f"The default_args of the DAG or of a task group have a {name}, which reaches every operator with "
+                    f"such a parameter: give this task its own {name}, or None. "
+                )
+        return ""

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Which clock ran out: the task's patience, or the task's life.
 Clock = Literal["timeout", "execution_timeout"]
 
+#: What the official provider's trigger says when the task's ``timeout`` is over, as an ``error`` like any other.
+OFFICIAL_TIMEOUT = "has not reached a terminal status"
+
 
 class Event(BaseModel):
     """What the trigger tells the task. ``status``, ``message`` and ``job_id`` are the official provider's.
@@ -43,7 +46,7 @@ class Event(BaseModel):
     :param job_url: Where the job is in Airbyte's web app, if the task is to write that down; else empty.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     status: Literal["success", "error", "cancelled", "timeout"]
     message: str = ""

@@ -71,7 +71,7 @@ class OwnJob:
         :param life: The ``execution_timeout``.
         :return: As of :meth:`cancel`.
         """
-        return self.cancel(max(CANCEL_WITHIN, min(STOPS_WITHIN, 0.8 * (life or STOPS_WITHIN))))
+        return self.cancel(time_to_stop(life))
 
     def cancel(self, within: float | None = None) -> Job | None:
         """Cancel the job, if there is one; never another.
@@ -84,12 +84,7 @@ class OwnJob:
             time.sleep(0.05)
         if self.job_id is None:
             return None
-        try:
-            with self._connect() as hook:
-                return hook.cancel_job(self.job_id, self.submission.connection_id, within)
-        except Exception as error:
-            self._log.error("Airbyte job %s could not be cancelled: %s", self.job_id, error)
-            return None
+        return try_to_cancel(self._connect, self.job_id, self.submission.connection_id, within, self._log)
 
     def fate(self, cancelled: Job | None) -> str:
         """Say what became of the job when the task's ``execution_timeout`` was over.
@@ -101,3 +96,31 @@ class OwnJob:
         if cancelled is not None and cancelled.terminal:
             return "The job is cancelled."
         return "The job could not be cancelled: see the task's log, and cancel it in Airbyte."
+
+
+def time_to_stop(life: float | None) -> float:
+    """Return the seconds that a job is given to stop when the task's ``execution_timeout`` is over.
+
+    :param life: The ``execution_timeout``.
+    """
+    return max(CANCEL_WITHIN, min(STOPS_WITHIN, 0.8 * (life or STOPS_WITHIN)))
+
+
+def try_to_cancel(
+    connect: Callable[[], AirbyteHook], job_id: int, connection_id: str, within: float | None, log: Log
+) -> Job | None:
+    """Cancel a job, and only say so if that cannot be done.
+
+    :param connect: Returns the task's hook.
+    :param job_id: The job.
+    :param connection_id: The Airbyte connection whose job it has to be; empty for any.
+    :param within: Seconds that it is given to stop; None for as many as a task has that is killed.
+    :param log: The task's log.
+    :return: The job as it was seen last; None if it could not be cancelled.
+    """
+    try:
+        with connect() as hook:
+            return hook.cancel_job(job_id, connection_id, within)
+    except Exception as error:
+        log.error("Airbyte job %s could not be cancelled: %s", job_id, error)
+        return None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 T = TypeVar("T")
 
@@ -21,14 +24,20 @@ class Portal:
     and when Airflow interrupts the main thread (``execution_timeout``, a kill), the coroutine it waits for
     would go on. Here the loop outlives the call, an interrupted call is cancelled, and ``on_kill``, which
     Airflow runs in a signal handler in the middle of another call, can make calls of its own.
+
+    In a process that is forked it begins anew: the thread stayed behind in the other one.
+
+    :param forget: Called there first: forgets all that lives in the loop, and returns it. Default: there is nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forget: Callable[[], object] | None = None) -> None:
+        self._forget = forget
         self._serving: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
         #: What was started beside: asyncio itself keeps no task alive.
         self._beside: set[asyncio.Task[Any]] = set()
         # Re-entrant: a signal handler may call while the thread that it interrupts is in here.
         self._starting = threading.RLock()
+        _portals.add(self)
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end and return its result.
@@ -77,6 +86,13 @@ class Portal:
         if serving is not None:
             _stop(*serving)
 
+    def begin_anew(self) -> None:
+        """Take note that this process was forked from the one whose thread serves the loop."""
+        _never_finalize((self._serving, self._forget() if self._forget is not None else None))
+        self._serving = None
+        # A thread that is not here may hold the old one.
+        self._starting = threading.RLock()
+
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._serving is None:
@@ -117,3 +133,23 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
+
+
+_portals: WeakSet[Portal] = WeakSet()
+
+
+def _begin_anew() -> None:
+    for portal in list(_portals):
+        portal.begin_anew()
+
+
+def _never_finalize(what: object) -> None:
+    """Keep something for good, also when Python ends.
+
+    A process that is forked shares the loop's epoll and its connections with the other: to close or finalize them here
+    takes the other's sockets out of its epoll, so that it waits for ever, and says farewell on its TLS connections.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
+
+
+os.register_at_fork(after_in_child=_begin_anew)

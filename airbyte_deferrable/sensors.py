@@ -33,8 +33,8 @@ from airbyte_deferrable.exceptions import (
 from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
 from airbyte_deferrable.names import describe
-from airbyte_deferrable.operators import OFFICIAL_TIMEOUT
 from airbyte_deferrable.outcome import (
+    OFFICIAL_TIMEOUT,
     Event,
     conclude,
     fail,

@@ -19,7 +19,16 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from airbyte_deferrable.api.client import NEWEST_FIRST, AirbyteClient
-from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Conflict, Rejected, Unreachable
+from airbyte_deferrable.api.errors import (
+    DOUBTS,
+    NOT_VISIBLE,
+    ApiError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Rejected,
+    Unreachable,
+)
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.memory import JobMemory, Record
 from airbyte_deferrable.task_log import Log
@@ -28,6 +37,8 @@ T = TypeVar("T")
 
 #: Airbyte's name for a 409 that says: the connection runs a job already.
 BUSY = "try-again-later"
+#: And for one that says: not in the connection's present state.
+STATE_CONFLICT = "state-conflict"
 #: How far back a connection's newest jobs are looked through.
 LOOK_BACK = 20
 #: Seconds that Airbyte's clock may be ahead of the worker's.
@@ -52,11 +63,14 @@ class Patience:
     :param unreachable: How long an Airbyte that cannot be reached is asked the same again. It may need as long for a
         single create.
     :param pause: The longest pause between two attempts.
+    :param unlisted: How long a list of jobs is asked for that gives no answer, until a sync is started without it
+        because Airbyte answers otherwise.
     """
 
     settle: float = 75.0
     unreachable: float = 300.0
     pause: float = 10.0
+    unlisted: float = 30.0
 
     def pauses(self) -> Iterator[float]:
         """Yield pauses that grow, with jitter, so that many tasks do not come back at once."""
@@ -79,6 +93,10 @@ class Busy(Exception):
 
 class Stopped(Exception):
     """The task was killed before a job was asked for."""
+
+
+class _Unlisted(Exception):
+    """Airbyte answers, but does not list its jobs."""
 
 
 class TooLate(Exception):
@@ -278,14 +296,14 @@ class Submission:
         give_up_at = time.monotonic() + self._patience.unreachable
         told_unreachable, unseen_busy = False, 0
         while True:
-            jobs = await self._newest_jobs(client)
+            jobs = await self._jobs_before(client)
             made = self._made(jobs)
             if made is not None:
                 return self._found(made)
-            newest = _newest(jobs or ())
-            if newest is not None and not newest.terminal:
+            live, newest = newest_live(jobs or ()), newest_of(jobs or ())
+            if live is not None:
                 # Airbyte would refuse a sync, but for a reset cancel the job that runs.
-                raise Busy(newest)
+                raise Busy(live)
             after = None if jobs is None else newest.job_id if newest else 0
             await self._remember(after if self._lost is None else self._lost.after)
             try:
@@ -302,17 +320,20 @@ class Submission:
                         await asyncio.sleep(next(pauses))
                         continue
                     raise busy from None
-                await _refuse_inactive(client, self.connection_id, error)
+                await _refuse_hopeless(client, self.connection_id, error, jobs)
                 trouble: ApiError = error
+                asked_why = True
                 arrived, asked_to_wait = True, 0.0
             except Unreachable as error:
                 arrived, asked_to_wait = _may_have_arrived(error), error.retry_after or 0.0
-                trouble = error
+                trouble, asked_why = error, False
             if not arrived:
                 if not told_unreachable:
                     self._log.warning("Airbyte does not take the request for the job, trying again: %s", trouble)
                 told_unreachable = True
             elif after is None:
+                if not asked_why:
+                    await _refuse_hopeless(client, self.connection_id, trouble, jobs)
                 # Without the list there is no telling whether the job was made.
                 raise trouble
             else:
@@ -320,7 +341,12 @@ class Submission:
                     "Airbyte's answer is lost, the job may have been started. Looking for it: %s", trouble
                 )
                 self._lost = self._lost_by(after, time.time())
-                made = await self._look_for_made(client, self._patience.settle)
+                made = await self._look_for_made(client, 0.0)
+                if made is None and not asked_why:
+                    # Before the long search: what is wrong with the connection now was wrong when Airbyte was asked.
+                    await _refuse_hopeless(client, self.connection_id, trouble, jobs)
+                if made is None:
+                    made = await self._look_for_made(client, self._patience.settle)
                 if made is not None:
                     return self._found(made)
                 self._log.info("No job of connection %s was started: asking Airbyte again", self.connection_id)
@@ -380,10 +406,38 @@ class Submission:
         until = asked_at + self._patience.settle + CLOCKS_APART
         return _Lost(after if self._lost is None else self._lost.after, until)
 
+    async def _jobs_before(self, client: AirbyteClient) -> tuple[Job, ...] | None:
+        """Return the connection's newest jobs before one is asked for; None if a sync has to do without them.
+
+        Airbyte's list can be out of order by itself: it reads a table that may hold millions of jobs. A reset waits for
+        it, since Airbyte would cancel the sync that runs; so does a task whose earlier request is lost.
+        """
+        if self._lost is not None or JobType(self._job_type) in MAY_BECOME:
+            return await self._newest_jobs(client)
+        without_from = time.monotonic() + self._patience.unlisted
+
+        async def ask() -> tuple[Job, ...]:
+            try:
+                return await newest_jobs(client, self.connection_id)
+            except Unreachable as error:
+                # Who is asked less often (429) has a list.
+                passed = error.status != 429 and time.monotonic() >= without_from
+                if passed and await answers(client, self.connection_id):
+                    raise _Unlisted(str(error)) from None
+                raise
+
+        try:
+            return await self._patiently(ask)
+        except _Unlisted as error:
+            self._log.warning("Airbyte does not list its jobs, but answers otherwise: starting one without. %s", error)
+            return None
+        except (*NOT_VISIBLE, Rejected):
+            return None
+
     async def _newest_jobs(self, client: AirbyteClient) -> tuple[Job, ...] | None:
         """Return the connection's newest jobs; None if they cannot be listed."""
         try:
-            return await self._patiently(lambda: _newest_jobs(client, self.connection_id))
+            return await self._patiently(lambda: newest_jobs(client, self.connection_id))
         except (*NOT_VISIBLE, Rejected):
             # If it is the connection that cannot be seen, the request to start the job will say so.
             return None
@@ -457,21 +511,44 @@ def _may_have_arrived(error: ApiError) -> bool:
     return isinstance(error, Unreachable) and error.may_have_arrived and error.status != 429
 
 
-async def newest_job(client: AirbyteClient, connection_id: str) -> Job | None:
-    """Return the connection's newest job; None if it never ran.
+async def newest_jobs(client: AirbyteClient, connection_id: str) -> tuple[Job, ...]:
+    """Return the connection's newest jobs.
 
     :param client: The Airbyte.
     :param connection_id: The connection.
     """
-    return _newest(await _newest_jobs(client, connection_id))
+    return await client.list_jobs(connection_id=connection_id, order_by=NEWEST_FIRST, limit=LOOK_BACK)
 
 
-def _newest(jobs: tuple[Job, ...]) -> Job | None:
+def newest_of(jobs: tuple[Job, ...]) -> Job | None:
+    """Return the newest of some jobs; None if there are none.
+
+    :param jobs: The jobs, in any order.
+    """
     return max(jobs, default=None, key=lambda job: job.job_id)
 
 
-async def _newest_jobs(client: AirbyteClient, connection_id: str) -> tuple[Job, ...]:
-    return await client.list_jobs(connection_id=connection_id, order_by=NEWEST_FIRST, limit=LOOK_BACK)
+def newest_live(jobs: tuple[Job, ...]) -> Job | None:
+    """Return the newest of those jobs that have not ended, which need not be the newest of all; None if all have.
+
+    :param jobs: The jobs, in any order.
+    """
+    return newest_of(tuple(job for job in jobs if not job.terminal))
+
+
+async def answers(client: AirbyteClient, connection_id: str) -> bool:
+    """Tell whether Airbyte answers a question about a connection, whatever it says.
+
+    :param client: The Airbyte.
+    :param connection_id: The connection.
+    """
+    try:
+        await client.get_connection(connection_id)
+    except DOUBTS:
+        return False
+    except ApiError:
+        return True
+    return True
 
 
 async def _busy(client: AirbyteClient, connection_id: str, error: Conflict) -> Exception:
@@ -479,19 +556,34 @@ async def _busy(client: AirbyteClient, connection_id: str, error: Conflict) -> E
     if "deleted" in error.detail.lower():
         return error
     try:
-        job = await newest_job(client, connection_id)
+        return Busy(newest_live(await newest_jobs(client, connection_id)))
     except ApiError:
-        job = None
-    return Busy(job if job is not None and not job.terminal else None)
+        return Busy(None)
 
 
-async def _refuse_inactive(client: AirbyteClient, connection_id: str, error: Conflict) -> None:
-    """Airbyte answers ``state-conflict`` for an inactive connection, and hides why: ask for the connection."""
+async def _refuse_hopeless(
+    client: AirbyteClient, connection_id: str, error: ApiError, jobs: tuple[Job, ...] | None
+) -> None:
+    """Say what is wrong with the connection if Airbyte, or a gateway before it, has failed to.
+
+    Airbyte answers ``state-conflict`` or 500 for an inactive connection, and hides why; a gateway gives up what waits
+    for one that does not exist (504).
+
+    :param client: The Airbyte.
+    :param connection_id: The connection.
+    :param error: Why no job is known to have been made.
+    :param jobs: The connection's jobs as they were listed before. That there is no such connection is not believed if
+        there are some: who may start jobs need not be let read connections.
+    """
     try:
         connection = await client.get_connection(connection_id)
+    except (Forbidden, NotFound):
+        if jobs:
+            return
+        raise
     except ApiError:
         return
     if connection.status and connection.status != "active":
         then = "activate it in Airbyte" if connection.status == "inactive" else "Airbyte runs only what is active"
         detail = f"The connection {connection.name!r} is {connection.status}: {then}."
-        raise Conflict(error.call, detail, error.status, kind=error.kind) from None
+        raise Conflict(error.call, detail, error.status, kind=STATE_CONFLICT) from None

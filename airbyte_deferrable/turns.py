@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from airbyte_deferrable.api.errors import DOUBTS, ApiError
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.lookup import Renewal
-from airbyte_deferrable.submission import newest_job
+from airbyte_deferrable.submission import Patience, answers, newest_jobs, newest_live, newest_of
 from airbyte_deferrable.task_log import Log
 from airbyte_deferrable.waiting import until_terminal
 from airbyte_deferrable.watch import SHORTEST_POLL, JobNotVisible
@@ -25,6 +25,8 @@ from airbyte_deferrable.watcher import JobWatcher
 
 #: Seconds within which a task whose turn it is should have started its job: it needs a worker slot first.
 STARTS_WITHIN = 120.0
+#: Seconds without a list of jobs after which turns are given without it, if Airbyte answers otherwise.
+UNLISTED = Patience.unlisted
 
 _number = itertools.count()
 
@@ -118,19 +120,25 @@ async def wait_for_turn(
     try:
         async with line.moved:
             await line.moved.wait_for(lambda: line.places[0] == place)
-        troubled = False
+        troubled_since: float | None = None
         while True:
+            newest: int | None = None
             try:
                 newest = await _newest_ended(watcher, connection_id, poll_interval, log, renewal)
+                troubled_since = None
             except DOUBTS as error:
-                if not troubled:
+                if troubled_since is None:
                     log.warning("Airbyte cannot be asked now whether the connection is idle, waiting on: %s", error)
-                troubled = True
+                    troubled_since = time.monotonic()
                 if renewal is not None:
                     renewal.heard(error)
                     renewal.check(log)
-            else:
-                troubled = False
+                unlisted = time.monotonic() - troubled_since >= UNLISTED
+                if unlisted and await answers(watcher.borrow_client(), connection_id):
+                    # Its answer to the request for the job tells as well, at the price of a worker slot; a refusal
+                    # makes the pause until the next turn longer.
+                    newest = 0
+            if newest is not None:
                 turn = line.give(queued_at, newest, pause)
                 if turn is not None:
                     return turn
@@ -146,17 +154,18 @@ async def wait_for_turn(
 async def _newest_ended(
     watcher: JobWatcher, connection_id: str, poll_interval: float, log: Log, renewal: Renewal | None
 ) -> int:
-    """See the connection's present job end, and return its number; 0 if there is none."""
+    """See the connection's present job end, and return the number of its newest; 0 if there is none."""
     try:
-        job = await newest_job(watcher.borrow_client(), connection_id)
-        if job is not None and not job.terminal:
-            job = await _see_end(watcher, job, poll_interval, log, renewal)
+        jobs = await newest_jobs(watcher.borrow_client(), connection_id)
+        live, newest = newest_live(jobs), newest_of(jobs)
+        if live is not None:
+            await _see_end(watcher, live, poll_interval, log, renewal)
     except DOUBTS:
         raise
     except (ApiError, JobNotVisible):
         # Airbyte will say what is wrong when it is asked to start the job.
-        job = None
-    return job.job_id if job else 0
+        newest = None
+    return newest.job_id if newest else 0
 
 
 async def _see_end(watcher: JobWatcher, job: Job, poll_interval: float, log: Log, renewal: Renewal | None) -> Job:

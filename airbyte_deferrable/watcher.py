@@ -239,7 +239,7 @@ class JobWatcher:
         told = self.trouble.error if self.trouble is not None else None
         if told is None:
             self._trouble_since = self.now()
-        elif isinstance(told, BadCredentials) or not isinstance(error, BadCredentials):
+        elif _doubt(error) <= _doubt(told):
             # Only refused credentials are told of in the middle of other trouble: they want a person, or new ones.
             return
         self.trouble = Trouble(error)
@@ -285,6 +285,11 @@ class JobWatcher:
 
 def _wants_a_pause(error: ApiError) -> bool:
     return error.status == 429 or (isinstance(error, Unreachable) and error.retry_after is not None)
+
+
+def _doubt(error: ApiError) -> int:
+    """Return how certain it is that the credentials are refused."""
+    return error.credentials_in_doubt + isinstance(error, BadCredentials)
 
 
 #: Of the watchers that are to be quiet. What is wrong in this code is told all the same.

@@ -90,22 +90,32 @@ def brief(results: Sequence[Result]) -> str:
     return _rows(shown, columns) + f"\nMeasured on {machine()}; poll interval {results[0].poll:g} s.\n"
 
 
-def write_between(path: Path, text: str) -> None:
+def write_between(path: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put a text between the two marks of a document.
 
     :param path: The document.
     :param text: The text.
+    :param marks: The marks. Default: those of the table of waiting.
     """
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = path.read_text().partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
 
 
 def _rows(results: Sequence[Result], columns: Sequence[tuple[str, Callable[[Result], str]]]) -> str:
     ordered = sorted(results, key=lambda r: (r.waiters, r.trigger))
-    head = [name for name, _ in columns]
-    lines = ["| " + " | ".join(head) + " |", "|:--" + "|--:" * (len(head) - 1) + "|"]
-    lines += ["| " + " | ".join(show(result) for _, show in columns) + " |" for result in ordered]
+    return markdown([name for name, _ in columns], [[show(result) for _, show in columns] for result in ordered])
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    """Return a table.
+
+    :param head: What is above the columns.
+    :param rows: The cells.
+    :param names: How many columns, from the left, are text and not figures.
+    """
+    lines = ["| " + " | ".join(head) + " |", "|:--" * names + "|--:" * (len(head) - names) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

@@ -81,6 +81,7 @@ class Bench:
         self.airflow = airflow
         self.airbyte = airbyte
         self.statsd = statsd
+        self.database = database
         self._database = psycopg2.connect(database.replace("+psycopg2", ""))
         self._database.autocommit = True
         self._began = time.monotonic()
@@ -197,7 +198,7 @@ def main() -> int:
         (home / "connections.json").write_text(json.dumps(connections))
         airflow = LocalAirflow(
             home,
-            dags=Path(__file__).parent / "dags",
+            dags=Path(__file__).parent / "dags" / "triggerer",
             parallelism=given.slots,
             database=postgresql.url,
             connections={

@@ -96,6 +96,27 @@ class Cluster:
         return self._servers[name].service.returncode if name in self._servers else self.airflow.returncode(name)
 
 
+def celery_workers(
+    home: Path, postgresql: PostgreSQL, redis: Redis, slots: int
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the commands of two workers by name, and the settings (section and name) that lead Airflow to them.
+
+    :param home: Airflow's home.
+    :param postgresql: Where the results go.
+    :param redis: Where the messages go.
+    :param slots: Of each of the two.
+    """
+    names = ("worker-1", "worker-2")
+    command = ["celery", "worker", "--skip-serve-logs", "--celery-hostname"]
+    workers = {name: [*command, name, "--pid", str(home / f"{name}.pid")] for name in names}
+    return workers, {
+        "CELERY__BROKER_URL": redis.url,
+        "CELERY__RESULT_BACKEND": f"db+{postgresql.url}",
+        "CELERY__WORKER_CONCURRENCY": str(slots),
+        "CELERY__SYNC_PARALLELISM": "1",
+    }
+
+
 @contextmanager
 def cluster(home: Path, airbyte: Airbyte, connection_ids: list[str]) -> Iterator[Cluster]:
     """Start it all but the Airbyte, and stop it in the end.
@@ -112,24 +133,7 @@ def cluster(home: Path, airbyte: Airbyte, connection_ids: list[str]) -> Iterator
         redis = Redis(home / "redis", logs / "redis.log")
         cleanup.callback(redis.stop)
         redis.start()
-        celery = {
-            "CELERY__BROKER_URL": redis.url,
-            "CELERY__RESULT_BACKEND": f"db+{postgresql.url}",
-            "CELERY__WORKER_CONCURRENCY": str(SLOTS),
-            "CELERY__SYNC_PARALLELISM": "1",
-        }
-        workers = {
-            name: [
-                "celery",
-                "worker",
-                "--skip-serve-logs",
-                "--celery-hostname",
-                name,
-                "--pid",
-                str(home / f"{name}.pid"),
-            ]
-            for name in ("worker-1", "worker-2")
-        }
+        workers, celery = celery_workers(home, postgresql, redis, SLOTS)
         airflow = LocalAirflow(
             home,
             dags=DAGS,

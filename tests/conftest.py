@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 
 # Airflow reads these when it is imported, which the first test module does.
@@ -12,7 +13,18 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = os.path.join(os.environ["AIRFLOW_HOME
 # A task that fails unexpectedly is to show it at once, not after Airflow's five minutes.
 os.environ["AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY"] = "1"
 os.environ.pop("AIRFLOW__CORE__UNIT_TEST_MODE", None)
+# What one test leaves on this machine is not to be the next one's; where it is the topic, it is turned on.
+os.environ["AIRFLOW__AIRBYTE_DEFERRABLE__TOKEN_CACHE"] = "False"
+
+import pytest
 
 from airbyte_deferrable.simulator.testing import airbyte_simulator
 
 __all__ = ["airbyte_simulator"]
+
+
+@pytest.fixture(autouse=True)
+def _no_run_begun() -> None:
+    """Let each test begin as a task does: in a process that has begun no run."""
+    if "airbyte_deferrable.memory" in sys.modules:
+        sys.modules["airbyte_deferrable.memory"]._begun.clear()

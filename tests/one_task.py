@@ -27,7 +27,7 @@ try:
 except ImportError:
     from airflow.exceptions import TaskDeferred
 
-from airbyte_deferrable import taskstate
+from airbyte_deferrable import memory, taskstate
 from airbyte_deferrable.simulator import Fault, Simulator
 
 T = TypeVar("T")
@@ -90,6 +90,8 @@ class Task:
         return {"ti": self.ti, "task_instance": self.ti, "task_state_store": self.store}
 
     def operator(self) -> Any:
+        # A process of its own has begun no run yet.
+        memory._begun.clear()
         operator = self._make()
         operator._connect()._log = self.log
         # Airflow's own property leads to the log that its task runner has set up. A class of its own, since other

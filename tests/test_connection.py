@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.models import Connection
 
 from airbyte_deferrable import connection as module
 from airbyte_deferrable.api.settings import (
@@ -117,12 +118,76 @@ LOGIN = {"login": "id", "password": SECRET}
         ({**LOGIN, "extra": {"auth": None}}, ClientCredentials("id", SECRET)),
         ({"password": SECRET, "extra": {"auth": "bearer"}}, BearerToken(SECRET)),
         ({"password": f" Bearer {SECRET}\n", "extra": {"auth": "bearer"}}, BearerToken(SECRET)),
+        ({"password": f"bearer  {SECRET}\r\n", "extra": {"auth": "bearer"}}, BearerToken(SECRET)),
+        # White space that cannot be meant, as a line break from base64.
+        ({"login": " id\n", "password": f"\t{SECRET}\r\n"}, ClientCredentials("id", SECRET)),
+        ({"login": "id", "password": " \n"}, NoCredentials()),
+        # A blank may be a part of a password that somebody chose.
+        ({"login": "id\n", "password": f" {SECRET} \r\n", "extra": {"auth": "basic"}}, BasicAuth("id", f" {SECRET} ")),
     ],
 )
 def test_login_and_password_are_what_the_authentication_makes_of_them(
     fields: dict[str, Any], credentials: object
 ) -> None:
     assert read(**fields).credentials == credentials
+
+
+@pytest.mark.parametrize(
+    ("fields", "base_url", "credentials"),
+    [
+        # Before 4.0: a host without a scheme, and the login and password of the proxy before Airbyte.
+        ("airbyte://id:s3cret-value@host:8000", "http://host:8000/api/public/v1", BasicAuth("id", SECRET)),
+        ("airbyte://host:8000", "http://host:8000/api/public/v1", NoCredentials()),
+        ("airbyte://id:s3cret-value@host:8000/http", "http://host:8000/api/public/v1", BasicAuth("id", SECRET)),
+        ("airbyte://id:s3cret-value@host:443/https", "https://host:443/api/public/v1", BasicAuth("id", SECRET)),
+        ({"host": "host", "port": 8000, **LOGIN}, "http://host:8000/api/public/v1", BasicAuth("id", SECRET)),
+        ({"host": "[::1]", "port": 8000, **LOGIN}, "http://[::1]:8000/api/public/v1", BasicAuth("id", SECRET)),
+        (
+            {"host": "host", "port": 8000, **LOGIN, "extra": {"auth": "client_credentials"}},
+            "http://host:8000/api/public/v1",
+            ClientCredentials("id", SECRET),
+        ),
+        # Cloud's of 3.8: an API key.
+        (
+            {"host": "https://api.airbyte.com", "password": f"{SECRET}\n"},
+            "https://api.airbyte.com/v1",
+            BearerToken(SECRET),
+        ),
+        ({"host": "https://api.airbyte.com/", "password": SECRET}, "https://api.airbyte.com/v1", BearerToken(SECRET)),
+        (
+            {"host": "https://api.airbyte.com", "password": SECRET, "extra": {"auth": "none"}},
+            "https://api.airbyte.com/v1",
+            NoCredentials(),
+        ),
+        (
+            {"host": "api.airbyte.com", "schema": "https", "password": SECRET},
+            "https://api.airbyte.com/v1",
+            BearerToken(SECRET),
+        ),
+        # From 4.0 on: these cannot be told apart from old ones, or are none.
+        (
+            {"host": "http://host", "port": 8000, **LOGIN},
+            "http://host:8000/api/public/v1",
+            ClientCredentials("id", SECRET),
+        ),
+        ({"host": "https://api.airbyte.com", **LOGIN}, "https://api.airbyte.com/v1", ClientCredentials("id", SECRET)),
+        ({"host": "https://api.airbyte.com/v1", "password": SECRET}, "https://api.airbyte.com/v1", NoCredentials()),
+        ({"host": "https://airbyte.example.com", "password": SECRET}, HOST, NoCredentials()),
+        (
+            {"host": "host", "port": 8000, **LOGIN, "schema": "v1/token"},
+            "http://host:8000/api/public/v1",
+            ClientCredentials("id", SECRET, "v1/token"),
+        ),
+    ],
+)
+def test_connections_of_before_4_0_are_read_as_such_where_they_can_be_nothing_else(
+    fields: str | dict[str, Any], base_url: str, credentials: object
+) -> None:
+    if isinstance(fields, str):
+        made = Connection(uri=fields)
+        fields = {name: getattr(made, name) for name in ("host", "port", "schema", "login", "password")}
+    settings = read(**fields)
+    assert (settings.base_url, settings.credentials) == (base_url, credentials)
 
 
 def test_an_empty_extra_leaves_the_defaults() -> None:
@@ -273,6 +338,12 @@ def test_proxies_of_the_environment_are_used_and_passed_by(monkeypatch: pytest.M
         ({"HTTPS_PROXY": "env:1"}, (("https", "http://env:1"),)),
         ({"HTTPS_PROXY": "me:word@env:1"}, (("https", "http://me:word@env:1"),)),
         ({"HTTPS_PROXY": "http://env:1", "ALL_PROXY": "socks5://all:2"}, (("https", "http://env:1"),)),
+        ({"HTTPS_PROXY": " http://env:1/ "}, (("https", "http://env:1/"),)),
+        ({"HTTPS_PROXY": "HTTP://env:1"}, (("https", "HTTP://env:1"),)),
+        ({"HTTPS_PROXY": "http://upper:1", "https_proxy": "http://lower:2"}, (("https", "http://lower:2"),)),
+        ({"HTTPS_PROXY": "http://upper:1", "https_proxy": ""}, ()),
+        ({"HTTPS_PROXY": "http://[::1]:1"}, (("https", "http://[::1]:1"),)),
+        ({"HTTPS_PROXY": "https://env:1"}, (("https", "https://env:1"),)),
     ],
 )
 def test_proxies_of_the_environment_are_understood_as_other_clients_do(
@@ -285,8 +356,24 @@ def test_proxies_of_the_environment_are_understood_as_other_clients_do(
 
 def test_a_proxy_of_the_environment_that_is_needed_and_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://all:2")
-    with pytest.raises(AirbyteSettingsError, match="environment's proxy"):
+    with pytest.raises(AirbyteSettingsError, match=r"environment's proxy .* SOCKS proxies are not supported"):
         read()
+    # One that nothing goes through is no concern.
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    assert read().proxies == ()
+
+
+def test_a_proxy_is_passed_by_for_each_host_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://env:1")
+    monkeypatch.setenv("NO_PROXY", "cloud.airbyte.com")
+    settings = read(host="https://api.airbyte.com/v1")
+    assert (settings.proxies, settings.no_proxy) == ((("https", "http://env:1"),), "cloud.airbyte.com")
+    # A proxy of the connection's own is meant.
+    assert read(extra={"proxies": "http://own:3"}).no_proxy == ""
+
+
+def test_white_space_around_a_headers_value_is_no_part_of_it() -> None:
+    assert read(extra={"headers": {"X-Key": f" {SECRET}\r\n"}}).headers == (("X-Key", SECRET),)
 
 
 def test_settings_are_equal_when_connections_are() -> None:

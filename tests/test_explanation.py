@@ -82,8 +82,8 @@ async def test_an_attempt_of_which_nothing_is_known_does_not_hide_the_others(
 ) -> None:
     job_id = failed_job(airbyte_simulator)
     attempts = [
-        {"id": 0, "failureSummary": {"failures": [BAD_PASSWORD]}, "totalStats": {"recordsCommitted": 5}},
-        {"id": 1, "failureSummary": None, "totalStats": None},
+        {"id": 0, "failureSummary": {"failures": [BAD_PASSWORD]}},
+        {"id": 1, "failureSummary": None},
     ]
     body = json.dumps({"job": {}, "attempts": [{"attempt": attempt} for attempt in attempts]})
     airbyte_simulator.add_fault(Fault(call="config:jobs/get_without_logs", kind="status", status=200, body=body))
@@ -91,6 +91,45 @@ async def test_an_attempt_of_which_nothing_is_known_does_not_hide_the_others(
     assert why is not None
     assert why.is_config_error
     assert (why.attempts, why.rows_committed, why.bytes_committed) == (2, None, None)
+
+
+async def test_rows_and_bytes_are_the_jobs_and_no_attempts(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+    """An attempt that failed mostly leaves no counts behind, and one that does counts itself alone."""
+    attempts = (Attempt(duration=3, output=True), Attempt(duration=1, output=True, failure=BAD_PASSWORD))
+    why = await explain(client, failed_job(airbyte_simulator, attempts=attempts, rows=1000, bytes=4000))
+    assert why is not None
+    assert (why.rows_committed, why.bytes_committed, why.rows_rejected) == (1000, 4000, 0)
+
+
+@pytest.mark.parametrize(
+    ("rejected", "told"),
+    [
+        (0, "after 1 attempt and 1,000 rows committed: "),
+        (1, "after 1 attempt, 1,000 rows committed and 1 rejected: "),
+        (2500, "after 1 attempt, 1,000 rows committed and 2,500 rejected: "),
+    ],
+)
+async def test_what_the_destination_refused_is_told(
+    airbyte_simulator: Simulator, client: AirbyteClient, rejected: int, told: str
+) -> None:
+    why = await explain(client, failed_job(airbyte_simulator, failure=BAD_PASSWORD, rejected=rejected))
+    assert why is not None
+    assert why.rows_rejected == rejected
+    assert told in str(why)
+
+
+async def test_an_airbyte_that_does_not_count_what_is_rejected_says_the_rest(
+    airbyte_simulator: Simulator, client: AirbyteClient
+) -> None:
+    job = {"aggregatedStats": {"recordsCommitted": 5, "bytesCommitted": 50}}
+    attempts = [{"attempt": {"id": 0, "failureSummary": {"failures": [BAD_PASSWORD]}}}]
+    body = json.dumps({"job": job, "attempts": attempts})
+    job_id = failed_job(airbyte_simulator)
+    airbyte_simulator.add_fault(Fault(call="config:jobs/get_without_logs", kind="status", status=200, body=body))
+    why = await explain(client, job_id)
+    assert why is not None
+    assert (why.rows_committed, why.bytes_committed, why.rows_rejected) == (5, 50, None)
+    assert "after 1 attempt and 5 rows committed" in str(why)
 
 
 async def test_a_stack_trace_is_in_neither_the_words_nor_the_repr(

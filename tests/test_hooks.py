@@ -18,7 +18,7 @@ import pytest
 from airflow.exceptions import AirflowException
 from airflow.providers.airbyte.hooks.airbyte import AirbyteHook as OfficialHook
 
-from airbyte_deferrable import names
+from airbyte_deferrable import hooks, names
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
     AirbyteCredentialsError,
@@ -166,6 +166,24 @@ def test_waiting_ends_as_the_official_hooks_does(
         theirs.wait_for_job(job_id, wait_seconds=0.1)
 
 
+def test_a_wait_takes_none_for_its_interval_as_the_operators_attribute_may_be(sim: Simulator, mine: str) -> None:
+    job_id = sim.add_job(sim.add_connection(script=Script(duration=0.0, pending=0.0)))["id"]
+    assert AirbyteHook(mine).wait_for_job(job_id=job_id, wait_seconds=None, timeout=3600) is None
+    # Otherwise it is the official hook's signature.
+    ours, theirs = (signature(hook.wait_for_job).parameters for hook in (AirbyteHook, OfficialHook))
+    assert {name: each.default for name, each in ours.items()} == {name: each.default for name, each in theirs.items()}
+
+
+def test_a_wait_takes_none_for_its_interval_and_looks_each_three_seconds(
+    sim: Simulator, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "WAIT_SECONDS", 0.1)
+    job_id = sim.add_job(sim.add_connection(script=Script(outcome=None)))["id"]
+    with pytest.raises(AirbyteTimeout):
+        AirbyteHook(mine).wait_for_job(job_id, wait_seconds=None, timeout=2)
+    assert sim.count("get") > 3
+
+
 def test_a_wait_that_runs_out_leaves_the_job_running(sim: Simulator, hook: AirbyteHook) -> None:
     job_id = sim.add_job(sim.add_connection(script=Script(outcome=None)))["id"]
     with pytest.raises(AirbyteTimeout, match=f"{job_id}"):
@@ -295,6 +313,41 @@ def test_the_test_tells_address_credentials_and_permission_apart(sim: Simulator,
     assert verdict().startswith("Something answers, but not as Airbyte's public API does")
     connect("", "id", "secret-of-mine")
     assert "has no Server URL (host)" in verdict()
+
+
+PAGE = "<!doctype html><title>Airbyte</title>"
+
+
+@pytest.mark.parametrize("health", [None, PAGE], ids=["with Airbyte's health", "with the page for health, too"])
+def test_the_test_says_what_to_do_where_there_is_no_authentication(connect: Connect, health: str | None) -> None:
+    with Simulator(auth="none") as sim:
+        sim.add_fault(Fault(call="token", kind="status", status=200, body=PAGE))
+        if health is not None:
+            sim.add_fault(Fault(call="health", kind="status", status=200, body=PAGE))
+        connect(sim.url, "id", "secret-of-mine")
+        told = verdict()
+        assert told.startswith("No tokens are given out at this address.")
+        assert "leave Client ID and Client Secret empty" in told
+        connect(sim.url)
+        assert AirbyteHook("mine").test_connection()[0] is True
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("body", ["<html>", '{"message": "Forbidden"}'])
+def test_the_test_passes_a_gateway_that_refuses_health_in_its_own_words(
+    sim: Simulator, mine: str, status: int, body: str
+) -> None:
+    sim.add_fault(Fault(call="health", kind="status", status=status, body=body))
+    assert AirbyteHook(mine).test_connection()[0] is True
+
+
+def test_the_test_does_not_take_a_gateways_word_for_airbytes(sim: Simulator, mine: str) -> None:
+    body = '{"message": "no Route matched with those values"}'
+    sim.add_fault(Fault(call="list", kind="status", status=403, body=body))
+    told = verdict()
+    assert told.startswith("Something answers, but not as Airbyte's public API does")
+    assert "no Route matched" in told
+    assert "a gateway or proxy before it" in told
 
 
 def test_the_test_passes_a_gateway_that_wants_credentials_even_for_health(connect: Connect) -> None:

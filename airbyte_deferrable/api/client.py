@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from airbyte_deferrable.api.auth import auth_for
+from airbyte_deferrable.api.auth import KeptTokens, auth_for
 from airbyte_deferrable.api.errors import BadCredentials, NotFound, Unreachable
 from airbyte_deferrable.api.models import Actor, ActorPage, Connection, ConnectionPage, Job, JobPage, JobType
+from airbyte_deferrable.api.refusals import refusal
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.api.transport import Answer, Transport, refusal
+from airbyte_deferrable.api.transport import Answer, Transport
 
 #: Airbyte's own limit for a page (``limit`` in its OpenAPI file).
 PAGE_SIZE = 100
@@ -40,12 +41,13 @@ class AirbyteClient:
     Every method raises the exceptions of :mod:`airbyte_deferrable.api.errors`.
 
     :param settings: Where Airbyte is and how to get in.
+    :param kept_tokens: Where tokens are kept for other clients with the same settings. Default: nowhere.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, kept_tokens: KeptTokens | None = None) -> None:
         self.settings = settings
         self._transport = Transport(settings)
-        self._auth = auth_for(settings, self._transport)
+        self._auth = auth_for(settings, self._transport, kept_tokens)
 
     async def __aenter__(self) -> AirbyteClient:
         return self
@@ -95,6 +97,9 @@ class AirbyteClient:
         :return: The named job. While it is still pending Airbyte does nothing and answers 200 all the same.
         """
         answer = await self._call("DELETE", f"jobs/{job_id}")
+        if not answer.body.strip():
+            # A gateway that makes 204 of it.
+            return await self.get_job(job_id)
         return _parse(Job, answer, f"DELETE /jobs/{job_id}")
 
     async def list_jobs(
@@ -134,31 +139,34 @@ class AirbyteClient:
         answer = await self._call("GET", "jobs", params=params)
         return _parse(JobPage, answer, "GET /jobs").data
 
-    async def get_connection(self, connection_id: str) -> Connection:
+    async def get_connection(self, connection_id: str, *, renew: bool = True) -> Connection:
         """Look an Airbyte connection up.
 
         :param connection_id: The connection.
+        :param renew: Whether to try again with another token after a 401. Default: True.
         :return: What it is called, what it connects, and whether it is active.
         """
-        answer = await self._call("GET", f"connections/{connection_id}")
+        answer = await self._call("GET", f"connections/{connection_id}", renew=renew)
         return _parse(Connection, answer, f"GET /connections/{connection_id}")
 
-    async def get_source(self, source_id: str) -> Actor:
+    async def get_source(self, source_id: str, *, renew: bool = True) -> Actor:
         """Look a source up.
 
         :param source_id: The source.
+        :param renew: As for :meth:`get_connection`.
         :return: What it is called.
         """
-        answer = await self._call("GET", f"sources/{source_id}")
+        answer = await self._call("GET", f"sources/{source_id}", renew=renew)
         return _parse(Actor, answer, f"GET /sources/{source_id}")
 
-    async def get_destination(self, destination_id: str) -> Actor:
+    async def get_destination(self, destination_id: str, *, renew: bool = True) -> Actor:
         """Look a destination up.
 
         :param destination_id: The destination.
+        :param renew: As for :meth:`get_connection`.
         :return: What it is called.
         """
-        answer = await self._call("GET", f"destinations/{destination_id}")
+        answer = await self._call("GET", f"destinations/{destination_id}", renew=renew)
         return _parse(Actor, answer, f"GET /destinations/{destination_id}")
 
     async def list_connections(self, workspace_id: str | None = None, *, offset: int = 0) -> tuple[Connection, ...]:
@@ -220,10 +228,11 @@ class AirbyteClient:
         json_body: Any = None,
         timeout: float | None = None,
         base_url: str | None = None,
+        renew: bool = True,
     ) -> Answer:
         """Send an authorized request, a second time with a new token if the first was refused with 401."""
         call = f"{method} /{path}"
-        replayed = False
+        replayed = not renew
         while True:
             try:
                 authorization = await self._auth.header()
@@ -257,7 +266,12 @@ def _parse(model: type[_Model], answer: Answer, call: str) -> _Model:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Unreachable(call, f"The answer is not as expected: {where}: {first['msg']}.", answer.status) from None
+        raise Unreachable(
+            call,
+            f"The answer is not as expected: {where}: {first['msg']}.",
+            answer.status,
+            credentials_in_doubt=True,
+        ) from None
 
 
 def _moment(moment: datetime) -> str:

@@ -30,6 +30,8 @@ class ApiError(Exception):
 
     #: Whether the same request may well succeed a little later.
     transient: ClassVar[bool] = False
+    #: Whether it may be that the credentials are refused, so that others, should there be any, may help.
+    credentials_in_doubt: bool = False
     #: What the reader can do about it.
     advice: str = ""
 
@@ -57,6 +59,8 @@ class Unreachable(ApiError):
         only where it certainly has not, as when the connection was refused.
     :param retry_after: Seconds that the server asked to wait (``Retry-After``); None if it did not. Airbyte's
         own load shedding deliberately sends none.
+    :param credentials_in_doubt: Whether a gateway may have said so for want of other credentials: a redirect or a page
+        to log in, a refusal (4xx) that is not Airbyte's.
     """
 
     transient = True
@@ -69,6 +73,7 @@ class Unreachable(ApiError):
         *,
         may_have_arrived: bool = True,
         retry_after: float | None = None,
+        credentials_in_doubt: bool = False,
     ) -> None:
         super().__init__(call, detail, status)
         if status is None:
@@ -78,17 +83,25 @@ class Unreachable(ApiError):
             )
         elif status >= 500 or status in TRANSIENT_STATUSES:
             self.advice = "Airbyte, or a proxy before it, is overloaded or out of order: see its own logs."
+        elif status >= 400:
+            self.advice = (
+                "These are not Airbyte's words but those of a gateway or proxy before it, which may want other "
+                "credentials, or not know the way. Check that the connection's Server URL (host) is the address of "
+                "Airbyte's public API."
+            )
         else:
             # A redirect, or a page where JSON should be: the web app's, for example.
             self.advice = "Check that the connection's Server URL (host) is the address of Airbyte's public API."
         self.may_have_arrived = may_have_arrived
         self.retry_after = retry_after
+        self.credentials_in_doubt = credentials_in_doubt
 
 
 class BadCredentials(ApiError):
     """The token endpoint, or Airbyte after a fresh token, refused the credentials."""
 
     advice = "Check the Client ID and Client Secret (or token, or login and password) of the Airflow connection."
+    credentials_in_doubt = True
 
 
 class NoTokenEndpoint(ApiError):
@@ -98,6 +111,7 @@ class NoTokenEndpoint(ApiError):
         "Check that the connection's Server URL (host) ends in /api/public/v1 (Cloud: /v1), and its Token URL if it "
         "names one. If this Airbyte runs without authentication, leave Client ID and Client Secret empty."
     )
+    credentials_in_doubt = True
 
 
 class Forbidden(ApiError):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-_TIMESTAMP = TypeAdapter(datetime)
-_DURATION = TypeAdapter(timedelta)
+
+# Not made on import: each leg of a task imports this, and few need it.
+@cache
+def _moments() -> TypeAdapter[datetime]:
+    return TypeAdapter(datetime)
+
+
+@cache
+def _spans() -> TypeAdapter[timedelta]:
+    return TypeAdapter(timedelta)
 
 
 class JobType(str, Enum):
@@ -55,9 +64,14 @@ TRUE_NAME = "trueName"
 
 
 class _Wire(BaseModel):
-    """Camel case on the wire, snake case in Python; unknown fields are new Airbyte versions and no error."""
+    """Camel case on the wire, snake case in Python; unknown fields are new Airbyte versions and no error.
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    What validates is built when it is first used: each leg of a task imports all models, and needs one or two.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, defer_build=True
+    )
 
 
 class Job(_Wire):
@@ -97,7 +111,7 @@ class Job(_Wire):
         if not self.duration:
             return None
         try:
-            return _DURATION.validate_python(self.duration).total_seconds()
+            return _spans().validate_python(self.duration).total_seconds()
         except ValidationError:
             return None
 
@@ -130,7 +144,7 @@ def _timestamp(text: str | None) -> datetime | None:
     if not text:
         return None
     try:
-        moment = _TIMESTAMP.validate_python(text)
+        moment = _moments().validate_python(text)
     except ValidationError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
@@ -205,22 +219,37 @@ class FailureSummary(_Wire):
     failures: tuple[Failure, ...] = ()
 
 
-class AttemptStats(_Wire):
-    """What an attempt has moved; None where Airbyte does not say."""
+class JobStats(_Wire):
+    """What a job has moved in all its attempts; None where Airbyte does not say.
+
+    :param records_rejected: Records that the destination refused; releases before July 2025 do not count them.
+    """
 
     records_committed: int | None = None
     bytes_committed: int | None = None
+    records_rejected: int | None = None
+
+
+class JobDetails(_Wire):
+    """A job, as the config API tells it.
+
+    :param aggregated_stats: Only some calls have them, ``jobs/get_without_logs`` among these.
+    """
+
+    aggregated_stats: JobStats | None = None
 
 
 class Attempt(_Wire):
     """One of Airbyte's own tries inside a job.
+
+    Its own counts are not read: the calls that have the job's have an attempt's only if that left an output behind,
+    which one that failed mostly did not (``JobConverter.getTotalAttemptStats``).
 
     :param id: Its number in the job, from 0 on.
     """
 
     id: int = 0
     failure_summary: FailureSummary | None = None
-    total_stats: AttemptStats | None = None
 
 
 class AttemptInfo(_Wire):
@@ -230,6 +259,7 @@ class AttemptInfo(_Wire):
 
 
 class JobInfo(_Wire):
-    """A job's attempts, as the config API's ``jobs/get_without_logs`` tells them."""
+    """A job and its attempts, as the config API's ``jobs/get_without_logs`` tells them."""
 
+    job: JobDetails = JobDetails()
     attempts: tuple[AttemptInfo, ...] = ()

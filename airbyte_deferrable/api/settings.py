@@ -6,7 +6,8 @@ find the watcher that they can share.
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -83,6 +84,7 @@ class Settings:
     :param verify: Whether the server's certificate is checked.
     :param ca_file: A file with the certificates to trust instead of the system's.
     :param proxies: A proxy's URL for each scheme (``http``, ``https``).
+    :param no_proxy: The hosts that are reached without a proxy, as in ``NO_PROXY``.
     :param headers: Headers that are added to every request. Their values count as secrets.
     """
 
@@ -96,6 +98,7 @@ class Settings:
     verify: bool = True
     ca_file: str | None = None
     proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    no_proxy: str = ""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
@@ -109,5 +112,24 @@ class Settings:
             if parts.password:
                 password = unquote(parts.password)
                 found += [parts.password, password, basic(unquote(parts.username or ""), password)]
-        found += [value for _, value in self.headers]
-        return tuple(secret for secret in found if secret)
+        for name, value in self.headers:
+            found += _in_header(name, value)
+        # Servers may leave the filling of base64 away.
+        return tuple(shown for secret in found if secret for shown in (secret, secret.rstrip("=")) if shown)
+
+
+def _in_header(name: str, value: str) -> Iterator[str]:
+    """Yield a header's secrets: servers tell a token without its scheme, a cookie without the others."""
+    yield value
+    if name.lower() == "cookie":
+        yield from (cookie.partition("=")[2].strip() for cookie in value.split(";"))
+    scheme, _, credentials = value.strip().partition(" ")
+    if name.lower().endswith("authorization") or scheme.lower() in ("basic", "bearer", "token"):
+        yield credentials
+    if scheme.lower() == "basic":
+        try:
+            login_and_password = b64decode(credentials).decode()
+        except ValueError:
+            return
+        yield login_and_password
+        yield login_and_password.partition(":")[2]

@@ -1,4 +1,4 @@
-"""One HTTP exchange: sent, answered, and if it was refused, said why in a word of :mod:`.errors`."""
+"""One HTTP exchange: sent and answered."""
 
 from __future__ import annotations
 
@@ -6,28 +6,22 @@ import asyncio
 import json
 import re
 import ssl
+import zlib
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from functools import cached_property
-from html import escape
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import quote, quote_plus, urljoin, urlsplit
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 from airbyte_deferrable import __version__
-from airbyte_deferrable.api.errors import (
-    TRANSIENT_STATUSES,
-    ApiError,
-    BadCredentials,
-    Conflict,
-    Forbidden,
-    NotFound,
-    Rejected,
-    Unreachable,
-)
+from airbyte_deferrable.api.bodies import ACCEPTED, decode, decompress
+from airbyte_deferrable.api.errors import Unreachable
 from airbyte_deferrable.api.models import TRUE_NAME, JobStatus, JobType
+from airbyte_deferrable.api.proxies import bypasses
+from airbyte_deferrable.api.redaction import Redaction
 from airbyte_deferrable.api.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,10 +33,16 @@ T = TypeVar("T")
 CONNECT_WITHIN = 15.0
 #: Enough for a gateway that leads from http to https and then to another path.
 MAX_REDIRECTS = 3
-#: Taking out shorter secrets would garble ordinary words.
-SHORTEST_REDACTED_SECRET = 6
-#: What is data by its form: ids, moments, spans. A header's value may well be a part of one, and is none to hide there.
-_DATA = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9TZ:.+-]+|P[0-9DTHMS.]+")
+#: Bytes of a line, and lines, of an answer's head. As curl has them: aiohttp's own are smaller than those of other
+#: clients, and gateways add cookies, policies and certificates.
+LONGEST_HEAD_LINE = 300 * 1024
+MOST_HEAD_LINES = 5000
+#: What is data by its form: ids, moments, spans, names of problems. A header's value may well be a part of one, and is
+#: none to hide there.
+_DATA = re.compile(
+    r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9TZ:.+-]+|P[0-9DTHMS.]+"
+    r"|https://reference\.airbyte\.com/reference/errors(#[\w-]+)?"
+)
 #: Likewise the words that something is decided by.
 _WORDS = frozenset(
     (*JobStatus, *JobType, "active", "inactive", "deprecated", "try-again-later", "state-conflict", "config_error")
@@ -69,19 +69,27 @@ class Answer:
         """The body in words, for people."""
         return self.redact(self.body)
 
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a page of HTML, or another text with markup, and not data."""
+        return self.body.lstrip().startswith("<")
+
     def json(self, call: str) -> Any:
         """Return the body as JSON. Only what is prose in it is redacted: data is left as Airbyte told it.
+
+        What is ``null`` is left out, as Airbyte itself leaves out what there is none of.
 
         :param call: What was asked, for the error.
         :raises Unreachable: If it is none: a proxy's page, or an answer cut short.
         """
         with suppress(ValueError, RecursionError):
             data = json.loads(self.body)
+            data = _without_nulls(data) if "null" in self.body else data
             return data if self.text == self.body else self._without_secrets(data)
         # Not from within an except, whose error would bring the whole body along. Only a page is quoted: an answer cut
         # short may be one that was to bring a token.
-        page = f", it begins with {self.text[:80]!r}" if self.text.lstrip().startswith("<") else ""
-        raise Unreachable(call, f"The answer is not JSON{page}.", self.status)
+        page = f", it begins with {self.text[:80]!r}" if self.is_page else ""
+        raise Unreachable(call, f"The answer is not JSON{page}.", self.status, credentials_in_doubt=True)
 
     def _without_secrets(self, data: Any) -> Any:
         if isinstance(data, str):
@@ -93,6 +101,14 @@ class Answer:
         told = {key: self._without_secrets(value) for key, value in data.items()}
         # What a thing is called is also compared with what the user wrote.
         return {**told, TRUE_NAME: data["name"]} if "name" in data else told
+
+
+def _without_nulls(data: Any) -> Any:
+    if isinstance(data, list):
+        return [_without_nulls(each) for each in data if each is not None]
+    if isinstance(data, dict):
+        return {key: _without_nulls(value) for key, value in data.items() if value is not None}
+    return data
 
 
 class Transport:
@@ -109,28 +125,16 @@ class Transport:
         self._opening = asyncio.Lock()
         self._in_flight = asyncio.Semaphore(settings.max_requests)
         self._proxies = dict(settings.proxies)
-        self._secrets: dict[str, set[str]] = {}
-        for secret in settings.secrets:
-            self.keep_secret(secret)
+        self._redaction = Redaction(settings.secrets)
         self.requests = 0
 
     def keep_secret(self, secret: str, replaces: str = "") -> None:
-        """Take this text, and the forms it has in JSON, URLs and HTML, out of every later answer.
+        """Take this text, in whatever form, out of every later answer.
 
         :param secret: The secret.
         :param replaces: An older secret that need not be looked for any more.
         """
-        self._secrets.pop(replaces, None)
-        if len(secret) >= SHORTEST_REDACTED_SECRET:
-            in_json = [json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
-            self._secrets[secret] = {
-                secret,
-                *in_json,
-                *(form.replace("/", "\\/") for form in in_json),
-                quote(secret, safe=""),
-                quote_plus(secret),
-                escape(secret),
-            }
+        self._redaction.keep(secret, replaces)
 
     async def send(
         self,
@@ -173,7 +177,7 @@ class Transport:
                     data=form,
                     params=params,
                     headers=headers,
-                    proxy=self._proxies.get(urlsplit(url).scheme),
+                    proxy=self._proxy_to(url),
                     timeout=timeout or self._settings.timeout,
                 )
                 elsewhere = _same_host(url, received.get("Location")) if 300 <= status < 400 else None
@@ -183,7 +187,10 @@ class Transport:
                 url, params = elsewhere, None
         # A page in place of a token will be quoted in the error.
         wanted = secret_answer and status < 300 and text.lstrip().startswith("{")
-        return Answer(status, received, text, str if wanted else self._redact)
+        return Answer(status, received, text, str if wanted else self._redaction)
+
+    def _proxy_to(self, url: str) -> str | None:
+        return None if bypasses(self._settings.no_proxy, url) else self._proxies.get(urlsplit(url).scheme)
 
     async def _exchange(
         self, call: str, method: str, url: str, *, timeout: float, **request: Any
@@ -197,7 +204,8 @@ class Transport:
         async def ask() -> tuple[int, Mapping[str, str], str]:
             async with session.request(method, url, timeout=limits, allow_redirects=False, **request) as response:
                 body = await response.read()
-            return response.status, response.headers, body.decode("utf-8", errors="replace")
+            plain = decompress(body, response.headers.getall("Content-Encoding", []))
+            return response.status, response.headers, decode(plain, response.headers.get("Content-Type", ""))
 
         try:
             return await _in_time(ask(), timeout)
@@ -209,8 +217,10 @@ class Transport:
             # The host cannot be looked up by such a name.
             UnicodeError,
         ) as error:
-            raise Unreachable(call, _cause(error), may_have_arrived=False) from None
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            # A proxy that wants other credentials than those of its URL.
+            refused = getattr(error, "status", None) == 407
+            raise Unreachable(call, _cause(error), may_have_arrived=False, credentials_in_doubt=refused) from None
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, zlib.error) as error:
             raise Unreachable(call, _cause(error)) from None
 
     async def close(self) -> None:
@@ -231,8 +241,11 @@ class Transport:
                     connector=connector,
                     headers={
                         "User-Agent": f"airbyte-deferrable/{__version__}",
+                        "Accept-Encoding": ACCEPTED,
                         **dict(self._settings.headers),
                     },
+                    auto_decompress=False,
+                    **_head_limits(aiohttp.ClientSession),
                     # Cookies of a load balancer would tie a thousand waiters to one server pod.
                     cookie_jar=aiohttp.DummyCookieJar(),
                     trace_configs=[_no_second_delete(aiohttp.TraceConfig(), aiohttp.ServerDisconnectedError)],
@@ -246,13 +259,6 @@ class Transport:
             return True
         # Reads a file, which must not happen in the event loop.
         return await asyncio.to_thread(ssl.create_default_context, cafile=self._settings.ca_file)
-
-    def _redact(self, text: str) -> str:
-        for forms in self._secrets.values():
-            for form in forms:
-                if form in text:
-                    text = text.replace(form, "***")
-        return text
 
 
 async def _in_time(work: Coroutine[Any, Any, T], seconds: float) -> T:
@@ -272,67 +278,6 @@ async def _in_time(work: Coroutine[Any, Any, T], seconds: float) -> T:
     if not done:
         raise asyncio.TimeoutError
     return task.result()
-
-
-def refusal(call: str, answer: Answer) -> ApiError:
-    """Name the cause of an answer that is not 2xx.
-
-    :param call: What was asked, for the message.
-    :param answer: The answer.
-    :return: The exception to raise.
-    """
-    status = answer.status
-    kind, detail, from_airbyte = problem(answer)
-    if status < 400:
-        # Not carried out, and most likely a login page, or an address that has moved.
-        detail = "It leads elsewhere (a redirect), which is only followed on the same host."
-        return Unreachable(call, detail, status, may_have_arrived=False)
-    if status >= 500 or status in TRANSIENT_STATUSES:
-        return Unreachable(call, detail, status, retry_after=_retry_after(answer.headers))
-    if status == 401:
-        return BadCredentials(call, detail, status)
-    if not from_airbyte:
-        # A gateway's page, as while Airbyte is being deployed: it says nothing about the job or the request.
-        return Unreachable(call, detail, status)
-    if status == 403:
-        return Forbidden(call, detail, status)
-    if status == 404:
-        return NotFound(call, detail, status)
-    if status == 409:
-        return Conflict(call, detail, status, kind=kind)
-    return Rejected(call, detail, status)
-
-
-class Problem(NamedTuple):
-    """What a refusal's body says.
-
-    :param kind: Airbyte's name for the problem; empty if it has none.
-    :param detail: The most telling text.
-    :param from_airbyte: Whether the body is JSON, as all of Airbyte's are, and not a gateway's page.
-    """
-
-    kind: str
-    detail: str
-    from_airbyte: bool
-
-
-def problem(answer: Answer) -> Problem:
-    """Read a refusal's body: a problem as in RFC 9457, or whatever a gateway says instead.
-
-    :param answer: The refusal.
-    :return: What it says.
-    """
-    text = answer.text
-    try:
-        body = answer.json("")
-    except Unreachable:
-        return Problem("", text, from_airbyte=False)
-    if not isinstance(body, dict):
-        return Problem("", text, from_airbyte=False)
-    data = body.get("data")
-    message = data.get("message") if isinstance(data, dict) else None
-    detail = message or body.get("detail") or body.get("message") or text
-    return Problem(str(body.get("title") or ""), str(detail), from_airbyte=True)
 
 
 def _same_host(url: str, location: str | None) -> str | None:
@@ -365,23 +310,25 @@ def _no_second_delete(trace: aiohttp.TraceConfig, refusal: type[Exception]) -> a
     return trace
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-        asked = parsedate_to_datetime(headers["Date"])
-        return max(0.0, (until - asked).total_seconds())
-    except (KeyError, TypeError, ValueError):
-        # TypeError: one of the two names no time zone.
-        return None
+def _head_limits(session: type[aiohttp.ClientSession]) -> dict[str, int]:
+    limits = {
+        "max_line_size": LONGEST_HEAD_LINE,
+        "max_field_size": LONGEST_HEAD_LINE,
+        # Releases of aiohttp without it do not count.
+        "max_headers": MOST_HEAD_LINES,
+    }
+    return {name: limit for name, limit in limits.items() if name in signature(session).parameters}
 
 
 def _cause(error: BaseException) -> str:
     """Describe a network error without its own message, which may hold a proxy's URL and password."""
     if isinstance(error, UnicodeError):
         return "The host is no name: a part between its dots is empty, or has more than 63 letters."
+    if isinstance(error, zlib.error):
+        return "The answer cannot be decompressed: it is broken or cut short."
+    if type(error).__name__ == "ClientResponseError":
+        # aiohttp's parser has refused it; the status that it names is its own.
+        return "What came is not HTTP as its standards have it: its head is malformed, or longer than any client takes."
     certificate = getattr(error, "certificate_error", None)
     reason = getattr(certificate, "verify_message", None) or getattr(error, "strerror", None)
     reason = reason or getattr(error, "status", None)

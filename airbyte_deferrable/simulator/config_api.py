@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from airbyte_deferrable.simulator import wire
-from airbyte_deferrable.simulator.records import SECOND, Attempt, Connection, Job
-from airbyte_deferrable.simulator.script import SUCCEEDED
+from airbyte_deferrable.simulator.records import REFRESH, RESET, SECOND, SYNC, Attempt, Connection, Job
+from airbyte_deferrable.simulator.scheduler import Scheduler
+from airbyte_deferrable.simulator.script import PENDING, QUEUED, STATUSES, SUCCEEDED
 from airbyte_deferrable.simulator.settings import Settings
+from airbyte_deferrable.simulator.streams import Amount, Stream, total
 from airbyte_deferrable.simulator.table import Query
 from airbyte_deferrable.simulator.world import World
 
-_STREAM = "orders"
+#: More jobs than any connection has.
+_ALL = 1 << 31
+#: What the public API calls otherwise.
+_PREFERENCES = {"disable_connection": "disable"}
 
 
 class ConfigApi:
@@ -26,22 +32,22 @@ class ConfigApi:
     def __init__(self, world: World, settings: Settings) -> None:
         self._world = world
         self._settings = settings
+        self._scheduler = Scheduler(world)
 
     async def get_without_logs(self, request: web.Request) -> web.Response:
-        """POST /jobs/get_without_logs: the job, its attempts and why they failed."""
+        """POST /jobs/get_without_logs: the job, its attempts and why they failed. Only the job is hydrated."""
         job, now = await self._job(request, "id")
         attempts = [{"attempt": _attempt(job, attempt, now)} for attempt in job.attempts]
-        return wire.answer({"job": _job(job, now), "attempts": attempts})
+        return wire.answer({"job": _hydrated(job, now), "attempts": attempts})
 
     async def get(self, request: web.Request) -> web.Response:
-        """POST /jobs/get: the same, with the log of each attempt."""
-        job, now = await self._job(request, "id")
-        return wire.answer({"job": _job(job, now), "attempts": [self._with_log(job, a, now) for a in job.attempts]})
+        """POST /jobs/get: the job, never hydrated, and its attempts, each with its log."""
+        return self._info(*await self._job(request, "id"))
 
     async def get_light(self, request: web.Request) -> web.Response:
         """POST /jobs/get_light: the job alone."""
-        job, now = await self._job(request, "id")
-        return wire.answer({"job": _job(job, now, stats=False)})
+        job, _ = await self._job(request, "id")
+        return wire.answer({"job": _job(job)})
 
     async def attempt(self, request: web.Request) -> web.Response:
         """POST /attempt/get_for_job: one attempt and its log."""
@@ -53,53 +59,84 @@ class ConfigApi:
             raise wire.error_id(404, f"Could not find attempt for job_id: {job.id} and attempt no: {number}")
         return wire.answer(self._with_log(job, job.attempts[number], now))
 
-    async def list_for_workspaces(self, request: web.Request) -> web.Response:
-        """POST /jobs/list_for_workspaces: jobs with their attempts, of several statuses at once."""
+    async def cancel(self, request: web.Request) -> web.Response:
+        """POST /jobs/cancel: stops whatever the connection runs, then answers about the job that was named."""
+        job, _ = await self._job(request, "id")
+        if not await self._scheduler.cancel(job):
+            raise wire.error_id(500)
+        return self._info(job, self._world.now())
+
+    async def sync(self, request: web.Request) -> web.Response:
+        """POST /connections/sync: starts a sync, and answers when it runs."""
+        connection = await self._connection(request)
+        if connection.status != "active":
+            raise wire.error_id(500)
+        if connection.running is not None:
+            raise wire.error_id(409, f"A sync is already running for: {connection.id}")
+        job = self._world.add_job(connection.id, SYNC)
+        await self._scheduler.leaves(job, {PENDING, QUEUED})
+        return self._info(job, self._world.now())
+
+    async def list_jobs(self, request: web.Request) -> web.Response:
+        """POST /jobs/list: a connection's jobs with their attempts, all hydrated, and how many there are in all."""
         body = await wire.read_body(request)
-        pagination = body.get("pagination") or {}
-        size, row = int(pagination.get("pageSize", 200)), int(pagination.get("rowOffset", 0))
-        try:
-            times = {name: wire.read_time(body[name]) if body.get(name) else None for name in wire.BOUNDS}
-        except ValueError:
-            raise wire.error_id(422) from None
-        now = self._world.settle()
-        jobs = self._world.page(
-            Query(
-                workspace_ids=frozenset(body.get("workspaceIds") or self._world.workspaces),
-                kinds=frozenset(body["configTypes"]) if body.get("configTypes") else None,
-                statuses=frozenset(body["statuses"]) if body.get("statuses") else None,
-                created_start=times["createdAtStart"],
-                created_end=times["createdAtEnd"],
-                updated_start=times["updatedAtStart"],
-                updated_end=times["updatedAtEnd"],
-                by_update=body.get("orderByField") == "UPDATED_AT",
-                descending=body.get("orderByMethod", "DESC") == "DESC",
-                limit=size,
-                # The server makes a page number of it by integer division.
-                offset=row // size * size,
-            )
-        )
-        rows = [{"job": _job(job, now), "attempts": [_attempt(job, a, now) for a in job.attempts]} for job in jobs]
-        return wire.answer({"jobs": rows, "totalJobCount": len(rows)})
+        query = _query(body, connection_id=body.get("configId"))
+        if query.connection_id is not None and query.connection_id not in self._world.connections:
+            return wire.answer({"jobs": [], "totalJobCount": 0})
+        self._world.settle()
+        if (job_id := body.get("includingJobId")) is not None:
+            # As many pages as it takes to have that job on them.
+            everything = self._world.page(replace(query, limit=_ALL, offset=0))
+            place = next((place for place, job in enumerate(everything) if job.id == job_id), None)
+            jobs = [] if place is None else everything[: (place // query.limit + 1) * query.limit]
+        else:
+            jobs = self._world.page(query)
+        return self._jobs(jobs, self._world.count(query))
+
+    async def list_for_workspaces(self, request: web.Request) -> web.Response:
+        """POST /jobs/list_for_workspaces: the same for workspaces; its total is that of the page."""
+        body = await wire.read_body(request)
+        workspaces = frozenset(body.get("workspaceIds") or self._world.workspaces)
+        self._world.settle()
+        jobs = self._world.page(_query(body, workspace_ids=workspaces))
+        return self._jobs(jobs, len(jobs))
 
     async def connection(self, request: web.Request) -> web.Response:
         """POST /connections/get."""
-        connection_id = str((await wire.read_body(request)).get("connectionId"))
-        connection = self._world.connections.get(connection_id)
-        if connection is None and self._settings.instance_admin:
-            raise wire.error_id(404, f"Could not find configuration for STANDARD_SYNC: {connection_id}.")
-        if connection is None:
-            raise wire.micronaut(403, "Forbidden", "Forbidden", request.path)
-        return wire.answer(_connection(connection))
+        return wire.answer(_connection(await self._connection(request)))
 
     async def health(self, request: web.Request) -> web.Response:
         """GET /health."""
         return wire.answer({"available": True})
 
+    def _info(self, job: Job, now: int) -> web.Response:
+        """Answer with a JobInfoRead as most calls do: never hydrated, and with the logs."""
+        return wire.answer({"job": _job(job), "attempts": [self._with_log(job, a, now) for a in job.attempts]})
+
+    def _jobs(self, jobs: list[Job], count: int) -> web.Response:
+        now = self._world.now()
+        rows = [
+            {"job": _hydrated(job, now), "attempts": [_attempt(job, a, now, hydrate=True) for a in job.attempts]}
+            for job in jobs
+        ]
+        return wire.answer({"jobs": rows, "totalJobCount": count})
+
+    async def _connection(self, request: web.Request) -> Connection:
+        connection_id = str((await wire.read_body(request)).get("connectionId"))
+        self._world.settle()
+        connection = self._world.connections.get(connection_id)
+        if connection is not None:
+            return connection
+        if self._settings.instance_admin:
+            raise wire.error_id(404, f"Could not find configuration for STANDARD_SYNC: {connection_id}.")
+        raise wire.micronaut(403, "Forbidden", "Forbidden", request.path)
+
     async def _job(self, request: web.Request, field: str) -> tuple[Job, int]:
-        job_id = (await wire.read_body(request)).get(field)
-        if not isinstance(job_id, int):
-            raise wire.error_id(400)
+        try:
+            # Jackson reads a text of digits as a number, too.
+            job_id = int((await wire.read_body(request))[field])
+        except (KeyError, TypeError, ValueError):
+            raise wire.error_id(400) from None
         now = self._world.settle()
         job = self._world.jobs.get(job_id)
         if job is not None:
@@ -123,86 +160,198 @@ class ConfigApi:
             ]
             log = {"logType": "structured", "logs": {"events": events, "version": "1"}}
         else:
+            stamp = wire.java_time(attempt.started)
             log = {
                 "logType": "formatted",
-                "logs": {"logLines": [f"{wire.java_time(attempt.started)} {level} {line}" for level, line in lines]},
+                "logs": {"logLines": [f"{stamp} {level.upper()} {line}" for level, line in lines]},
             }
         return {"attempt": _attempt(job, attempt, now), **log}
 
 
-def _job(job: Job, now: int, stats: bool = True) -> dict[str, Any]:
-    """Return a JobRead; its times are whole seconds since 1970."""
-    row: dict[str, Any] = {
-        "id": job.id,
-        "configType": job.kind,
-        "configId": job.connection.id,
-        "createdAt": job.created // SECOND,
-        "updatedAt": job.updated // SECOND,
-        "status": job.status,
-        "enabledStreams": [{"name": _STREAM}],
-    }
-    if job.started is not None:
-        row["startedAt"] = job.started // SECOND
-    if stats:
-        rows, size = job.progress(now)
-        row["aggregatedStats"] = _stats(rows, size)
-        row["streamAggregatedStats"] = [{"streamName": _STREAM, **_stats(rows, size)}]
+def _query(
+    body: dict[str, Any], connection_id: str | None = None, workspace_ids: frozenset[str] | None = None
+) -> Query:
+    """Read what a list of jobs is asked for."""
+    if body.get("configTypes") is None:
+        raise wire.error_id(400)
+    if not body["configTypes"]:
+        raise wire.error_id(500)
+    order, direction = body.get("orderByField") or "createdAt", body.get("orderByMethod") or "DESC"
+    statuses = frozenset(body.get("statuses") or ())
+    if order not in ("createdAt", "updatedAt") or direction not in ("ASC", "DESC") or not statuses <= STATUSES:
+        raise wire.error_id(422)
+    try:
+        pagination = body.get("pagination") or {}
+        size, row = int(pagination.get("pageSize") or 200), int(pagination.get("rowOffset") or 0)
+        times = {name: wire.read_time(body[name]) if body.get(name) else None for name in wire.BOUNDS}
+    except (ValueError, TypeError, AttributeError):
+        raise wire.error_id(422) from None
+    return Query(
+        connection_id=connection_id,
+        workspace_ids=workspace_ids,
+        kinds=frozenset(body["configTypes"]),
+        statuses=statuses or None,
+        created_start=times["createdAtStart"],
+        created_end=times["createdAtEnd"],
+        updated_start=times["updatedAtStart"],
+        updated_end=times["updatedAtEnd"],
+        by_update=order == "updatedAt",
+        descending=direction == "DESC",
+        limit=size,
+        # The server makes a page number of it by integer division.
+        offset=row // size * size,
+    )
+
+
+def _job(job: Job) -> dict[str, Any]:
+    """Return a JobRead without its counts; its times are whole seconds since 1970 (``JobConverter.getJobRead``)."""
+    streams = [stream.descriptor for stream in job.catalog]
+    return wire.present(
+        id=job.id,
+        configType=job.kind,
+        configId=job.connection.id,
+        enabledStreams=streams,
+        resetConfig={"streamsToReset": streams} if job.kind == RESET else None,
+        refreshConfig={"streamsToRefresh": streams} if job.kind == REFRESH and streams else None,
+        createdAt=job.created // SECOND,
+        updatedAt=job.updated // SECOND,
+        startedAt=None if job.started is None else job.started // SECOND,
+        status=job.status,
+    )
+
+
+def _hydrated(job: Job, now: int) -> dict[str, Any]:
+    """Return a JobRead with its counts, live and by stream (``StatsAggregationHelper``).
+
+    A stream is there when something of it was counted, which nothing is before the first attempt.
+    """
+    moved = job.moved(now)
+    streams = [
+        {"streamName": stream.name, **_namespace(stream), **_stats(amount)}
+        for stream, amount in zip(job.catalog, moved, strict=True)
+        if job.attempts
+    ]
+    return {**_job(job), "aggregatedStats": _stats(total(moved)), "streamAggregatedStats": streams}
+
+
+def _attempt(job: Job, attempt: Attempt, now: int, hydrate: bool = False) -> dict[str, Any]:
+    """Return an AttemptRead: its id is its number, from 0.
+
+    :param hydrate: With the counts that are stored all the while, as lists of jobs have them. Without, the counts are
+        those of the output that the attempt left behind, if it did; neither ever tells what bytes were committed.
+    """
+    moved = job.moved_in(attempt, now)
+    whole = total(moved)
+    failure = attempt.failure
+    row = wire.present(
+        id=attempt.number,
+        status=attempt.status,
+        createdAt=attempt.started // SECOND,
+        updatedAt=attempt.updated // SECOND,
+        endedAt=None if attempt.status == "running" else attempt.updated // SECOND,
+        bytesSynced=whole.bytes if attempt.output else None,
+        recordsSynced=whole.rows if attempt.output else None,
+        failureSummary=None if failure is None else {"failures": [failure], "partialSuccess": whole.rows > 0},
+    )
+    if not attempt.output and not hydrate:
+        return row
+
+    def stats(amount: Amount) -> dict[str, int]:
+        counts = _stats(amount)
+        del counts["bytesCommitted"]
+        if not hydrate:
+            del counts["recordsRejected"]
+            counts["stateMessagesEmitted"] = 1
+        return counts
+
+    row["totalStats"] = stats(whole)
+    row["streamStats"] = [
+        {"streamName": stream.name, **(_namespace(stream) if hydrate else {}), "stats": stats(amount)}
+        for stream, amount in zip(job.catalog, moved, strict=True)
+    ]
     return row
 
 
-def _attempt(job: Job, attempt: Attempt, now: int) -> dict[str, Any]:
-    """Return an AttemptRead: its id is its number, from 0."""
-    rows, size = job.progress(now)
-    if attempt.number < len(job.attempts) - 1:
-        # Rows are counted for the whole job; an attempt that failed has what was committed by its end.
-        ran = sum(a.updated - a.started for a in job.attempts[: attempt.number + 1])
-        part = min(1.0, ran / (job.script.running_seconds * SECOND)) if job.script.running_seconds else 0.0
-        rows, size = int(job.script.rows * part), int(job.script.bytes * part)
-    row: dict[str, Any] = {
-        "id": attempt.number,
-        "status": attempt.status,
-        "createdAt": attempt.started // SECOND,
-        "updatedAt": attempt.updated // SECOND,
-        "bytesSynced": size,
-        "recordsSynced": rows,
-        "totalStats": _stats(rows, size),
-        "streamStats": [{"streamName": _STREAM, "stats": _stats(rows, size)}],
+def _namespace(stream: Stream) -> dict[str, str]:
+    return {} if stream.namespace is None else {"streamNamespace": stream.namespace}
+
+
+def _stats(amount: Amount) -> dict[str, int]:
+    return {
+        "recordsEmitted": amount.rows + amount.rejected,
+        "bytesEmitted": amount.bytes,
+        "recordsCommitted": amount.rows,
+        "bytesCommitted": amount.bytes,
+        "recordsRejected": amount.rejected,
     }
-    if attempt.status != "running":
-        row["endedAt"] = attempt.updated // SECOND
-    if attempt.failure is not None:
-        row["failureSummary"] = {"failures": [attempt.failure], "partialSuccess": rows > 0}
-    return row
-
-
-def _stats(rows: int, size: int) -> dict[str, int]:
-    return {"recordsEmitted": rows, "bytesEmitted": size, "recordsCommitted": rows, "bytesCommitted": size}
 
 
 def _log(job: Job, attempt: Attempt) -> list[tuple[str, str]]:
-    lines = [("INFO", line) for line in job.script.log_lines]
+    lines = [("info", line) for line in job.script.log_lines]
     if not lines:
         lines = [
-            ("INFO", f"Attempt {attempt.number} of job {job.id} to sync {job.connection.name}"),
-            ("INFO", f"Reading from {job.connection.source_name}, writing to {job.connection.destination_name}"),
+            ("info", f"Attempt {attempt.number} of job {job.id} to sync {job.connection.name}"),
+            ("info", f"Reading from {job.connection.source_name}, writing to {job.connection.destination_name}"),
         ]
         if attempt.status == SUCCEEDED:
-            lines.append(("INFO", "Sync summary: completed"))
+            lines.append(("info", "Sync summary: completed"))
     if attempt.failure is not None:
-        lines.append(("ERROR", str(attempt.failure.get("internalMessage") or attempt.failure.get("externalMessage"))))
+        lines.append(("error", str(attempt.failure.get("internalMessage") or attempt.failure.get("externalMessage"))))
     return lines
 
 
 def _connection(connection: Connection) -> dict[str, Any]:
+    """Return a ConnectionRead: its one time is written with an underscore."""
+    schedule = connection.schedule
+    cron, _, zone = schedule.get("cronExpression", "").rpartition(" ")
+    return wire.present(
+        connectionId=connection.id,
+        name=connection.name,
+        namespaceDefinition=connection.namespace_definition.replace("_", ""),
+        namespaceFormat=connection.namespace_format,
+        prefix=connection.prefix,
+        sourceId=connection.source_id,
+        destinationId=connection.destination_id,
+        operationIds=[],
+        syncCatalog={"streams": [_configured(stream) for stream in connection.catalog]},
+        scheduleType=schedule["scheduleType"],
+        scheduleData={"cron": {"cronExpression": cron, "cronTimeZone": zone}} if cron else None,
+        status=connection.told_status,
+        breakingChange=False,
+        notifySchemaChanges=True,
+        nonBreakingChangesPreference=_PREFERENCES.get(connection.schema_changes, connection.schema_changes),
+        backfillPreference="disabled",
+        created_at=connection.created // SECOND,
+        workspaceId=connection.workspace_id,
+        tags=[wire.tag_row(tag) for tag in connection.tags],
+    )
+
+
+def _configured(stream: Stream) -> dict[str, Any]:
+    """Return an AirbyteStreamAndConfiguration: what the source says of a stream, and what is done with it."""
+    properties = {
+        name: {"type": ["null", kind]} if isinstance(kind, str) else dict(kind) for name, kind in stream.columns.items()
+    }
+    key = [[column] for column in stream.primary_key]
+    chosen = stream.selected_columns
     return {
-        "connectionId": connection.id,
-        "name": connection.name,
-        "sourceId": connection.source_id,
-        "destinationId": connection.destination_id,
-        "workspaceId": connection.workspace_id,
-        "status": connection.told_status,
-        "scheduleType": "manual",
-        "syncCatalog": {"streams": []},
-        "createdAt": connection.created // SECOND,
-        "breakingChange": False,
+        "stream": wire.present(
+            name=stream.name,
+            namespace=stream.namespace,
+            jsonSchema={"type": "object", "properties": properties},
+            supportedSyncModes=["full_refresh", "incremental"],
+            sourceDefinedCursor=False,
+            defaultCursorField=[],
+            sourceDefinedPrimaryKey=key,
+        ),
+        "config": wire.present(
+            syncMode=stream.sync_mode,
+            cursorField=[stream.cursor] if stream.cursor else [],
+            destinationSyncMode=stream.destination_sync_mode,
+            primaryKey=key,
+            aliasName=stream.name,
+            selected=True,
+            fieldSelectionEnabled=chosen is not None,
+            selectedFields=None if chosen is None else [{"fieldPath": [column]} for column in chosen],
+        ),
     }

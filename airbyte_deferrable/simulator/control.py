@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,7 @@ from airbyte_deferrable.simulator.ledger import Ledger
 from airbyte_deferrable.simulator.records import PUBLIC_TYPES, SECOND, STORED_KINDS, Job
 from airbyte_deferrable.simulator.script import Script
 from airbyte_deferrable.simulator.settings import Settings
+from airbyte_deferrable.simulator.streams import DEFAULT, Stream, total
 from airbyte_deferrable.simulator.world import World
 
 
@@ -49,7 +50,16 @@ class Control:
         source_name: str,
         destination_name: str,
         status: str,
+        streams: Sequence[Stream | Mapping[str, Any] | str] | None = None,
+        tags: Sequence[str] = (),
+        source_type: str | None = None,
+        destination_type: str | None = None,
+        source_configuration: Mapping[str, Any] | None = None,
+        destination_configuration: Mapping[str, Any] | None = None,
     ) -> str:
+        played = Script.read(script)
+        catalog = None if streams is None else [Stream.read(each) for each in streams]
+        played.check_streams(DEFAULT if catalog is None else catalog)
         connection = self._world.add_connection(
             name=name,
             connection_id=connection_id or str(uuid.uuid4()),
@@ -57,7 +67,13 @@ class Control:
             source_name=source_name,
             destination_name=destination_name,
             status=status,
-            script=Script.read(script),
+            script=played,
+            streams=catalog,
+            tags=tags,
+            source_type=source_type,
+            destination_type=destination_type,
+            source_configuration=source_configuration,
+            destination_configuration=destination_configuration,
         )
         return connection.id
 
@@ -71,7 +87,10 @@ class Control:
     def script(self, connection_id: str, scripts: list[Script | Mapping[str, Any]]) -> None:
         if not scripts:
             raise ValueError("give at least one script")
-        self._world.script(connection_id, [Script.read(script) for script in scripts])
+        played = [Script.read(script) for script in scripts]
+        for script in played:
+            script.check_streams(self._world.connection(connection_id).streams)
+        self._world.script(connection_id, played)
 
     def set_connection_status(self, connection_id: str, status: str) -> None:
         self._world.set_connection_status(connection_id, status)
@@ -87,6 +106,9 @@ class Control:
         played = None if script is None else Script.read(script)
         if job_type not in STORED_KINDS:
             raise ValueError(f"a job is one of {', '.join(STORED_KINDS)}, not {job_type!r}")
+        if played is not None:
+            for connection_id in connection_ids:
+                played.check_streams(self._world.connection(connection_id).streams)
         ids = []
         for connection_id in connection_ids:
             created = None
@@ -145,6 +167,9 @@ class Control:
     def requests(self) -> list[tuple[str, str, str, int]]:
         return list(self._ledger.requests)
 
+    def spans(self) -> list[tuple[str, float, float | None]]:
+        return [(span.call, span.began, span.ended) for span in self._ledger.spans]
+
     def count(self, call: str | None) -> int:
         return self._ledger.count(call)
 
@@ -156,7 +181,8 @@ class Control:
 
 
 def _record(job: Job, now: int) -> dict[str, Any]:
-    rows, size = job.progress(now)
+    moved = job.moved(now)
+    whole = total(moved)
     return {
         "id": job.id,
         "connectionId": job.connection.id,
@@ -175,8 +201,13 @@ def _record(job: Job, now: int) -> dict[str, Any]:
             }
             for attempt in job.attempts
         ],
-        "rows": rows,
-        "bytes": size,
+        "rows": whole.rows,
+        "bytes": whole.bytes,
+        "rejected": whole.rejected,
+        "streams": {
+            stream.key: {"rows": amount.rows, "bytes": amount.bytes, "rejected": amount.rejected}
+            for stream, amount in zip(job.catalog, moved, strict=True)
+        },
         "foreign": job.foreign,
         "cancel_requested_by": job.cancel_requested_by,
     }

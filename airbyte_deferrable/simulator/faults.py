@@ -14,8 +14,9 @@ class Fault:
     """One kind of trouble for some requests.
 
     :param call: Which calls: ``token``, ``create``, ``get``, ``list``, ``cancel``, ``health``, ``connection``,
-        ``connections``, ``source``, ``destination``, ``workspace``, ``config`` (every config API call) or one of these
-        as ``config:jobs/get_without_logs``; ``*`` for every call.
+        ``connections``, ``patch_connection``, ``source``, ``sources``, ``destination``, ``destinations``,
+        ``workspace``, ``workspaces``, ``tags``, ``config`` (every config API call) or one of these as
+        ``config:jobs/get_without_logs``; ``*`` for every call.
     :param kind: ``status``: answered with an error, the request is not carried out. ``latency``: ``seconds`` later than
         usual. ``drop``: the connection closes without an answer, the request is not carried out. ``lost_answer``: the
         request **is** carried out, then the connection closes; with ``seconds`` the answer comes that much later, with

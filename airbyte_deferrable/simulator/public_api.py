@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from airbyte_deferrable.simulator import wire
+from airbyte_deferrable.simulator.connectors import Kind
+from airbyte_deferrable.simulator.patch import read_patch
 from airbyte_deferrable.simulator.records import RESET, SECOND, STORED_KINDS, SYNC, Connection, Job
+from airbyte_deferrable.simulator.scheduler import Scheduler
 from airbyte_deferrable.simulator.script import PENDING, STATUSES
 from airbyte_deferrable.simulator.settings import Settings
 from airbyte_deferrable.simulator.table import Query
@@ -24,8 +27,15 @@ AIRBYTE_API_HOST = "http://localhost:8001/api/public"
 CREATE_WAIT = 60.0
 
 _LISTED = {"head": frozenset(STORED_KINDS.values()), "2.0": frozenset({SYNC, RESET})}
-_ORDER = re.compile(r"(createdAt|updatedAt)(?:\|(ASC|DESC))?")
+_ORDER = re.compile(r"(createdAt|updatedAt)\|(ASC|DESC)")
 _NOT_RUNNING = "Job is not currently running"
+#: What Airbyte's database calls what could not be found (``ConfigNotFoundType``).
+_RESOURCE_TYPES = {
+    "connection": "STANDARD_SYNC",
+    "source": "SOURCE_CONNECTION",
+    "destination": "DESTINATION_CONNECTION",
+    "workspace": "STANDARD_WORKSPACE",
+}
 
 
 class PublicApi:
@@ -38,6 +48,7 @@ class PublicApi:
     def __init__(self, world: World, settings: Settings) -> None:
         self._world = world
         self._settings = settings
+        self._scheduler = Scheduler(world)
 
     # --- jobs
 
@@ -61,13 +72,10 @@ class PublicApi:
         running = connection.running
         if job_type == "sync" and running is not None:
             return await self._busy(connection, running)
-        while (running := connection.running) is not None:
-            # Reset and clear stop a sync first, and wait for that without a limit.
-            self._world.cancel(running, "reset")
-            await self.until(running)
-        job = self._world.add_job(connection.id, SYNC if job_type == "sync" else RESET)
-        while self._settings.release == "2.0" and job.status == PENDING:
-            await self._tick()
+        is_sync = job_type == "sync"
+        job = self._world.add_job(connection.id, SYNC) if is_sync else await self._scheduler.reset(connection)
+        if self._settings.release == "2.0":
+            await self._scheduler.leaves(job, {PENDING})
         return _row(job, self._world.now())
 
     async def _busy(self, connection: Connection, running: Job) -> web.Response:
@@ -76,7 +84,7 @@ class PublicApi:
         if running.status == PENDING and self._settings.while_pending == "hang":
             end = self._world.now() + int(CREATE_WAIT * SECOND)
             while self._world.now() < end:
-                await self._tick()
+                await self._scheduler.tick()
             raise wire.state_conflict("Could not fulfill request")
         raise wire.try_again_later(f"A sync is already running for: {connection.id}")
 
@@ -88,28 +96,21 @@ class PublicApi:
     async def cancel(self, request: web.Request) -> web.Response:
         """DELETE /jobs/{id}: stops whatever the connection runs, then answers about the job that was named."""
         job = self._job(request, "WORKSPACE_RUNNER")
-        running = job.connection.running
-        if running is None:
+        if not await self._scheduler.cancel(job):
             raise wire.state_conflict(_NOT_RUNNING)
-        if running.status != PENDING:
-            self._world.cancel(running, job.id)
-            await self.until(running)
         return _row(job, self._world.now())
 
     async def list_jobs(self, request: web.Request) -> web.Response:
         """GET /jobs."""
         asked = request.query
-        limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
-        if not 1 <= limit <= 100 or offset < 0:
-            raise wire.error_id(400)
+        limit, offset = _page(request)
         times = {name: _time(request, name) for name in wire.BOUNDS}
         job_type = _choice(request, "jobType", frozenset(STORED_KINDS))
         known = STATUSES if self._settings.release == "head" else STATUSES - {"queued"}
         status = _choice(request, "status", known)
-        order = _ORDER.fullmatch(asked.get("orderBy", "createdAt"))
+        order = _ORDER.fullmatch(asked.get("orderBy", "createdAt|ASC"))
         if order is None:
-            why = {"message": "Invalid order by clause provided: " + asked["orderBy"]}
-            raise wire.problem(400, "bad-request", "The request is not understood.", why)
+            raise wire.bad_request("Invalid order by clause provided: " + asked["orderBy"])
         connection_id = asked.get("connectionId") or None
         workspaces = _uuids(request, "workspaceIds")
         self._visible(workspaces)
@@ -144,18 +145,6 @@ class PublicApi:
         text = f'{{"previous": {json.dumps(before)}, "next": {json.dumps(after)}, "data": [{rows}]}}'
         return wire.answer(text)
 
-    async def until(self, job: Job) -> None:
-        """Wait until a job has ended.
-
-        :param job: The job.
-        """
-        while not job.terminal and job.id in self._world.jobs:
-            await self._tick()
-
-    async def _tick(self) -> None:
-        await asyncio.sleep(0.01)
-        self._world.settle()
-
     # --- what the jobs belong to
 
     async def connection(self, request: web.Request) -> web.Response:
@@ -164,40 +153,70 @@ class PublicApi:
         return wire.answer(wire.connection_row(connection))
 
     async def connections(self, request: web.Request) -> web.Response:
-        """GET /connections."""
-        limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
-        if not 1 <= limit <= 100 or offset < 0:
-            raise wire.error_id(400)
-        workspaces = _uuids(request, "workspaceIds")
+        """GET /connections. Airbyte's SQL has no ORDER BY, so that its pages may repeat and miss rows."""
+        limit, offset = _page(request)
+        workspaces, tags = _uuids(request, "workspaceIds"), set(_uuids(request, "tagIds"))
         self._visible(workspaces)
-        name = request.query.get("name")
+        deleted = _boolean(request, "includeDeleted")
         found = [
             connection
             for connection in self._world.connections.values()
             if (not workspaces or connection.workspace_id in workspaces)
-            and (name is None or connection.name == name)
-            and connection.status not in ("deprecated", "deleted")
+            and (not tags or any(tag.id in tags for tag in connection.tags))
+            and (deleted or connection.status != "deprecated")
         ]
+        if self._settings.unordered_connections:
+            self._world.random.shuffle(found)
         rows = [wire.connection_row(connection) for connection in found[offset : offset + limit]]
-        link = {"workspaceIds": ",".join(workspaces), "includeDeleted": "false"}
-        after, before = _links("connections", link, limit, offset, bool(rows))
-        return wire.answer({"previous": before, "next": after, "data": rows})
+        return _rows("connections", rows, limit, offset, workspaces, deleted)
+
+    async def patch_connection(self, request: web.Request) -> web.Response:
+        """PATCH /connections/{id}: changes what is named, and answers with the whole."""
+        connection = self._connection(request.match_info["id"], "WORKSPACE_EDITOR")
+        changes = read_patch(await wire.read_body(request), connection)
+        if not set(changes.get("tags", ())) <= set(self._world.tags):
+            # The database's own complaint, that a key has nothing to refer to.
+            raise wire.error_id(500)
+        self._world.change_connection(connection.id, **changes)
+        return wire.answer(wire.connection_row(connection))
+
+    async def tags(self, request: web.Request) -> web.Response:
+        """GET /tags: all of them, without pages."""
+        workspaces = _uuids(request, "workspaceIds")
+        self._visible(workspaces)
+        tags = [tag for tag in self._world.tags.values() if not workspaces or tag.workspace_id in workspaces]
+        return wire.answer({"data": [wire.tag_row(tag) for tag in tags]})
 
     async def source(self, request: web.Request) -> web.Response:
         """GET /sources/{id}."""
-        actor_id = self._uuid(request.match_info["id"], "WORKSPACE_READER")
-        connection = self._world.source(actor_id)
-        if connection is None:
-            raise self._unknown("source", actor_id, "WORKSPACE_READER")
-        return wire.answer(wire.actor_row("source", actor_id, connection.source_name, connection))
+        return self._actor(request, "source", self._world.source)
 
     async def destination(self, request: web.Request) -> web.Response:
         """GET /destinations/{id}."""
+        return self._actor(request, "destination", self._world.destination)
+
+    async def sources(self, request: web.Request) -> web.Response:
+        """GET /sources."""
+        return self._actors(request, "source")
+
+    async def destinations(self, request: web.Request) -> web.Response:
+        """GET /destinations."""
+        return self._actors(request, "destination")
+
+    def _actor(self, request: web.Request, kind: Kind, find: Callable[[str], Connection | None]) -> web.Response:
         actor_id = self._uuid(request.match_info["id"], "WORKSPACE_READER")
-        connection = self._world.destination(actor_id)
+        connection = find(actor_id)
         if connection is None:
-            raise self._unknown("destination", actor_id, "WORKSPACE_READER")
-        return wire.answer(wire.actor_row("destination", actor_id, connection.destination_name, connection))
+            raise self._unknown(kind, actor_id, "WORKSPACE_READER")
+        return wire.answer(wire.actor_row(kind, connection))
+
+    def _actors(self, request: web.Request, kind: Kind) -> web.Response:
+        limit, offset = _page(request)
+        workspaces = _uuids(request, "workspaceIds")
+        self._visible(workspaces)
+        found = [each for each in self._world.connections.values() if not workspaces or each.workspace_id in workspaces]
+        rows = [wire.actor_row(kind, connection) for connection in found[offset : offset + limit]]
+        return _rows(f"{kind}s", rows, limit, offset, workspaces, _boolean(request, "includeDeleted"))
 
     async def workspace(self, request: web.Request) -> web.Response:
         """GET /workspaces/{id}."""
@@ -208,7 +227,7 @@ class PublicApi:
 
     async def workspaces(self, request: web.Request) -> web.Response:
         """GET /workspaces."""
-        limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
+        limit, offset = _page(request)
         ids = list(self._world.workspaces)[offset : offset + limit]
         after, before = _links("workspaces", {"includeDeleted": "false"}, limit, offset, bool(ids))
         return wire.answer({"previous": before, "next": after, "data": [self._workspace_row(i) for i in ids]})
@@ -225,7 +244,7 @@ class PublicApi:
 
     def _unknown(self, resource_type: str, resource_id: str, role: str) -> wire.Refusal:
         if self._settings.instance_admin:
-            return wire.not_found(resource_type, resource_id)
+            return wire.not_found(_RESOURCE_TYPES[resource_type], resource_id)
         return wire.forbidden(role)
 
     def _uuid(self, text: str, role: str) -> str:
@@ -262,6 +281,26 @@ class PublicApi:
 
 def _row(job: Job, now: int, stats: bool = False) -> web.Response:
     return wire.answer(wire.job_row(job, now, stats))
+
+
+def _page(request: web.Request) -> tuple[int, int]:
+    """Read the limit and the offset of a list."""
+    limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
+    if not 1 <= limit <= 100 or offset < 0:
+        raise wire.error_id(400)
+    return limit, offset
+
+
+def _boolean(request: web.Request, name: str) -> bool:
+    return _choice(request, name, frozenset({"true", "false"})) == "true"
+
+
+def _rows(
+    path: str, rows: list[dict[str, Any]], limit: int, offset: int, workspaces: list[str], deleted: bool
+) -> web.Response:
+    link = {"includeDeleted": str(deleted).lower()} | ({"workspaceIds": ",".join(workspaces)} if workspaces else {})
+    after, before = _links(path, link, limit, offset, bool(rows))
+    return wire.answer({"previous": before, "next": after, "data": rows})
 
 
 def _number(request: web.Request, name: str, default: int) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from airbyte_deferrable.simulator.streams import Amount, Stream, evenly, total
+
 PENDING, QUEUED, RUNNING, INCOMPLETE = "pending", "queued", "running", "incomplete"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 #: A job that has one of these never changes again (the server returns early "if the job is already terminal").
@@ -15,6 +17,9 @@ STATUSES = frozenset({PENDING, QUEUED, RUNNING, INCOMPLETE}) | TERMINAL
 
 #: Seconds from the end of the last attempt (``incomplete``) to the job's own ``failed`` or ``cancelled``.
 CLOSING = 0.05
+
+#: What a job moves when nothing is said.
+ROWS, BYTES = 1000, 100_000
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,14 @@ class Attempt:
     :param outcome: ``succeeded``, ``failed``, ``cancelled``; None runs until told otherwise.
     :param failure: Why it failed: ``failureOrigin``, ``failureType``, ``externalMessage``, ``internalMessage``,
         ``stacktrace``, each optional; the script's failure when left out.
+    :param output: Whether it leaves an output behind, without which the config API knows nothing of its rows; when left
+        out, one that succeeds does and any other does not.
     """
 
     duration: float = 1.0
     outcome: str | None = FAILED
     failure: Mapping[str, Any] | None = None
+    output: bool | None = None
 
     def __post_init__(self) -> None:
         _check(self.duration, self.outcome)
@@ -41,8 +49,10 @@ class Script:
 
     :param duration: Seconds that its one attempt runs.
     :param outcome: ``succeeded``, ``failed``, ``cancelled``; None runs until told otherwise.
-    :param rows: Rows committed at the end; they grow evenly while an attempt runs.
-    :param bytes: Bytes committed at the end; they grow evenly while an attempt runs.
+    :param rows: Rows committed at the end; they grow evenly while an attempt runs. The connection's streams share them
+        evenly, unless ``streams`` says more.
+    :param bytes: Bytes committed at the end, likewise.
+    :param rejected: Rows that the destination refused, likewise.
     :param pending: Seconds before the first attempt starts, or before the job is queued.
     :param queued: Seconds that it waits for capacity, as ``queued``; 0 for a job that need not wait. Airbyte up to
         2.0 has no such status: there the job stays pending.
@@ -53,12 +63,15 @@ class Script:
     :param log_lines: What Airbyte's log of each attempt says; a few lines when left out.
     :param statuses: ``(seconds since creation, status)``, in order, instead of everything above that sets a status;
         any status is allowed, also one that no Airbyte has.
+    :param streams: What is moved of each stream, instead of ``rows``, ``bytes`` and ``rejected``, which then are their
+        sums: ``{"orders": Amount(rows=40, bytes=4000)}``, or the mapping of its parameters. A stream is named by its
+        name, or ``namespace.name``. The connection's other streams move nothing.
     """
 
     duration: float = 20.0
     outcome: str | None = SUCCEEDED
-    rows: int = 1000
-    bytes: int = 100_000
+    rows: int = ROWS
+    bytes: int = BYTES
     pending: float = 0.1
     queued: float = 0.0
     attempts: Sequence[Attempt] = ()
@@ -66,6 +79,8 @@ class Script:
     failure: Mapping[str, Any] | None = None
     log_lines: Sequence[str] = ()
     statuses: Sequence[tuple[float, str]] | None = None
+    rejected: int = 0
+    streams: Mapping[str, Amount] | None = None
 
     def __post_init__(self) -> None:
         _check(self.duration, self.outcome)
@@ -73,6 +88,14 @@ class Script:
             raise ValueError("pending, queued and retry_backoff are seconds, 0 or more")
         if self.statuses is not None and sorted(at for at, _ in self.statuses) != [at for at, _ in self.statuses]:
             raise ValueError("statuses must be in the order of their seconds")
+        if self.streams is not None:
+            streams = {name: a if isinstance(a, Amount) else Amount(**a) for name, a in self.streams.items()}
+            object.__setattr__(self, "streams", streams)
+            whole = total(list(streams.values()))
+            for name, default in (("rows", ROWS), ("bytes", BYTES), ("rejected", 0)):
+                if getattr(self, name) not in (default, getattr(whole, name)):
+                    raise ValueError(f"{name} are the sum of the streams': leave them out")
+                object.__setattr__(self, name, getattr(whole, name))
 
     @classmethod
     def read(cls, value: Script | Mapping[str, Any] | None) -> Script:
@@ -127,6 +150,40 @@ class Script:
             elif since is not None and (status == INCOMPLETE or status in TERMINAL):
                 total, since = total + at - since, None
         return total or self.duration
+
+    def amounts(self, streams: Sequence[Stream]) -> tuple[Amount, ...]:
+        """Return what is moved of each stream.
+
+        :param streams: The connection's, in their order.
+        """
+        if not streams:
+            return ()
+        if self.streams is None:
+            return evenly(Amount(self.rows, self.bytes, self.rejected), len(streams))
+        return tuple(self.streams.get(each.key, self.streams.get(each.name, Amount())) for each in streams)
+
+    def check_streams(self, streams: Sequence[Stream]) -> None:
+        """Make sure that all streams it names are there.
+
+        :param streams: The connection's.
+        :raises ValueError: For one that is not, or a name that two of them have.
+        """
+        for name in self.streams or ():
+            found = [each.key for each in streams if name in (each.key, each.name)]
+            if not found:
+                there = ", ".join(each.key for each in streams) or "none"
+                raise ValueError(f"the connection has no stream {name!r}; it has {there}")
+            if len(found) > 1:
+                raise ValueError(f"{name!r} may be each of {', '.join(found)}: say which")
+
+    def has_output(self, attempt: int, status: str) -> bool:
+        """Say whether an attempt left an output behind.
+
+        :param attempt: Its number, from 0.
+        :param status: How it ended: ``succeeded`` or ``failed``.
+        """
+        told = self.attempts[attempt].output if attempt < len(self.attempts) else None
+        return status == SUCCEEDED if told is None else told
 
     def failure_of(self, attempt: int) -> dict[str, Any]:
         """Return why an attempt failed, with defaults for what the script leaves open.

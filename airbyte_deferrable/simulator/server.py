@@ -7,7 +7,7 @@ import base64
 import json
 import math
 import secrets
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -58,41 +58,65 @@ class Server:
             ("DELETE", "/jobs/{id}", "cancel", public.cancel),
             ("GET", "/connections", "connections", public.connections),
             ("GET", "/connections/{id}", "connection", public.connection),
+            ("PATCH", "/connections/{id}", "patch_connection", public.patch_connection),
+            ("GET", "/sources", "sources", public.sources),
             ("GET", "/sources/{id}", "source", public.source),
+            ("GET", "/destinations", "destinations", public.destinations),
             ("GET", "/destinations/{id}", "destination", public.destination),
             ("GET", "/workspaces", "workspaces", public.workspaces),
             ("GET", "/workspaces/{id}", "workspace", public.workspace),
+            ("GET", "/tags", "tags", public.tags),
         ]
-        add = app.router.add_route
+        routes: dict[str, dict[str, Handler]] = defaultdict(dict)
         for method, path, call, handler in pooled:
-            add(method, PUBLIC + path, self._route(call, self._authorized(self._pooled(handler, sheds=True))))
-        add("POST", f"{PUBLIC}/applications/token", self._route("token", self._pooled(self._public_token)))
-        add("GET", f"{PUBLIC}/health", self._route("health", public.health))
+            guarded = self._authorized(self._pooled(handler, sheds=True))
+            routes[PUBLIC + path][method] = self._route(call, guarded)
+        routes[f"{PUBLIC}/applications/token"]["POST"] = self._route("token", self._pooled(self._public_token))
+        routes[f"{PUBLIC}/health"]["GET"] = self._route("health", public.health)
 
         for path, handler in (
             ("/jobs/get", config.get),
             ("/jobs/get_without_logs", config.get_without_logs),
             ("/jobs/get_light", config.get_light),
+            ("/jobs/list", config.list_jobs),
             ("/jobs/list_for_workspaces", config.list_for_workspaces),
+            ("/jobs/cancel", config.cancel),
             ("/attempt/get_for_job", config.attempt),
             ("/connections/get", config.connection),
+            ("/connections/sync", config.sync),
         ):
             guarded = self._if_config_api(self._authorized(handler))
-            add("POST", CONFIG + path, self._route(f"config:{path[1:]}", guarded))
-        add("GET", f"{CONFIG}/health", self._route("config:health", self._if_config_api(config.health)))
+            routes[CONFIG + path]["POST"] = self._route(f"config:{path[1:]}", guarded)
+        routes[f"{CONFIG}/health"]["GET"] = self._route("config:health", self._if_config_api(config.health))
         token = self._if_config_api(self._config_token)
-        add("POST", f"{CONFIG}/applications/token", self._route("token", token))
+        routes[f"{CONFIG}/applications/token"]["POST"] = self._route("token", token)
+        for path, methods in routes.items():
+            self._mount(app, path, methods)
 
+        add = app.router.add_route
         add("GET", "/workspaces/{workspace}/connections/{id}/timeline", WebApp(self._world).timeline)
         add("POST", CONTROL + "/{op}", self._control)
         add("*", "/{path:.*}", self._route("unknown", self._unknown))
         return app
 
+    def _mount(self, app: web.Application, path: str, methods: dict[str, Handler]) -> None:
+        """Put an address in, also with the one trailing slash that Micronaut strips."""
+
+        async def not_allowed(request: web.Request) -> web.StreamResponse:
+            raise wire.not_allowed(request, methods)
+
+        wrong = self._if_config_api(not_allowed) if path.startswith(CONFIG) else not_allowed
+        for each in (path, f"{path}/"):
+            resource = app.router.add_resource(each)
+            for method, handler in methods.items():
+                resource.add_route(method, handler)
+            resource.add_route("*", self._route("unknown", wrong))
+
     # --- from the socket inwards: ledger, faults, authorization, threads, handler
 
     def _route(self, call: str, handler: Handler) -> Handler:
         async def route(request: web.Request) -> web.StreamResponse:
-            self._ledger.begin()
+            span = self._ledger.begin(call)
             status = 0
             try:
                 response = await self._with_faults(call, handler, request)
@@ -101,7 +125,7 @@ class Server:
                 status = response.status
                 return response
             finally:
-                self._ledger.end(call, request.method, request.path_qs, status)
+                self._ledger.end(span, request.method, request.path_qs, status)
 
         return route
 
@@ -151,7 +175,7 @@ class Server:
             return (job.connection.id if job else None), job_id
         if call == "list":
             return request.query.get("connectionId"), None
-        if call == "connection":
+        if call in ("connection", "patch_connection"):
             return request.match_info["id"], None
         if call != "create" and not call.startswith("config:"):
             return None, None

@@ -33,6 +33,8 @@ class Settings:
         it open: ``conflict`` (409), ``join`` (the job that is there) or ``hang`` (409 ``state-conflict`` after 60 s).
     :param clock_skew: Seconds that the ``Date`` header is ahead of the clock that stamps the jobs.
     :param send_date: Whether there is a ``Date`` header.
+    :param unordered_connections: Whether each page of ``GET /connections`` comes in an order of its own, so that pages
+        repeat rows and miss others, as the database may do it: Airbyte asks it for no order.
     :param structured_logs: Whether the config API gives an attempt's log as events, else as lines.
     """
 
@@ -51,6 +53,7 @@ class Settings:
     while_pending: WhilePending = "conflict"
     clock_skew: float = 0.0
     send_date: bool = True
+    unordered_connections: bool = False
     structured_logs: bool = True
 
     def __post_init__(self) -> None:

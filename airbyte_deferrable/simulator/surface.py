@@ -8,9 +8,11 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 from airbyte_deferrable.simulator.faults import Fault
 from airbyte_deferrable.simulator.script import Script
+from airbyte_deferrable.simulator.streams import Stream
 
 T = TypeVar("T")
 ScriptLike = Script | Mapping[str, Any]
+StreamLike = Stream | Mapping[str, Any] | str
 
 
 class Switch(Generic[T]):
@@ -48,6 +50,8 @@ class Surface:
     instance_admin = Switch[bool]()
     #: Seconds that each public API request keeps its handler thread at least.
     handler_seconds = Switch[float]()
+    #: Whether the pages of ``GET /connections`` repeat rows and miss others.
+    unordered_connections = Switch[bool]()
     #: Public API requests a second beyond which there is a 429; None for no limit.
     load_shed = Switch["float | None"]()
     #: Seconds that a token is good for.
@@ -107,6 +111,12 @@ class Surface:
         source_name: str = "Postgres shop",
         destination_name: str = "BigQuery warehouse",
         status: str = "active",
+        streams: Sequence[StreamLike] | None = None,
+        tags: Sequence[str] = (),
+        source_type: str | None = None,
+        destination_type: str | None = None,
+        source_configuration: Mapping[str, Any] | None = None,
+        destination_configuration: Mapping[str, Any] | None = None,
     ) -> str:
         """Add a connection.
 
@@ -118,6 +128,15 @@ class Surface:
         :param destination_name: Its destination's name.
         :param status: ``active``, ``inactive``, ``deprecated``, ``locked``, or ``deleted`` for one whose workflow is
             gone.
+        :param streams: Its streams, each a :class:`~airbyte_deferrable.simulator.Stream`, the mapping of its
+            parameters, or only its name; ``public.orders`` when left out. A script can say what is moved of each.
+        :param tags: The names of its tags.
+        :param source_type: ``postgres``, ``mysql``, ...; when left out, the first word of its name if that is one of
+            these, else ``postgres``. Empty for a connector of one's own, whose type Airbyte cannot tell.
+        :param destination_type: Likewise, or else ``bigquery``.
+        :param source_configuration: The source's settings, secrets and all: Airbyte masks these. Settings that fit the
+            type when left out.
+        :param destination_configuration: Likewise the destination's.
         :returns: Its UUID.
         """
         return str(
@@ -130,6 +149,12 @@ class Surface:
                 source_name=source_name,
                 destination_name=destination_name,
                 status=status,
+                streams=None if streams is None else list(streams),
+                tags=list(tags),
+                source_type=source_type,
+                destination_type=destination_type,
+                source_configuration=source_configuration,
+                destination_configuration=destination_configuration,
             )
         )
 
@@ -215,8 +240,8 @@ class Surface:
 
         Each has ``id``, ``connectionId``, ``workspaceId``, ``jobType``, ``status``, ``createdAt`` and ``updatedAt``
         (seconds since 1970, to the microsecond), ``attempts`` (number, status, startedAt, updatedAt, failure),
-        ``rows``, ``bytes``, ``foreign`` (not started through the API) and ``cancel_requested_by``: the job that a
-        DELETE named, ``"reset"``, or None.
+        ``rows``, ``bytes``, ``rejected``, ``streams`` (the same three by stream), ``foreign`` (not started through the
+        API) and ``cancel_requested_by``: the job that a DELETE named, ``"reset"``, or None.
 
         :param connection_id: Only this connection's.
         :param status: Only those in this status.
@@ -296,6 +321,14 @@ class Surface:
     def requests(self) -> list[tuple[str, str, str, int]]:
         """The last 100,000 requests: call, method, path with query, status (0: no answer)."""
         return [(str(call), str(method), str(path), int(status)) for call, method, path, status in self._do("requests")]
+
+    @property
+    def spans(self) -> list[tuple[str, float, float | None]]:
+        """The last 100,000 requests as they came: call, and when it came and was answered (None: not yet).
+
+        Seconds of the simulator's monotonic clock: only differences mean something.
+        """
+        return [(str(call), began, ended) for call, began, ended in self._do("spans")]
 
     def count(self, call: str | None = None) -> int:
         """Return how many requests of a call were answered or dropped since the start or :meth:`clear_requests`.

@@ -110,6 +110,15 @@ class JobTable:
         )
         return [self.by_id[job_id] for job_id in ids]
 
+    def count(self, query: Query, among: Sequence[int] | None = None) -> int:
+        """Return how many jobs there are on all pages.
+
+        :param query: Which; its connection is not looked at.
+        :param among: The ids of the jobs that count; None for all.
+        """
+        _, low, high = self._select(query, among)
+        return high - low
+
     def _select(self, query: Query, among: Sequence[int] | None) -> tuple[Index, int, int]:
         """Return an index whose places from the second to the third value are the query's rows, in its order."""
         created = (query.created_start, query.created_end)

@@ -62,7 +62,8 @@ def _page(connection: Connection, rows: str) -> str:
 
 
 def _row(job: Job, now: int, *, asked: bool) -> str:
-    rows, size = job.progress(now)
+    moved = job.progress(now)
     created = datetime.fromtimestamp(job.created / SECOND, timezone.utc)
-    cells = [job.id, PUBLIC_TYPES[job.kind], job.status, f"{created:%Y-%m-%d %H:%M:%S} UTC", f"{rows:,}", f"{size:,}"]
+    counts = [f"{moved.rows:,}", f"{moved.bytes:,}"]
+    cells = [job.id, PUBLIC_TYPES[job.kind], job.status, f"{created:%Y-%m-%d %H:%M:%S} UTC", *counts]
     return f"<tr{' class=asked' if asked else ''}>{''.join(f'<td>{cell}' for cell in cells)}</tr>"

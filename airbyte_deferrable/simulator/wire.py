@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from aiohttp import web
 
-from airbyte_deferrable.simulator.records import PUBLIC_TYPES, SECOND, Connection, Job
+from airbyte_deferrable.simulator.connectors import Kind
+from airbyte_deferrable.simulator.records import PUBLIC_TYPES, SECOND, Connection, Job, Tag
 from airbyte_deferrable.simulator.script import PENDING
+from airbyte_deferrable.simulator.streams import PUBLIC_MODES, Stream
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _ISO_OFFSET = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)")
@@ -133,53 +136,81 @@ def job_row(job: Job, now: int, stats: bool) -> str:
         return text + "}"
     whole = job.text.get("whole")
     if whole is None:
-        rows, size = job.progress(now)
-        whole = f'{text}, "bytesSynced": {size}, "rowsSynced": {rows}}}'
+        moved = job.progress(now)
+        whole = f'{text}, "bytesSynced": {moved.bytes}, "rowsSynced": {moved.rows}}}'
         if job.terminal:
             job.text["whole"] = whole
     return whole
 
 
 def connection_row(connection: Connection) -> dict[str, Any]:
-    """Return a ConnectionResponse.
+    """Return a ConnectionResponse (``ConnectionReadMapper``), nulls left out. It has no ``dataResidency``.
 
     :param connection: The connection.
     """
-    return {
-        "connectionId": connection.id,
-        "name": connection.name,
-        "sourceId": connection.source_id,
-        "destinationId": connection.destination_id,
-        "workspaceId": connection.workspace_id,
-        "status": connection.told_status,
-        "schedule": {"scheduleType": "manual"},
-        "dataResidency": "auto",
-        "configurations": {"streams": [{"name": "orders", "syncMode": "incremental_append"}]},
-        "createdAt": connection.created // SECOND,
-        "tags": [],
-        "nonBreakingSchemaUpdatesBehavior": "ignore",
-        "namespaceDefinition": "destination",
-        "prefix": "",
-    }
+    return present(
+        connectionId=connection.id,
+        name=connection.name,
+        sourceId=connection.source_id,
+        destinationId=connection.destination_id,
+        workspaceId=connection.workspace_id,
+        status=connection.told_status,
+        schedule=connection.schedule,
+        configurations={"streams": [_stream(stream) for stream in connection.catalog]},
+        createdAt=connection.created // SECOND,
+        tags=[tag_row(tag) for tag in connection.tags],
+        nonBreakingSchemaUpdatesBehavior=connection.schema_changes,
+        namespaceDefinition=connection.namespace_definition,
+        namespaceFormat=connection.namespace_format,
+        prefix=connection.prefix,
+    )
 
 
-def actor_row(kind: str, actor_id: str, name: str, connection: Connection) -> dict[str, Any]:
+def _stream(stream: Stream) -> dict[str, Any]:
+    chosen = stream.selected_columns
+    return present(
+        name=stream.name,
+        namespace=stream.namespace,
+        syncMode=PUBLIC_MODES.get((stream.sync_mode, stream.destination_sync_mode)),
+        cursorField=[stream.cursor] if stream.cursor else [],
+        primaryKey=[[column] for column in stream.primary_key],
+        selectedFields=None if chosen is None else [{"fieldPath": [column]} for column in chosen],
+    )
+
+
+def tag_row(tag: Tag) -> dict[str, str]:
+    """Return a tag, which is the same in both APIs.
+
+    :param tag: It.
+    """
+    return {"tagId": tag.id, "name": tag.name, "color": tag.color, "workspaceId": tag.workspace_id}
+
+
+def actor_row(kind: Kind, connection: Connection) -> dict[str, Any]:
     """Return a SourceResponse or a DestinationResponse.
 
     :param kind: ``source`` or ``destination``.
-    :param actor_id: Its UUID.
-    :param name: Its name.
-    :param connection: A connection that has it.
+    :param connection: The connection that has it.
     """
+    is_source = kind == "source"
+    connector = connection.source if is_source else connection.destination
     return {
-        f"{kind}Id": actor_id,
-        "name": name,
-        f"{kind}Type": name.split()[0].lower() if name else kind,
-        "definitionId": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{kind} {name}")),
+        f"{kind}Id": connection.source_id if is_source else connection.destination_id,
+        "name": connection.source_name if is_source else connection.destination_name,
+        f"{kind}Type": connector.type,
+        "definitionId": connector.definition_id,
         "workspaceId": connection.workspace_id,
-        "configuration": {},
+        "configuration": connector.masked,
         "createdAt": connection.created // SECOND,
     }
+
+
+def present(**values: Any) -> dict[str, Any]:
+    """Return what is not null: Airbyte leaves the rest out (``jackson.serialization-inclusion: NON_ABSENT``).
+
+    :param values: By their names on the wire.
+    """
+    return {name: value for name, value in values.items() if value is not None}
 
 
 # --- errors
@@ -234,10 +265,18 @@ def try_again_later(message: str) -> Refusal:
     return problem(409, "try-again-later", "Please try again later.", {"message": message})
 
 
+def bad_request(message: str) -> Refusal:
+    """Return the 400 of what Airbyte's own code does not understand.
+
+    :param message: What is wrong.
+    """
+    return problem(400, "bad-request", "The request is not understood.", {"message": message})
+
+
 def not_found(resource_type: str, resource_id: str) -> Refusal:
     """Return the 404 of a resource.
 
-    :param resource_type: What it would be.
+    :param resource_type: What it would be, in the words of Airbyte's database: ``STANDARD_SYNC`` is a connection.
     :param resource_id: Its id.
     """
     data = {"resourceType": resource_type, "resourceId": resource_id}
@@ -268,6 +307,19 @@ def micronaut(status: int, reason: str, message: str, path: str) -> Refusal:
         "_embedded": {"errors": [{"message": message, "_links": {}, "_embedded": {}}]},
     }
     return Refusal(answer(body, status=status))
+
+
+def not_allowed(request: web.Request, allowed: Iterable[str]) -> Refusal:
+    """Return Micronaut's answer to a method that an address does not have.
+
+    :param request: What came.
+    :param allowed: The methods that it has.
+    """
+    methods = ", ".join(sorted(allowed))
+    message = f"Method [{request.method}] not allowed for URI [{request.path_qs}]. Allowed methods: [{methods}]"
+    refusal = micronaut(405, "Method Not Allowed", message, request.path_qs)
+    refusal.response.headers["Allow"] = methods.replace(" ", "")
+    return refusal
 
 
 def nginx(status: int, reason: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -6,14 +6,15 @@ import heapq
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from airbyte_deferrable.simulator.connectors import Connector
 from airbyte_deferrable.simulator.journal import Journal
-from airbyte_deferrable.simulator.records import SECOND, SYNC, Attempt, Connection, Job
+from airbyte_deferrable.simulator.records import SECOND, SYNC, Attempt, Connection, Job, Tag
 from airbyte_deferrable.simulator.script import (
     CANCELLED,
     INCOMPLETE,
@@ -23,6 +24,7 @@ from airbyte_deferrable.simulator.script import (
     TERMINAL,
     Script,
 )
+from airbyte_deferrable.simulator.streams import DEFAULT, Stream
 from airbyte_deferrable.simulator.table import JobTable, Query
 
 #: Seconds from a cancel request to the job's end; Airbyte's own handler looks every 10 ms until the run has stopped.
@@ -55,6 +57,7 @@ class World:
         self.connections: dict[str, Connection] = {}
         self.tokens: dict[str, int] = {}
         self.workspaces: dict[str, str] = {}
+        self.tags: dict[str, Tag] = {}
         self.identity: dict[str, str] = {}
         self._offset = 0
         self._last_id = 0
@@ -122,6 +125,12 @@ class World:
         destination_name: str,
         status: str,
         script: Script,
+        streams: Sequence[Stream] | None = None,
+        tags: Sequence[str] = (),
+        source_type: str | None = None,
+        destination_type: str | None = None,
+        source_configuration: Mapping[str, Any] | None = None,
+        destination_configuration: Mapping[str, Any] | None = None,
     ) -> Connection:
         """Add a connection; one with the same id is replaced, its jobs stay.
 
@@ -132,6 +141,12 @@ class World:
         :param destination_name: Its destination's name.
         :param status: Its status.
         :param script: What its jobs do.
+        :param streams: Its streams; the usual one when left out.
+        :param tags: The names of its tags, which are made if they are not there.
+        :param source_type: See :meth:`~airbyte_deferrable.simulator.connectors.Connector.of`.
+        :param destination_type: Likewise.
+        :param source_configuration: Likewise.
+        :param destination_configuration: Likewise.
         :return: It.
         """
         connection: Connection = self._do(
@@ -143,8 +158,23 @@ class World:
             destination_name=destination_name,
             status=status,
             script=script,
+            streams=None if streams is None else list(streams),
+            tags=list(tags),
+            source_type=source_type,
+            destination_type=destination_type,
+            source_configuration=source_configuration,
+            destination_configuration=destination_configuration,
         )
         return connection
+
+    def change_connection(self, connection_id: str, **changes: Any) -> None:
+        """Change what a connection is called and how it syncs.
+
+        :param connection_id: Which.
+        :param changes: Any of ``name``, ``status``, ``schedule``, ``prefix``, ``namespace_definition``,
+            ``namespace_format``, ``schema_changes``, ``streams``, and the ids of ``tags``.
+        """
+        self._do("change", connection_id=connection_id, changes=changes)
 
     def script(self, connection_id: str, scripts: Iterable[Script]) -> None:
         """Say what the next jobs of a connection do; the last script repeats.
@@ -275,12 +305,23 @@ class World:
 
         :param query: Which jobs.
         """
+        return self._table.page(*self._narrowed(query))
+
+    def count(self, query: Query) -> int:
+        """Return how many jobs there are on all pages.
+
+        :param query: Which jobs.
+        """
+        return self._table.count(*self._narrowed(query))
+
+    def _narrowed(self, query: Query) -> tuple[Query, Sequence[int] | None]:
+        """Return the query, and the ids of its connection's jobs."""
         among = None if query.connection_id is None else self.connection(query.connection_id).jobs
         workspaces = query.workspace_ids
         # Airbyte looks at one of the two only.
         if workspaces is not None and (among is not None or workspaces.issuperset(self.workspaces)):
             query = replace(query, workspace_ids=None)
-        return self._table.page(query, among)
+        return query, among
 
     def close(self) -> None:
         """Close the journal."""
@@ -311,6 +352,12 @@ class World:
         destination_name: str,
         status: str,
         script: Any,
+        streams: Sequence[Any] | None = None,
+        tags: Sequence[str] = (),
+        source_type: str | None = None,
+        destination_type: str | None = None,
+        source_configuration: Mapping[str, Any] | None = None,
+        destination_configuration: Mapping[str, Any] | None = None,
     ) -> Connection:
         connection = Connection(
             id=connection_id,
@@ -321,6 +368,10 @@ class World:
             status=status,
             created=at,
             scripts=deque([Script.read(script)]),
+            source=Connector.of("source", source_name, source_type, source_configuration),
+            destination=Connector.of("destination", destination_name, destination_type, destination_configuration),
+            streams=DEFAULT if streams is None else tuple(Stream.read(each) for each in streams),
+            tags=tuple(self._tag(tag, workspace_id) for tag in tags),
         )
         before = self.connections.get(connection_id)
         if before is not None:
@@ -331,6 +382,20 @@ class World:
         self._sources[connection.source_id] = self._destinations[connection.destination_id] = connection
         self.workspaces.setdefault(workspace_id, f"Workspace {len(self.workspaces) + 1}")
         return connection
+
+    def _tag(self, name: str, workspace_id: str) -> Tag:
+        tag = Tag(str(uuid.uuid5(uuid.UUID(workspace_id), f"tag {name}")), name, workspace_id)
+        return self.tags.setdefault(tag.id, tag)
+
+    def _on_change(self, at: int, connection_id: str, changes: dict[str, Any]) -> None:
+        connection = self.connections[connection_id]
+        for name, value in changes.items():
+            if name == "tags":
+                connection.tags = tuple(self.tags[tag_id] for tag_id in value)
+            elif name == "streams":
+                connection.streams = tuple(Stream.read(each) for each in value)
+            else:
+                setattr(connection, name, value)
 
     def _on_connection_status(self, at: int, connection_id: str, status: str) -> None:
         self.connections[connection_id].status = status
@@ -422,6 +487,7 @@ class World:
             job.ran += at - attempt.started
             attempt.updated = at
             attempt.status = "succeeded" if status == SUCCEEDED else "failed"
+            attempt.output = job.script.has_output(attempt.number, attempt.status)
             if status != SUCCEEDED:
                 attempt.failure = self._failure(job, attempt, at)
         job.status, job.updated = status, at

@@ -23,7 +23,7 @@ from airbyte_deferrable.api.settings import BasicAuth, BearerToken, ClientCreden
 from airbyte_deferrable.api.transport import Transport
 from airbyte_deferrable.simulator import Fault, Simulator
 
-from .wire import Request, Wire, reply, token
+from .wire import Answer, Request, Wire, reply, token
 
 SECRET = "the-client-secret"
 CREDENTIALS = ClientCredentials("the-client-id", SECRET)
@@ -132,7 +132,7 @@ async def test_a_server_whose_tokens_end_soon_never_sees_one_that_ended() -> Non
         assert 401 not in {status for _, _, _, status in sim.requests}
 
 
-@pytest.mark.parametrize("expires_in", [None, "soon", [], "missing"])
+@pytest.mark.parametrize("expires_in", [None, "soon", [], "missing", 0, -1, "0", "-60", float("nan")])
 async def test_a_token_without_a_known_end_is_used_until_it_is_refused(expires_in: object) -> None:
     more = {} if expires_in == "missing" else {"expires_in": expires_in}
     async with Wire(serving(token(**more))) as wire:
@@ -179,9 +179,17 @@ async def test_a_fresh_token_that_is_refused_means_bad_credentials() -> None:
         (reply(400, {"message": "Invalid client id or token"}), BadCredentials),
         (reply(401, {"errorId": "x"}), BadCredentials),
         (reply(401, "<html>401</html>"), BadCredentials),
-        (reply(403, {"message": "no"}), BadCredentials),
-        (reply(409, {"message": "no"}), BadCredentials),
-        (reply(422, {"message": "no"}), BadCredentials),
+        (reply(400, {"message": "Bad Request", "_embedded": {"errors": [{"message": "no"}]}}), BadCredentials),
+        (reply(400, {"error": "invalid_client", "error_description": "no"}), BadCredentials),
+        (reply(403, {"errorId": "x"}), BadCredentials),
+        (reply(409, {"errorId": "x"}), BadCredentials),
+        (reply(422, {"errorId": "x"}), BadCredentials),
+        (reply(400, {"message": "no"}), Unreachable),
+        (reply(403, {"message": "no"}), Unreachable),
+        (reply(409, {"message": "no"}), Unreachable),
+        (reply(422, {"error": "no"}), Unreachable),
+        (reply(403, {"error": {"code": 403, "message": "no"}}), Unreachable),
+        (reply(500, {"error": "invalid_client"}), BadCredentials),
         (reply(404, {"message": "Not Found"}), NoTokenEndpoint),
         (reply(404, "<html>404</html>"), NoTokenEndpoint),
         (reply(405, ""), NoTokenEndpoint),
@@ -191,7 +199,8 @@ async def test_a_fresh_token_that_is_refused_means_bad_credentials() -> None:
         (reply(429, {"message": "You are being rate limited."}), Unreachable),
         (reply(500, {"errorId": "x"}), Unreachable),
         (reply(503, ""), Unreachable),
-        (reply(200, "<html>app</html>"), Unreachable),
+        (reply(200, "<!doctype html><title>Airbyte</title>"), NoTokenEndpoint),
+        (reply(200, "no JSON"), Unreachable),
         (reply(200, {}), Unreachable),
         (reply(200, {"access_token": ""}), Unreachable),
         (reply(200, {"access_token": 7}), Unreachable),
@@ -207,6 +216,57 @@ async def test_what_the_token_endpoint_says_is_never_about_the_job(answer: bytes
     assert type(caught.value) is cause
     assert "token endpoint" in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize("body", [{"message": "no Route matched with those values"}, "<html>404</html>", ""])
+@pytest.mark.parametrize(
+    ("health", "cause"),
+    [
+        (reply(200, "Successful operation"), NoTokenEndpoint),
+        (reply(200, {"available": True}), NoTokenEndpoint),
+        (reply(200, "<html>"), Unreachable),
+        (reply(404, {"message": "no Route matched with those values"}), Unreachable),
+        (reply(503, ""), Unreachable),
+        ("close", Unreachable),
+    ],
+)
+async def test_that_there_is_no_token_endpoint_is_believed_of_a_gateway_only_if_it_leads_to_airbyte(
+    status: int, body: object, health: Answer, cause: type[ApiError]
+) -> None:
+    def answer(request: Request) -> Answer:
+        return health if request.path.endswith("/health") else reply(status, body)
+
+    async with Wire(answer) as wire, AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
+        with pytest.raises(ApiError) as caught:
+            await client.get_job(7)
+    assert type(caught.value) is cause
+    assert caught.value.credentials_in_doubt
+
+
+async def test_an_airbyte_without_authentication_has_its_web_app_answer_for_tokens() -> None:
+    async with Wire(lambda _: reply(200, "<!doctype html><title>Airbyte</title>")) as wire:
+        async with AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
+            with pytest.raises(NoTokenEndpoint, match="leave Client ID and Client Secret empty"):
+                await client.get_job(7)
+        # One page alone may be a gateway's, as while it starts.
+        assert len(wire.requests) == 2
+
+
+async def test_a_page_in_place_of_a_token_is_not_believed_the_first_time() -> None:
+    answers = serving(reply(200, "<html>Starting"), token())
+    async with Wire(answers) as wire, AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
+        assert (await client.get_job(7)).job_id == 7
+
+
+async def test_a_token_endpoint_that_is_out_of_order_leaves_the_credentials_in_doubt() -> None:
+    """Some releases say 500 for an application that they do not know."""
+    for status, in_doubt in ((500, True), (503, False)):
+        answers = serving(reply(status, {"errorId": "x"}))
+        async with Wire(answers) as wire, AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
+            with pytest.raises(Unreachable) as caught:
+                await client.get_job(7)
+        assert caught.value.credentials_in_doubt is in_doubt
 
 
 @pytest.mark.parametrize("status", [400, 401])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -21,13 +23,40 @@ from airbyte_deferrable.api.settings import BasicAuth, Settings
 
 from .wire import Answer, Cut, Wire, reply
 
+TYPE = "https://reference.airbyte.com/reference/errors"
 PROBLEM = (
     '{"status":0,"type":"https://reference.airbyte.com/reference/errors#x","title":"a-kind","detail":"General.",'
     '"documentationUrl":null,"data":{"message":"What really happened"}}'
 )
+#: Every form in which Airbyte says that it refuses something (its problems, Micronaut's errors, its handlers' ids, the
+#: config API's exceptions), and what is the reason in it.
 SAID_BY_AIRBYTE = {
     "problem": PROBLEM,
-    "message": '{"message":"What really happened"}',
+    "problem without a type": '{"title":"a-kind","data":{"message":"What really happened"}}',
+    "problem without data": json.dumps({"type": TYPE, "title": "x", "detail": "What really happened"}),
+    "problem with its name alone": json.dumps({"type": TYPE, "status": 500, "title": "What really happened"}),
+    "problem of a resource": json.dumps(
+        {"type": TYPE, "detail": "Could not find it", "data": {"resourceType": "What", "resourceId": "really happened"}}
+    ),
+    "problem of 2023": '{"type":"about:blank","status":404}',
+    "Micronaut's": (
+        '{"message":"Bad Request","_links":{"self":{"href":"/x","templated":false}},'
+        '"_embedded":{"errors":[{"message":"What really happened","_links":{},"_embedded":{}}]}}'
+    ),
+    "Micronaut's without links": '{"message":"No","_embedded":{"errors":[{"message":"What really happened"}]}}',
+    "Micronaut's without errors": '{"message":"What really happened","_links":{"self":{"href":"/x"}}}',
+    "Micronaut's with two": (
+        '{"message":"No","_embedded":{"errors":[{"message":"What"},{},7,{"message":"really happened"}]}}'
+    ),
+    "error id": '{"errorId":"What really happened"}',
+    "error id and message": '{"message":"What really happened","errorId":"0b2d4c55-9a1e-5c2b-8e1d-9f0010f3a1c8"}',
+    "exception": '{"message":"What really happened","exceptionClassName":"io.airbyte.X","exceptionStack":["a","b"]}',
+}
+#: What they say in place of "What really happened".
+REASONS = {
+    "problem of a resource": "Could not find it (What really happened)",
+    "problem of 2023": "about:blank",
+    "Micronaut's with two": "What; really happened",
     "error id": '{"errorId":"What really happened"}',
 }
 SAID_BY_SOMEBODY_ELSE = {
@@ -37,6 +66,24 @@ SAID_BY_SOMEBODY_ELSE = {
     "cut off": PROBLEM[:40],
     "no object": "[1]",
     "too deep": "[" * 200_000,
+    "Kong": '{"message":"no Route matched with those values"}',
+    "Kong 3": '{"message":"no Route matched with those values","request_id":"54a1"}',
+    "Amazon": '{"message":"Forbidden"}',
+    "Amazon, elder": '{"Message":"User is not authorized to access this resource"}',
+    "Azure": '{"statusCode":401,"message":"Access denied due to missing subscription key."}',
+    "Apigee": '{"fault":{"faultstring":"Unable to route","detail":{"errorcode":"CLASSIFICATION_FAILURE"}}}',
+    "Google": '{"code":404,"message":"The current request is not defined by this API.","details":[]}',
+    "Tyk": '{"error":"Attempted access with malformed header"}',
+    "Okta": '{"errorCode":"E0000011","errorSummary":"Invalid token provided","errorId":"oaeQdc","errorCauses":[]}',
+    "OAuth2 proxy": '{"error":"invalid_token","error_description":"expired"}',
+    "Spring": '{"timestamp":"2026-01-01T00:00:00Z","path":"/","status":404,"error":"Not Found","requestId":"f-1"}',
+    "Spring's problem": '{"type":"about:blank","title":"Not Found","status":404,"detail":"No static resource."}',
+    "FastAPI": '{"detail":"Not Found"}',
+    "JSend": '{"status":"fail","data":{"title":"No"}}',
+    "load shedding": '{"message":"You are being rate limited."}',
+    "nulls": '{"message":"no","type":null,"title":null,"errorId":null,"_links":null,"_embedded":null}',
+    "nothing in it": "{}",
+    "a text": '"Forbidden"',
 }
 BY_STATUS: dict[int, type[ApiError]] = {
     400: Rejected,
@@ -65,13 +112,18 @@ async def ask(answer: Answer, timeout: float = 5.0) -> ApiError:
     return caught.value
 
 
-@pytest.mark.parametrize("body", SAID_BY_AIRBYTE.values(), ids=SAID_BY_AIRBYTE)
+@pytest.mark.parametrize("form", SAID_BY_AIRBYTE)
 @pytest.mark.parametrize(("status", "cause"), BY_STATUS.items())
-async def test_airbytes_refusals_are_named_by_their_status(status: int, cause: type[ApiError], body: str) -> None:
-    error = await ask(reply(status, body))
+async def test_airbytes_refusals_are_named_by_their_status_and_tell_the_reason(
+    status: int, cause: type[ApiError], form: str
+) -> None:
+    error = await ask(reply(status, SAID_BY_AIRBYTE[form]))
     assert type(error) is cause
     assert error.status == status
-    assert "What really happened" in error.detail
+    if form == "problem of 2023":
+        assert REASONS[form] in error.detail
+    else:
+        assert error.detail == REASONS.get(form, "What really happened")
     assert f"GET /jobs/7: HTTP {status}." in str(error)
     assert error.transient is (cause is Unreachable)
 
@@ -84,15 +136,90 @@ async def test_a_gateways_page_is_never_airbytes_word(status: int, body: str) ->
     assert error.status == status
 
 
+def about(error: ApiError) -> tuple[type[ApiError], str]:
+    return type(error), error.detail
+
+
+CALLS: dict[str, Callable[[AirbyteClient], Awaitable[object]]] = {
+    "get": lambda client: client.get_job(7),
+    "create": lambda client: client.create_job("c"),
+    "cancel": lambda client: client.cancel_job(7),
+    "list": lambda client: client.list_jobs(),
+    "connection": lambda client: client.get_connection("c"),
+    "config API": lambda client: client.ask_config_api("jobs/get_without_logs", {}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 407, 409, 422])
+async def test_of_every_call_only_airbytes_own_form_is_its_word(call: str, status: int) -> None:
+    said = dict.fromkeys(SAID_BY_AIRBYTE.values(), True) | dict.fromkeys(SAID_BY_SOMEBODY_ELSE.values(), False)
+    bodies = iter(said)
+    async with (
+        Wire(lambda _: reply(status, next(bodies))) as wire,
+        AirbyteClient(Settings(wire.base_url, config_url=wire.url)) as client,
+    ):
+        for own in said.values():
+            with pytest.raises(ApiError) as caught:
+                await CALLS[call](client)
+            # A doubt may be for want of other credentials; what Airbyte says of a job is not.
+            assert (isinstance(caught.value, Unreachable), caught.value.credentials_in_doubt) == (not own, not own)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "in_doubt"),
+    [
+        (401, {}, "", True),
+        (302, {"Location": "https://login.example.com/"}, "", True),
+        (403, {}, "<html>", True),
+        (404, {}, "<html>", True),
+        (407, {}, "", True),
+        (200, {}, "<html>Sign in</html>", True),
+        (200, {}, "Please sign in", True),
+        (200, {}, {"login": "https://login.example.com/"}, True),
+        (408, {}, "", False),
+        (429, {}, "", False),
+        (500, {}, "", False),
+        (503, {}, "<html>", False),
+    ],
+)
+async def test_what_may_be_a_refusal_of_credentials_is_told_from_what_is_none(
+    status: int, headers: dict[str, str], body: object, in_doubt: bool
+) -> None:
+    assert (await ask(reply(status, body, **headers))).credentials_in_doubt is in_doubt
+
+
+async def test_airbytes_word_is_known_by_its_form_whatever_is_taken_for_a_secret() -> None:
+    """A header's value may be a part of the address that marks a problem."""
+    for secret in ("reference", "airbyte", "https://reference.airbyte.com/reference/errors#x", "errors#x"):
+        async with (
+            Wire(lambda _: reply(403, {"type": f"{TYPE}#x", "title": "No"})) as wire,
+            AirbyteClient(Settings(wire.base_url, headers=(("X-Team", secret),))) as client,
+        ):
+            with pytest.raises(Forbidden):
+                await client.get_job(7)
+
+
 async def test_a_conflict_tells_airbytes_name_for_it() -> None:
     error = await ask(reply(409, PROBLEM))
     assert isinstance(error, Conflict)
     assert error.kind == "a-kind"
 
 
-@pytest.mark.parametrize("body", ['{"detail": {"a": 1}}', '{"message": ["x"]}', '{"data": "text", "title": 3}', "{}"])
-async def test_a_refusal_of_any_shape_is_told(body: str) -> None:
-    assert type(await ask(reply(422, body))) is Rejected
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('{"errorId":"x","detail":{"a":1}}', '{"errorId":"x","detail":{"a":1}}'),
+        ('{"errorId":"x","message":["y"]}', '{"errorId":"x","message":["y"]}'),
+        ('{"errorId":"x","data":"text","title":3}', '{"errorId":"x","data":"text","title":3}'),
+        ('{"errorId":"x","message":" ","title":"y"}', "y"),
+        ('{"_embedded":{"errors":"x"},"message":"y"}', "y"),
+        ('{"_embedded":{"errors":[{"message":7}]},"message":"y"}', "y"),
+        ('{"_embedded":{},"data":{"message":{}},"detail":"y"}', "y"),
+    ],
+)
+async def test_a_refusal_of_any_shape_is_told(body: str, told: str) -> None:
+    assert about(await ask(reply(422, body))) == (Rejected, told)
 
 
 async def test_a_page_is_told_by_its_words() -> None:

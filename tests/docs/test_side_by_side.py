@@ -66,8 +66,12 @@ ELSEWHERE = {
     "C2": "tests/test_connection.py::test_a_proxy_for_what_is_not_understood_is_not_passed_over",
     "C3": "tests/api/test_transport.py::test_a_ca_file_vouches_for_it",
     "C5": "tests/api/test_auth.py::test_a_token_is_asked_for_in_json_and_carried_along",
-    "C6": "tests/api/test_auth.py::test_a_token_without_a_known_end_is_used_until_it_is_refused",
-    "C9": "tests/api/test_transport.py::test_tls_is_not_left_by_a_redirect",
+    "C6": "tests/api/test_auth.py::test_a_token_is_renewed_before_it_ends",
+    "C9": "tests/api/test_errors.py::test_a_redirect_to_elsewhere_takes_nothing_along",
+    "C11": "tests/api/test_auth.py::test_a_token_without_a_known_end_is_used_until_it_is_refused",
+    "C12": "tests/test_connection.py::test_connections_of_before_4_0_are_read_as_such_where_they_can_be_nothing_else",
+    "C13": "tests/api/test_other_clients.py::test_the_way_to_the_server_is_that_of_other_clients",
+    "C14": "tests/api/test_other_clients.py::test_what_can_be_read_in_two_ways_is_refused_and_no_outcome",
 }
 
 
@@ -217,7 +221,11 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tuple[Seen, Seen]]
         for provider in (OFFICIAL, OURS):
             ti = TaskInstance()
             with Simulator(**case.airbyte) as sim, monkeypatch.context() as patch, airflow_tells(patch, ti):
-                patch.setattr(operators.AirbyteTriggerSyncOperator, "patience", Patience(2.0, 4.0, 0.2))
+                patch.setattr(
+                    operators.AirbyteTriggerSyncOperator,
+                    "patience",
+                    Patience(settle=2.0, unreachable=4.0, pause=0.2, unlisted=0.5),
+                )
                 patch.setattr(operators, "get_current_context", lambda ti=ti: {"ti": ti, "task_instance": ti})
                 seen.append(case.story(Stage(provider, sim, patch, ti)))
         return seen[0], seen[1]
@@ -984,7 +992,20 @@ def a_hooks_timeout_that_is_none(stage: Stage) -> Seen:
     return stage.seen(lambda: stage.hook(timeout=-1).get_job_status(1))
 
 
+@differs(end="H11", raises="H11", message="H11")
+def a_hooks_wait_of_unset_seconds(stage: Stage) -> Seen:
+    stage.job("succeeded")
+    return stage.seen(lambda: stage.hook().wait_for_job(1, wait_seconds=None))
+
+
 # The connection
+
+
+@differs(end="C15", raises="C15", message="C15", value="C15")
+def white_space_around_a_secret(stage: Stage) -> Seen:
+    stage.job("succeeded")
+    stage.connect(password=f"{stage.sim.client_secret}\n")
+    return stage.seen(lambda: str(getattr(s := stage.hook().get_job_status(1), "value", s)))
 
 
 @differs(airbyte={"auth": "bearer"}, end="C4", raises="C4", message="C4", value="C4")

@@ -65,6 +65,37 @@ def a_job(stats: bool) -> Schema:
     )
 
 
+TAG = an_object(
+    {"tagId": UUID, "name": TEXT, "color": {"type": "string", "pattern": "^[0-9A-F]{6}$"}, "workspaceId": UUID}
+)
+CONNECTION_STATUS = {"enum": ["active", "inactive", "deprecated", "locked"]}
+SCHEDULE = an_object(
+    {"scheduleType": {"enum": ["manual", "cron", "basic"]}}, {"cronExpression": TEXT, "basicTiming": TEXT}
+)
+COLUMN_PATHS = {"type": "array", "items": TEXTS}
+SELECTED = {"type": "array", "items": an_object({"fieldPath": TEXTS})}
+STREAM = an_object(
+    {"name": TEXT},
+    {
+        "namespace": TEXT,
+        "syncMode": {
+            "enum": [
+                "full_refresh_overwrite",
+                "full_refresh_overwrite_deduped",
+                "full_refresh_append",
+                "full_refresh_update",
+                "full_refresh_soft_delete",
+                "incremental_append",
+                "incremental_deduped_history",
+                "incremental_update",
+                "incremental_soft_delete",
+            ]
+        },
+        "cursorField": TEXTS,
+        "primaryKey": COLUMN_PATHS,
+        "selectedFields": SELECTED,
+    },
+)
 CONNECTION = an_object(
     {
         "connectionId": UUID,
@@ -72,13 +103,20 @@ CONNECTION = an_object(
         "sourceId": UUID,
         "destinationId": UUID,
         "workspaceId": UUID,
-        "status": {"enum": ["active", "inactive", "deprecated", "locked"]},
-        "schedule": {"type": "object", "required": ["scheduleType"]},
-        "configurations": {"type": "object"},
+        "status": CONNECTION_STATUS,
+        "schedule": SCHEDULE,
+        "configurations": an_object({"streams": {"type": "array", "items": STREAM}}),
         "createdAt": COUNT,
-        "tags": {"type": "array"},
+        "tags": {"type": "array", "items": TAG},
     },
-    {"dataResidency": TEXT, "nonBreakingSchemaUpdatesBehavior": TEXT, "namespaceDefinition": TEXT, "prefix": TEXT},
+    {
+        "nonBreakingSchemaUpdatesBehavior": {
+            "enum": ["ignore", "disable_connection", "propagate_columns", "propagate_fully"]
+        },
+        "namespaceDefinition": {"enum": ["source", "destination", "custom_format"]},
+        "namespaceFormat": TEXT,
+        "prefix": TEXT,
+    },
 )
 WORKSPACE = an_object({"workspaceId": UUID, "name": TEXT, "dataResidency": TEXT, "notifications": {"type": "object"}})
 
@@ -87,7 +125,7 @@ def an_actor(kind: str) -> Schema:
     return an_object(
         {
             f"{kind}Id": UUID,
-            f"{kind}Type": TEXT,
+            f"{kind}Type": {"type": "string", "pattern": "^[a-z0-9-]*$"},
             "name": TEXT,
             "definitionId": UUID,
             "workspaceId": UUID,
@@ -99,7 +137,22 @@ def an_actor(kind: str) -> Schema:
 
 # --- the config API: times are whole seconds since 1970
 
-STATS = an_object({"recordsEmitted": COUNT, "bytesEmitted": COUNT, "recordsCommitted": COUNT, "bytesCommitted": COUNT})
+STREAM_NAME = an_object({"name": TEXT}, {"namespace": TEXT})
+STREAM_NAMES = {"type": "array", "items": STREAM_NAME}
+MOVED = {
+    "recordsEmitted": COUNT,
+    "bytesEmitted": COUNT,
+    "recordsCommitted": COUNT,
+    "bytesCommitted": COUNT,
+    "recordsRejected": COUNT,
+}
+# What an attempt's output has of it, and what is stored while the attempt runs: neither has the bytes committed.
+OUTPUT = an_object(
+    {"recordsEmitted": COUNT, "bytesEmitted": COUNT, "recordsCommitted": COUNT, "stateMessagesEmitted": COUNT}
+)
+STORED = an_object(
+    {"recordsEmitted": COUNT, "bytesEmitted": COUNT, "recordsCommitted": COUNT, "recordsRejected": COUNT}
+)
 FAILURE = an_object(
     {"timestamp": COUNT},
     {
@@ -132,56 +185,185 @@ FAILURE = an_object(
         "retryable": {"type": "boolean"},
     },
 )
-ATTEMPT = an_object(
-    {
+
+
+def an_attempt(hydrated: bool) -> Schema:
+    """The counts of its output come all together, or not at all; the others are there in any case."""
+    counts = ["bytesSynced", "recordsSynced", "totalStats", "streamStats"]
+    together = ["bytesSynced", "recordsSynced"] if hydrated else counts
+    stats, stream = (STORED, {"streamNamespace": TEXT}) if hydrated else (OUTPUT, {})
+    always = {
         "id": COUNT,
         "status": {"enum": ["running", "failed", "succeeded"]},
         "createdAt": COUNT,
         "updatedAt": COUNT,
-        "bytesSynced": COUNT,
-        "recordsSynced": COUNT,
-        "totalStats": STATS,
-        "streamStats": {"type": "array", "items": an_object({"streamName": TEXT, "stats": STATS})},
-    },
-    {
-        "endedAt": COUNT,
-        "failureSummary": an_object(
-            {"failures": {"type": "array", "items": FAILURE}, "partialSuccess": {"type": "boolean"}}
-        ),
-    },
-    allOf=[
+    }
+    told = {
+        "totalStats": stats,
+        "streamStats": {"type": "array", "items": an_object({"streamName": TEXT, "stats": stats}, stream)},
+    }
+    return an_object(
+        {**always, **(told if hydrated else {})},
         {
-            "if": {"properties": {"status": {"const": "failed"}}},
-            "then": {"required": ["failureSummary"]},
-            "else": {"not": {"required": ["failureSummary"]}},
-        }
-    ],
+            **told,
+            "bytesSynced": COUNT,
+            "recordsSynced": COUNT,
+            "endedAt": COUNT,
+            "failureSummary": an_object(
+                {"failures": {"type": "array", "items": FAILURE}}, {"partialSuccess": {"type": "boolean"}}
+            ),
+        },
+        dependentRequired=dict.fromkeys(together, together),
+        allOf=[
+            {
+                "if": {"properties": {"status": {"const": "failed"}}},
+                "then": {"required": ["failureSummary"]},
+                "else": {"not": {"required": ["failureSummary"]}},
+            },
+            {
+                "if": {"properties": {"status": {"const": "running"}}},
+                "then": {"not": {"anyOf": [{"required": ["endedAt"]}, {"required": ["recordsSynced"]}]}},
+                "else": {"required": ["endedAt"]},
+            },
+        ],
+    )
+
+
+def a_config_job(hydrated: bool) -> Schema:
+    stream = an_object({"streamName": TEXT, **MOVED}, {"streamNamespace": TEXT})
+    counts = {
+        "aggregatedStats": an_object(MOVED),
+        "streamAggregatedStats": {"type": "array", "items": stream},
+    }
+    return an_object(
+        {
+            "id": {"type": "integer", "minimum": 1},
+            "configType": {"enum": ["sync", "reset_connection", "refresh", "clear"]},
+            "configId": UUID,
+            "createdAt": COUNT,
+            "updatedAt": COUNT,
+            "status": STATUS,
+            "enabledStreams": STREAM_NAMES,
+            **(counts if hydrated else {}),
+        },
+        {
+            "startedAt": COUNT,
+            "resetConfig": an_object({"streamsToReset": STREAM_NAMES}),
+            "refreshConfig": an_object({"streamsToRefresh": STREAM_NAMES}),
+        },
+        allOf=[
+            {
+                "if": {"properties": {"configType": {"const": kind}}},
+                "else": {"not": {"required": [name]}},
+            }
+            for kind, name in (("reset_connection", "resetConfig"), ("refresh", "refreshConfig"))
+        ],
+    )
+
+
+EVENT = an_object(
+    {
+        "timestamp": COUNT,
+        "message": TEXT,
+        "level": {"enum": ["debug", "error", "info", "trace", "warn"]},
+        "logSource": {"enum": ["destination", "source", "platform", "replication-orchestrator"]},
+    },
+    {"stackTrace": TEXT, "caller": {"type": "object"}},
 )
-LIGHT_JOB = {
-    "id": COUNT,
-    "configType": {"enum": ["sync", "reset_connection", "refresh", "clear"]},
-    "configId": UUID,
-    "createdAt": COUNT,
-    "updatedAt": COUNT,
-    "status": STATUS,
-    "enabledStreams": {"type": "array"},
-}
-FULL_JOB = an_object(
-    {**LIGHT_JOB, "aggregatedStats": STATS, "streamAggregatedStats": {"type": "array"}}, {"startedAt": COUNT}
-)
-EVENT = an_object({"timestamp": COUNT, "message": TEXT, "level": TEXT, "logSource": TEXT}, {"stackTrace": TEXT})
 ATTEMPT_WITH_LOG = {
     "oneOf": [
         an_object(
             {
-                "attempt": ATTEMPT,
+                "attempt": an_attempt(hydrated=False),
                 "logType": {"const": "structured"},
                 "logs": an_object({"events": {"type": "array", "items": EVENT}, "version": TEXT}),
             }
         ),
-        an_object({"attempt": ATTEMPT, "logType": {"const": "formatted"}, "logs": an_object({"logLines": TEXTS})}),
+        an_object(
+            {
+                "attempt": an_attempt(hydrated=False),
+                "logType": {"const": "formatted"},
+                "logs": an_object({"logLines": TEXTS}),
+            }
+        ),
     ]
 }
+JOB_INFO = an_object(
+    {"job": a_config_job(hydrated=False), "attempts": {"type": "array", "items": ATTEMPT_WITH_LOG}},
+)
+JOB_INFO_WITHOUT_LOGS = an_object(
+    {
+        "job": a_config_job(hydrated=True),
+        "attempts": {"type": "array", "items": an_object({"attempt": an_attempt(hydrated=False)})},
+    }
+)
+JOB_LIST = an_object(
+    {
+        "jobs": {
+            "type": "array",
+            "items": an_object(
+                {"job": a_config_job(hydrated=True), "attempts": {"type": "array", "items": an_attempt(hydrated=True)}}
+            ),
+        },
+        "totalJobCount": COUNT,
+    }
+)
+SYNC_MODE = {"enum": ["full_refresh", "incremental"]}
+CATALOG_STREAM = an_object(
+    {
+        "stream": an_object(
+            {"name": TEXT, "jsonSchema": an_object({"type": {"const": "object"}, "properties": {"type": "object"}})},
+            {
+                "namespace": TEXT,
+                "supportedSyncModes": {"type": "array", "items": SYNC_MODE},
+                "sourceDefinedCursor": {"type": "boolean"},
+                "defaultCursorField": TEXTS,
+                "sourceDefinedPrimaryKey": COLUMN_PATHS,
+            },
+        ),
+        "config": an_object(
+            {
+                "selected": {"const": True},
+                "syncMode": SYNC_MODE,
+                "destinationSyncMode": {
+                    "enum": ["append", "overwrite", "append_dedup", "overwrite_dedup", "update", "soft_delete"]
+                },
+            },
+            {
+                "cursorField": TEXTS,
+                "primaryKey": COLUMN_PATHS,
+                "aliasName": TEXT,
+                "fieldSelectionEnabled": {"type": "boolean"},
+                "selectedFields": SELECTED,
+            },
+        ),
+    }
+)
+CONFIG_CONNECTION = an_object(
+    {
+        "connectionId": UUID,
+        "name": TEXT,
+        "sourceId": UUID,
+        "destinationId": UUID,
+        "workspaceId": UUID,
+        "syncCatalog": an_object({"streams": {"type": "array", "items": CATALOG_STREAM}}),
+        "status": CONNECTION_STATUS,
+        "breakingChange": {"type": "boolean"},
+        "created_at": COUNT,
+        "tags": {"type": "array", "items": TAG},
+    },
+    {
+        "namespaceDefinition": {"enum": ["source", "destination", "customformat"]},
+        "namespaceFormat": TEXT,
+        "prefix": TEXT,
+        "operationIds": {"type": "array", "items": UUID},
+        "scheduleType": {"enum": ["manual", "cron", "basic"]},
+        "scheduleData": an_object({"cron": an_object({"cronExpression": TEXT, "cronTimeZone": TEXT})}),
+        "notifySchemaChanges": {"type": "boolean"},
+        "nonBreakingChangesPreference": {"enum": ["ignore", "disable", "propagate_columns", "propagate_fully"]},
+        "backfillPreference": {"enum": ["enabled", "disabled"]},
+    },
+)
 
 # --- errors
 
@@ -195,7 +377,22 @@ PROBLEM = an_object(
     },
     {
         "data": {
-            "oneOf": [an_object({"message": TEXT}), an_object({"resourceType": TEXT, "resourceId": TEXT})],
+            "oneOf": [
+                an_object({"message": TEXT}),
+                an_object(
+                    {
+                        "resourceType": {
+                            "enum": [
+                                "STANDARD_SYNC",
+                                "SOURCE_CONNECTION",
+                                "DESTINATION_CONNECTION",
+                                "STANDARD_WORKSPACE",
+                            ]
+                        },
+                        "resourceId": TEXT,
+                    }
+                ),
+            ],
         }
     },
 )
@@ -217,8 +414,12 @@ SUCCESSES: list[tuple[str, str, Schema]] = [
     ("DELETE", r"/api/public/v1/jobs/\d+", a_job(stats=False)),
     ("GET", r"/api/public/v1/connections", a_page(CONNECTION)),
     ("GET", r"/api/public/v1/connections/[^/]+", CONNECTION),
+    ("PATCH", r"/api/public/v1/connections/[^/]+", CONNECTION),
+    ("GET", r"/api/public/v1/sources", a_page(an_actor("source"))),
     ("GET", r"/api/public/v1/sources/[^/]+", an_actor("source")),
+    ("GET", r"/api/public/v1/destinations", a_page(an_actor("destination"))),
     ("GET", r"/api/public/v1/destinations/[^/]+", an_actor("destination")),
+    ("GET", r"/api/public/v1/tags", an_object({"data": {"type": "array", "items": TAG}})),
     ("GET", r"/api/public/v1/workspaces", a_page(WORKSPACE)),
     ("GET", r"/api/public/v1/workspaces/[^/]+", WORKSPACE),
     (
@@ -228,32 +429,15 @@ SUCCESSES: list[tuple[str, str, Schema]] = [
     ),
     ("POST", r"/api/v1/applications/token", an_object({"access_token": TEXT})),
     ("GET", r"/api/v1/health", an_object({"available": {"type": "boolean"}})),
-    (
-        "POST",
-        r"/api/v1/jobs/get_without_logs",
-        an_object({"job": FULL_JOB, "attempts": {"type": "array", "items": an_object({"attempt": ATTEMPT})}}),
-    ),
-    (
-        "POST",
-        r"/api/v1/jobs/get",
-        an_object({"job": FULL_JOB, "attempts": {"type": "array", "items": ATTEMPT_WITH_LOG}}),
-    ),
-    ("POST", r"/api/v1/jobs/get_light", an_object({"job": an_object(LIGHT_JOB, {"startedAt": COUNT})})),
+    ("POST", r"/api/v1/jobs/get_without_logs", JOB_INFO_WITHOUT_LOGS),
+    ("POST", r"/api/v1/jobs/get", JOB_INFO),
+    ("POST", r"/api/v1/jobs/get_light", an_object({"job": a_config_job(hydrated=False)})),
+    ("POST", r"/api/v1/jobs/list", JOB_LIST),
+    ("POST", r"/api/v1/jobs/list_for_workspaces", JOB_LIST),
+    ("POST", r"/api/v1/jobs/cancel", JOB_INFO),
     ("POST", r"/api/v1/attempt/get_for_job", ATTEMPT_WITH_LOG),
-    (
-        "POST",
-        r"/api/v1/jobs/list_for_workspaces",
-        an_object(
-            {
-                "jobs": {
-                    "type": "array",
-                    "items": an_object({"job": FULL_JOB, "attempts": {"type": "array", "items": ATTEMPT}}),
-                },
-                "totalJobCount": COUNT,
-            }
-        ),
-    ),
-    ("POST", r"/api/v1/connections/get", {"type": "object", "required": ["connectionId", "workspaceId", "name"]}),
+    ("POST", r"/api/v1/connections/get", CONFIG_CONNECTION),
+    ("POST", r"/api/v1/connections/sync", JOB_INFO),
 ]
 
 
@@ -275,6 +459,7 @@ def _schema_of(method: str, path: str, status: int) -> Schema:
     if status >= 400:
         return {"oneOf": [PROBLEM, MICRONAUT, ERROR_ID]}
     for known_method, pattern, schema in SUCCESSES:
-        if method == known_method and re.fullmatch(pattern, path):
+        # With or without the trailing slash that is stripped.
+        if method == known_method and re.fullmatch(f"{pattern}/?", path):
             return schema
     raise AssertionError(f"no schema for {method} {path}")

@@ -40,12 +40,65 @@ def test_attempts_say_why_they_failed(config: Config, failed: int) -> None:
     assert reason["timestamp"] // 1000 == second["endedAt"]
 
 
-def test_rows_add_up_over_the_attempts(config: Config, failed: int) -> None:
-    answer = config("jobs/get_without_logs", id=failed).json()
+def test_rows_add_up_over_the_attempts(sim: Simulator, config: Config) -> None:
+    attempts = [Attempt(10, "failed", output=True), Attempt(30, "failed", output=True)]
+    script = Script(attempts=attempts, rows=400, bytes=4000, pending=0)
+    job_id = sim.add_job(sim.add_connection(), script, created_ago=600)["id"]
+    answer = config("jobs/get_without_logs", id=job_id).json()
     counts = [each["attempt"]["recordsSynced"] for each in answer["attempts"]]
-    assert counts == [100, 400]
+    assert counts == [100, 300]
     assert answer["job"]["aggregatedStats"]["recordsCommitted"] == 400
     assert answer["job"]["streamAggregatedStats"][0]["recordsCommitted"] == 400
+
+
+@pytest.mark.parametrize("call", ["jobs/get_without_logs", "jobs/get", "attempt/get_for_job"])
+def test_an_attempts_counts_are_those_of_its_output_if_it_left_one(sim: Simulator, config: Config, call: str) -> None:
+    """They never tell the bytes that were committed, nor a stream's namespace."""
+    attempts = [Attempt(10), Attempt(10, output=True), Attempt(20, "succeeded")]
+    script = Script(attempts=attempts, rows=400, bytes=4000, pending=0)
+    job_id = sim.add_job(sim.add_connection(), script, created_ago=600)["id"]
+    if call == "attempt/get_for_job":
+        told = [config(call, jobId=job_id, attemptNumber=n).json()["attempt"] for n in range(3)]
+    else:
+        told = [each["attempt"] for each in config(call, id=job_id).json()["attempts"]]
+    assert "totalStats" not in told[0]
+    assert "streamStats" not in told[0]
+    assert told[1]["totalStats"] == {
+        "recordsEmitted": 100,
+        "bytesEmitted": 1000,
+        "recordsCommitted": 100,
+        "stateMessagesEmitted": 1,
+    }
+    assert told[2]["streamStats"][0] == {"streamName": "orders", "stats": told[2]["totalStats"]}
+    assert (told[2]["recordsSynced"], told[2]["bytesSynced"]) == (200, 2000)
+
+
+@pytest.mark.parametrize(
+    ("call", "hydrated"), [("jobs/get_without_logs", True), ("jobs/get", False), ("jobs/get_light", False)]
+)
+def test_only_one_call_hydrates_a_job(config: Config, failed: int, call: str, hydrated: bool) -> None:
+    job = config(call, id=failed).json()["job"]
+    assert ("aggregatedStats" in job, "streamAggregatedStats" in job) == (hydrated, hydrated)
+    assert job["enabledStreams"] == [{"name": "orders", "namespace": "public"}]
+
+
+def test_a_job_that_has_not_begun_has_counted_no_stream(sim: Simulator, config: Config) -> None:
+    job_id = sim.add_job(sim.add_connection(), Script(pending=600))["id"]
+    job = config("jobs/get_without_logs", id=job_id).json()["job"]
+    assert job["streamAggregatedStats"] == []
+    assert set(job["aggregatedStats"].values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "inner"),
+    [("reset", "resetConfig", "streamsToReset"), ("refresh", "refreshConfig", "streamsToRefresh")],
+)
+def test_a_reset_and_a_refresh_name_their_streams(
+    sim: Simulator, config: Config, kind: str, name: str, inner: str
+) -> None:
+    job_id = sim.add_job(sim.add_connection(), job_type=kind)["id"]
+    job = config("jobs/get_without_logs", id=job_id).json()["job"]
+    assert job[name] == {inner: [{"name": "orders", "namespace": "public"}]}
 
 
 def test_the_light_job_has_neither_attempts_nor_counts(config: Config, failed: int) -> None:
@@ -58,6 +111,7 @@ def test_a_log_comes_as_events_or_as_lines(sim: Simulator, config: Config, faile
     answer = config("attempt/get_for_job", jobId=failed, attemptNumber=1).json()
     assert answer["logType"] == "structured"
     assert [event["message"] for event in answer["logs"]["events"]] == ["one", "two", "NoSuchBucket"]
+    assert [event["level"] for event in answer["logs"]["events"]] == ["info", "info", "error"]
     sim.configure(structured_logs=False)
     answer = config("attempt/get_for_job", jobId=failed, attemptNumber=1).json()
     assert answer["logType"] == "formatted"
@@ -88,9 +142,81 @@ def test_jobs_of_several_statuses_in_one_call(sim: Simulator, config: Config) ->
     assert [each["job"]["id"] for each in answer["jobs"]] == [three, one]
     assert answer["totalJobCount"] == 2
     assert answer["jobs"][1]["attempts"][0]["failureSummary"]
-    order = {"orderByField": "CREATED_AT", "orderByMethod": "ASC"}
+    order = {"orderByField": "createdAt", "orderByMethod": "ASC"}
     answer = config("jobs/list_for_workspaces", **body, **order).json()
     assert [each["job"]["id"] for each in answer["jobs"]] == [one, three]
+
+
+def test_lists_hydrate_attempts_too(sim: Simulator, config: Config) -> None:
+    connection_id = sim.add_connection(script=Script(duration=10_000, pending=0, rows=400, rejected=100))
+    sim.add_job(connection_id)
+    sim.advance(5000)
+    for call, scope in (("list", {"configId": connection_id}), ("list_for_workspaces", {})):
+        (row,) = config(f"jobs/{call}", configTypes=["sync"], **scope).json()["jobs"]
+        (attempt,) = row["attempts"]
+        assert attempt["totalStats"]["recordsCommitted"] == pytest.approx(200, abs=40)
+        assert attempt["totalStats"]["recordsRejected"] == pytest.approx(50, abs=10)
+        assert attempt["streamStats"][0]["streamNamespace"] == "public"
+        assert "recordsSynced" not in attempt
+        assert row["job"]["aggregatedStats"]["recordsCommitted"] == pytest.approx(200, abs=40)
+
+
+def test_the_jobs_of_a_connection_are_counted_beyond_the_page(sim: Simulator, config: Config) -> None:
+    one, two = sim.add_connections(2, Script(duration=1, pending=0))
+    jobs = [sim.add_job(one, created_ago=1000 - number)["id"] for number in range(7)]
+    sim.add_job(two)
+    ask = {"configTypes": ["sync"], "configId": one, "pagination": {"pageSize": 3}}
+    answer = config("jobs/list", **ask).json()
+    assert [row["job"]["id"] for row in answer["jobs"]] == jobs[:3:-1]
+    assert answer["totalJobCount"] == 7
+    answer = config("jobs/list", **ask, includingJobId=jobs[2]).json()
+    assert [row["job"]["id"] for row in answer["jobs"]] == jobs[:0:-1]
+    assert config("jobs/list", **ask, includingJobId=8).json()["jobs"] == []
+    assert config("jobs/list", configTypes=["sync"], configId=str(uuid.uuid4())).json()["totalJobCount"] == 0
+
+
+@pytest.mark.parametrize("call", ["jobs/list", "jobs/list_for_workspaces"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 400),
+        ({"configTypes": []}, 500),
+        ({"configTypes": ["sync"], "orderByField": "CREATED_AT"}, 422),
+        ({"configTypes": ["sync"], "orderByMethod": "UP"}, 422),
+        ({"configTypes": ["sync"], "statuses": ["dozing"]}, 422),
+        ({"configTypes": ["sync"], "createdAtStart": "yesterday"}, 422),
+        ({"configTypes": ["sync"], "pagination": 3}, 422),
+    ],
+)
+def test_a_list_that_is_not_understood(config: Config, call: str, body: dict[str, object], status: int) -> None:
+    assert config(call, **body).status_code == status
+
+
+def test_a_sync_is_answered_when_it_runs(sim: Simulator, config: Config) -> None:
+    connection_id = sim.add_connection(script=Script(pending=0.1, queued=0.1, duration=600))
+    answer = config("connections/sync", connectionId=connection_id).json()
+    assert answer["job"]["status"] == "running"
+    assert [each["attempt"]["status"] for each in answer["attempts"]] == ["running"]
+    assert not sim.job(answer["job"]["id"])["foreign"]
+    again = config("connections/sync", connectionId=connection_id)
+    assert again.status_code == 409
+    assert again.json()["message"] == f"A sync is already running for: {connection_id}"
+
+
+@pytest.mark.parametrize("status", ["inactive", "deprecated", "locked"])
+def test_a_connection_that_is_not_active_is_not_synced(sim: Simulator, config: Config, status: str) -> None:
+    answer = config("connections/sync", connectionId=sim.add_connection(status=status))
+    assert (answer.status_code, set(answer.json())) == (500, {"errorId"})
+    assert sim.jobs() == []
+
+
+def test_a_cancel_stops_what_the_connection_runs(sim: Simulator, config: Config) -> None:
+    connection_id = sim.add_connection(script=Script(duration=600, pending=0))
+    old, new = (sim.add_job(connection_id)["id"] for _ in range(2))
+    sim.finish(old, "succeeded")
+    assert config("jobs/cancel", id=old).json()["job"]["status"] == "succeeded"
+    assert sim.job(new)["status"] == "cancelled"
+    assert config("jobs/cancel", id=old).status_code == 500
 
 
 def test_a_row_offset_becomes_a_page_number(sim: Simulator, config: Config) -> None:
@@ -107,14 +233,23 @@ def test_an_unknown_job(sim: Simulator, config: Config, admin: bool, status: int
     assert config("attempt/get_for_job", jobId=5, attemptNumber=0).status_code == status
 
 
+def test_an_id_may_be_a_text(config: Config, failed: int) -> None:
+    assert config("jobs/get", id=str(failed)).json()["job"]["id"] == failed
+    assert config("jobs/get", id="first").status_code == 400
+
+
 def test_an_unknown_attempt(config: Config, failed: int) -> None:
     assert config("attempt/get_for_job", jobId=failed, attemptNumber=2).status_code == 404
 
 
 def test_a_connection_by_its_id(sim: Simulator, config: Config) -> None:
     connection_id = sim.add_connection("Orders")
-    assert config("connections/get", connectionId=connection_id).json()["name"] == "Orders"
-    assert config("connections/get", connectionId=str(uuid.uuid4())).status_code == 404
+    connection = config("connections/get", connectionId=connection_id).json()
+    assert connection["name"] == "Orders"
+    # Written with an underscore, this one alone.
+    assert connection["created_at"] == pytest.approx(sim.now(), abs=60)
+    for call in ("get", "sync"):
+        assert config(f"connections/{call}", connectionId=str(uuid.uuid4())).status_code == 404
 
 
 def test_an_airbyte_without_config_api(sim: Simulator, config: Config, failed: int) -> None:

@@ -110,6 +110,29 @@ def test_config_calls_have_names_of_their_own(sim: Simulator, raw: httpx.Client,
     assert (raw.post(f"{sim.host}/api/v1/jobs/get_light", json={"id": job_id}).status_code == 503) == hit
 
 
+@pytest.mark.parametrize(
+    ("call", "method", "path"),
+    [
+        ("patch_connection", "PATCH", "/connections/{id}"),
+        ("connection", "GET", "/connections/{id}"),
+        ("sources", "GET", "/sources"),
+        ("destinations", "GET", "/destinations/"),
+        ("tags", "GET", "/tags"),
+    ],
+)
+def test_what_is_beside_the_jobs_can_fail_too(
+    sim: Simulator, raw: httpx.Client, call: str, method: str, path: str
+) -> None:
+    one, two = sim.add_connections(2)
+    body = {"name": "New"} if method == "PATCH" else None
+    sim.add_fault(Fault(call=call, connection_id=one if "{id}" in path else None))
+    assert raw.request(method, path.format(id=one), json=body).status_code == 503
+    assert sim.count(call) == 1
+    if "{id}" in path:
+        assert raw.request(method, path.format(id=two), json=body).status_code == 200
+        assert raw.get("/connections").json()["data"][0]["name"] == "Connection 1"
+
+
 def test_a_dropped_request_was_not_carried_out(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="create", kind="drop", times=1))
     with pytest.raises(httpx.RemoteProtocolError):
@@ -250,6 +273,24 @@ def test_only_so_many_are_worked_on_and_a_waiting_post_keeps_its_thread() -> Non
             assert [post.result().json()["status"] for post in posts] == ["running", "running"]
             assert client.get("/jobs").status_code == 200
     assert sim.peak_in_flight == 3
+
+
+def test_the_span_of_a_request_is_open_until_it_is_answered(sim: Simulator, http: httpx.Client) -> None:
+    hanging = sim.add_fault(Fault("list", "hang"))
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(http.get, "/jobs")
+        until(lambda: sim.spans)
+        http.get("/health")
+        (first, began, ended), (second, came, answered) = sim.spans
+        assert (first, second, ended) == ("list", "health", None)
+        assert answered is not None
+        assert began < came <= answered
+        sim.clear_faults(hanging)
+        assert isinstance(asked.exception(), httpx.RemoteProtocolError)
+    until(lambda: sim.spans[0][2] is not None)
+    over = sim.spans[0][2]
+    assert over is not None
+    assert over > answered
 
 
 def test_health_has_threads_of_its_own() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from airbyte_deferrable.simulator import Attempt, Fault, RemoteSimulator, Script, Simulator
+from airbyte_deferrable.simulator import Amount, Attempt, Fault, RemoteSimulator, Script, Simulator, Stream
 
 from .waiting import until
 
@@ -114,22 +114,29 @@ def test_everything_survives_a_kill(run: Callable[..., Process], tmp_path: Path)
         sim.advance(60)
         http.delete(f"{sim.url}/jobs/{first}", headers=headers)
         sim.finish(second, "failed")
-        extra = sim.add_connection("Extra", Script(duration=7000))
+        script = Script(duration=7000, streams={"orders": Amount(10, 100), "people": Amount(5, 50, 1)})
+        streams = [Stream("orders", "shop", columns={"id": "integer"}, primary_key=["id"]), "people"]
+        extra = sim.add_connection("Extra", script, streams=streams, tags=["finance"], source_type="mysql")
         running = sim.add_job(extra)["id"]
         sim.advance(5)
         before = sim.jobs()
+        change = {"name": "Renamed", "configurations": {"streams": [{"name": "orders"}, {"name": "people"}]}}
+        connection = http.patch(f"{sim.url}/connections/{extra}", json=change, headers=headers).json()
         process.end(signal.SIGKILL)
 
         again = RemoteSimulator(run(*state).host)
         after = again.jobs()
-        moving = {"rows", "bytes"}
+        moving = {"rows", "bytes", "rejected", "streams"}
         assert [{k: v for k, v in job.items() if k not in moving} for job in after] == [
             {k: v for k, v in job.items() if k not in moving} for job in before
         ]
         assert again.client_id == credentials["client_id"]
         assert http.get(f"{again.url}/jobs/{first}", headers=headers).json()["status"] == "cancelled"
+        assert http.get(f"{again.url}/connections/{extra}", headers=headers).json() == connection
         again.advance(7000)
-        assert again.job(running)["status"] == "succeeded"
+        ended = again.job(running)
+        assert (ended["status"], ended["rows"], ended["bytes"], ended["rejected"]) == ("succeeded", 15, 150, 1)
+        assert connection["name"] == "Renamed"
         assert again.add_job(extra)["id"] == running + 1
 
 
@@ -193,8 +200,9 @@ def test_the_remote_one_does_the_same(sim: Simulator, connect: Connect) -> None:
     remote.clear_faults(number)
     assert remote.requests == sim.requests == [("list", "GET", "/api/public/v1/jobs", 500)]
     assert remote.count("list") == 1
+    assert remote.spans == sim.spans
     remote.clear_requests()
-    assert sim.requests == []
+    assert sim.requests == sim.spans == []
 
 
 @pytest.mark.parametrize("kind", ["here", "remote"])

@@ -1,0 +1,246 @@
+"""Runs the legs of one sync after the other, and takes from Airflow's side and from Airbyte's what each of them did."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from airbyte_deferrable.simulator import Script
+from airbyte_deferrable.simulator.surface import Surface
+
+ROOT = Path(__file__).parents[1]
+#: What the DAG files name.
+CONN_ID, CONNECTION_ID = "airbyte_bench", "a1b7e000-0000-4000-8000-000000000001"
+#: Seconds that the job of a task runs that waits on its worker.
+SHORT_JOB = 1.0
+#: What a task tells when it is over, or over for now.
+ENDS = {"DeferTask": "deferred", "SucceedTask": "success"}
+
+
+class Kind(NamedTuple):
+    """A way to run a sync.
+
+    :param provider: ``ours`` or ``official``.
+    :param way: ``deferrable`` or ``worker``.
+    """
+
+    provider: str
+    way: str
+
+
+#: In the order in which they take turns.
+KINDS = [Kind(provider, way) for way in ("deferrable", "worker") for provider in ("ours", "official")]
+
+
+@dataclass(frozen=True)
+class Leg:
+    """What one leg cost.
+
+    :param part: ``first``, ``last``, or ``whole`` for the only one.
+    :param answer: Seconds that an answer of Airbyte takes.
+    :param seconds: From the fork of its process to that process's end.
+    :param cpu: CPU seconds of that process.
+    :param requests: What it asked of Airbyte, in order.
+    :param round_trips: The most of these requests that came one after the other, none before the last was answered.
+    :param calls: What the operator asked of Airflow's API, with the key of an XCom or of the task state store.
+    :param airflows_calls: What Airflow asked of it by itself: before ``execute``, after it, and in ``finalize``.
+    """
+
+    kind: Kind
+    part: str
+    answer: float
+    seconds: float
+    cpu: float
+    requests: list[str]
+    round_trips: int
+    calls: list[str]
+    airflows_calls: list[str]
+
+
+class LegsBench:
+    """The processes that legs need, for ``with LegsBench(simulator, home) as bench``.
+
+    :param airbyte: The simulator.
+    :param home: A folder for what Airflow writes.
+    """
+
+    def __init__(self, airbyte: Surface, home: Path) -> None:
+        self.airbyte = airbyte
+        self._home = home
+        self._logs = home / "legs.log"
+        self._connection = {
+            "conn_type": "airbyte",
+            "host": airbyte.url,
+            "login": airbyte.client_id,
+            "password": airbyte.client_secret,
+        }
+
+    def __enter__(self) -> LegsBench:
+        with ExitStack() as started:
+            self._worker = started.enter_context(self._helper("benchmarks.legs_worker"))
+            # The worker's tasks ask Airflow for it, as they do where it is kept in Airflow's database.
+            told = {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self._connection)}
+            self._triggerer = started.enter_context(self._helper("benchmarks.legs_triggerer", told))
+            self._started = started.pop_all()
+        self.airbyte.add_connection("Orders", connection_id=CONNECTION_ID)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._started.close()
+
+    def sync(self, kind: Kind, answer: float, short_job: float = SHORT_JOB) -> list[Leg]:
+        """Run a sync from its start to its end, and return its legs.
+
+        :param kind: How.
+        :param answer: Seconds that each answer of Airbyte takes.
+        :param short_job: Seconds that the job runs if the task waits on its worker. How often the task looks at it
+            depends on them, unless they are 0.
+        """
+        # The operator is to find no jobs of others.
+        for job in self.airbyte.jobs():
+            self.airbyte.delete_job(job["id"])
+        if kind.way == "worker":
+            self.airbyte.script(CONNECTION_ID, Script(duration=short_job))
+            return [self._leg(kind, "whole", answer)[0]]
+        self.airbyte.script(CONNECTION_ID, Script(outcome=None))
+        first, deferral = self._leg(kind, "first", answer)
+        self.airbyte.finish(self.airbyte.jobs()[-1]["id"], "succeeded")
+        self.airbyte.handler_seconds = 0.0
+        # Our trigger holds back an event that comes in the first seconds; here nobody is in its way.
+        deferral["trigger_kwargs"].pop("not_before", None)
+        next_kwargs = self._triggerer.ask(deferral)
+        last, _ = self._leg(kind, "last", answer, deferral["next_method"], next_kwargs)
+        return [first, last]
+
+    def _leg(
+        self, kind: Kind, part: str, answer: float, next_method: str | None = None, next_kwargs: Any = None
+    ) -> tuple[Leg, dict[str, Any]]:
+        self.airbyte.handler_seconds = answer
+        self.airbyte.clear_requests()
+        told = self._worker.ask(
+            {
+                "dag": f"legs_{kind.provider}",
+                "task": kind.way,
+                "connection": {**self._connection, "schema": None, "port": None, "extra": None},
+                "log": str(self._logs),
+                "next_method": next_method,
+                "next_kwargs": next_kwargs,
+            }
+        )
+        if told["state"] != ("deferred" if part == "first" else "success"):
+            raise RuntimeError(f"{kind}, {part} leg: {told['state']}\n{self._logs.read_text()[-5000:]}")
+        spans = self._answered(answer)
+        calls, airflows_calls = split(told["calls"])
+        leg = Leg(
+            kind=kind,
+            part=part,
+            answer=answer,
+            seconds=told["seconds"],
+            cpu=told["cpu"],
+            requests=[call for call, _, _ in spans],
+            round_trips=in_sequence((began, ended) for _, began, ended in spans),
+            calls=calls,
+            airflows_calls=airflows_calls,
+        )
+        return leg, told["end"]
+
+    def _answered(self, answer: float) -> list[tuple[str, float, float]]:
+        """Return the requests' spans, when the last that the leg left behind is over, too."""
+        deadline = time.monotonic() + answer + 10
+        while True:
+            spans = self.airbyte.spans
+            over = [(call, began, ended) for call, began, ended in spans if ended is not None]
+            if len(over) == len(spans):
+                return over
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not answered: {spans}")
+            time.sleep(0.01)
+
+    @contextmanager
+    def _helper(self, module: str, more: dict[str, str] | None = None) -> Iterator[_Helper]:
+        dags = {"path": str(ROOT / "benchmarks" / "dags")}
+        bundle = {"name": "legs", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": dags}
+        environment = {
+            **os.environ,
+            "AIRFLOW_HOME": str(self._home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
+            **(more or {}),
+        }
+        # Containers like to set it: then each leg would compile anew whatever it imports, 0.15 s of CPU.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        errors = self._home / f"{module}.stderr"
+        with open(errors, "w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+            )
+        try:
+            yield _Helper(process, errors)
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+class _Helper:
+    """A process that answers a line of JSON with one."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: Path) -> None:
+        self._process = process
+        self._errors = errors
+
+    def ask(self, what: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process has ended:\n{self._errors.read_text()[-5000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def in_sequence(spans: Iterable[tuple[float, float]]) -> int:
+    """Return how many of the spans, at most, follow one after the other without touching.
+
+    :param spans: When each began and ended.
+    """
+    count, over = 0, float("-inf")
+    # Always to take the one that is over first leaves the most room for the others.
+    for began, ended in sorted(spans, key=lambda span: span[1]):
+        if began >= over:
+            count, over = count + 1, ended
+    return count
+
+
+def split(calls: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Return the calls of the operator, and those that Airflow makes by itself.
+
+    What the supervisor answers without asking its API server is none.
+
+    :param calls: See :class:`~benchmarks.legs_airflow.Call`.
+    """
+    operators: list[str] = []
+    airflows: list[str] = []
+    ended = False
+    for call in calls:
+        kind, key = call["kind"], call["key"]
+        ended = ended or kind in ENDS
+        if call["asks"]:
+            by_airflow = ended or kind == "SetRenderedFields" or (kind, key) == ("SetXCom", "return_value")
+            (airflows if by_airflow else operators).append(kind if key is None else f"{kind} {key}")
+    return operators, airflows

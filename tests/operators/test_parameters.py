@@ -1,0 +1,171 @@
+"""Every parameter in every form that Airflow and the official provider let it have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from one_task import Task, stored
+
+try:
+    from airflow.sdk import DAG, TaskGroup
+except ImportError:
+    from airflow import DAG
+    from airflow.utils.task_group import TaskGroup
+
+from airbyte_deferrable.exceptions import AirbyteInputError
+from airbyte_deferrable.lease import LEASE
+from airbyte_deferrable.links import JOB_URL
+from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
+from airbyte_deferrable.simulator import Fault, Script, Simulator
+
+Make = Callable[..., Task]
+
+ENDLESS = Script(outcome=None, pending=0.0)
+QUICK = Script(duration=0.3, pending=0.0)
+
+
+# XComs
+
+
+@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("workspace", [True, False], ids=["workspace given", "no workspace"])
+def test_without_xcoms_there_is_none_but_what_a_running_wait_needs(
+    sim: Simulator, task: Make, way: str, workspace: bool
+) -> None:
+    parameters: dict[str, Any] = {"workspace_id": sim.workspace_id} if workspace else {}
+    cid = sim.add_connection(name="Orders", script=Script(duration=1.5, pending=0.0))
+    sync = task(cid, way, do_xcom_push=False, **parameters)
+    assert sync.run() == sim.jobs(cid)[0]["id"]
+    assert set(sync.ti.xcoms) == ({LEASE} if way == "deferred" else set())
+    assert any("See it in Airbyte" in line for line in sync.lines)
+
+
+def test_the_trigger_of_a_task_without_xcoms_writes_no_address(sim: Simulator, task: Make) -> None:
+    sync = task(sim.add_connection(script=ENDLESS), "deferred", do_xcom_push=False)
+    assert stored(sync.leave().trigger).write_xcoms is False
+    with_xcoms = task(sim.add_connection(script=ENDLESS), "deferred")
+    assert stored(with_xcoms.leave().trigger).write_xcoms is True
+
+
+# Spans of time
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(60, 60.0), (0.5, 0.5), (timedelta(minutes=2), 120.0), (Fraction(3, 2), 1.5)]
+)
+def test_a_span_is_given_in_any_form_and_is_a_number(sim: Simulator, task: Make, given: Any, seconds: float) -> None:
+    spans = {"timeout": given, "wait_seconds": given, "progress_seconds": given}
+    sync = task(sim.add_connection(script=ENDLESS), "deferred", **spans)
+    operator = sync.operator()
+    assert (operator.timeout + 1, operator.wait_seconds * 2) == (seconds + 1, seconds * 2)
+    trigger = stored(sync.leave().trigger)
+    assert (trigger.poll_interval, trigger.progress_interval) == (seconds, seconds)
+    assert trigger.end_time > 0
+
+
+@pytest.mark.parametrize("timeout", [0, math.inf])
+@pytest.mark.parametrize("way", ["worker", "deferred"])
+def test_a_timeout_without_end_is_none(sim: Simulator, task: Make, way: str, timeout: float) -> None:
+    cid = sim.add_connection(script=QUICK)
+    sim.add_job(cid, script=Script(duration=0.5, pending=0.0))
+    assert task(cid, way, timeout=timeout).run() == sim.jobs(cid)[1]["id"]
+
+
+# default_args
+
+
+def in_dag(task: Make, default_args: dict[str, Any], connection_id: str = "", **parameters: Any) -> Task:
+    """Return a task of a DAG, whose defaults reach it as Airflow has it."""
+    made = task(connection_id)
+
+    def make() -> AirbyteTriggerSyncOperator:
+        given: dict[str, Any] = {"connection_id": connection_id} if connection_id else {}
+        with DAG("dag", default_args={"wait_seconds": 0.1, **default_args}, schedule=None):
+            return AirbyteTriggerSyncOperator(task_id="sync", **given, **parameters)
+
+    made._make = make
+    return made
+
+
+@pytest.mark.parametrize(
+    "default_args",
+    [
+        {"connection_name": "another system's"},
+        {"workspace_id": "my-workspace"},
+        {"workspace_id": 42},
+        {"timeout": timedelta(minutes=30)},
+        {"connection_name": "x", "workspace_id": "y", "poke_interval": 60, "mode": "reschedule"},
+    ],
+)
+def test_what_is_meant_for_other_operators_does_no_harm_beside_a_connection_id(
+    sim: Simulator, task: Make, default_args: dict[str, Any]
+) -> None:
+    cid = sim.add_connection(script=QUICK)
+    assert in_dag(task, default_args, cid).run() == sim.jobs(cid)[0]["id"]
+
+
+@pytest.mark.parametrize(
+    ("default_args", "connection"),
+    [
+        ({"job_type": "glueetl"}, True),
+        ({"timeout": "1h"}, True),
+        ({"wait_seconds": "60"}, True),
+        ({"if_running": "cancel"}, True),
+        ({"connection_id": "postgres"}, False),
+        ({"connection_name": "Orders", "workspace_id": "my-workspace"}, False),
+        ({"connection_name": "another system's"}, False),
+    ],
+    ids=str,
+)
+def test_what_stays_ambiguous_is_said_to_come_from_default_args(
+    sim: Simulator, task: Make, default_args: dict[str, Any], connection: bool
+) -> None:
+    cid = sim.add_connection(name="Orders")
+    sync = in_dag(task, default_args, cid if connection else "")
+    name = list(default_args)[-1]
+    with pytest.raises(AirbyteInputError, match=rf"default_args of the DAG .* have a {name}, which reaches every"):
+        sync.run()
+    assert sim.count("create") == 0
+
+
+def test_the_default_args_of_a_task_group_are_named_too(sim: Simulator, task: Make) -> None:
+    cid = sim.add_connection()
+    sync = task(cid)
+
+    def make() -> AirbyteTriggerSyncOperator:
+        with DAG("dag", schedule=None), TaskGroup("group", default_args={"job_type": "glueetl"}):
+            return AirbyteTriggerSyncOperator(task_id="sync", connection_id=cid)
+
+    sync._make = make
+    with pytest.raises(AirbyteInputError, match="task group have a job_type"):
+        sync.run()
+
+
+def test_a_value_of_the_task_itself_is_not_blamed_on_default_args(sim: Simulator, task: Make) -> None:
+    with pytest.raises(AirbyteInputError) as refused:
+        in_dag(task, {"owner": "me"}, sim.add_connection(), job_type="resync").run()
+    assert "default_args" not in str(refused.value)
+
+
+@pytest.mark.parametrize("way", ["worker", "deferred"])
+def test_a_workspace_beside_a_connection_id_leads_to_the_job_without_a_question(
+    sim: Simulator, task: Make, way: str
+) -> None:
+    """Also where the credentials may start jobs and not read connections."""
+    sim.add_fault(Fault("connection", status=403))
+    sim.add_fault(Fault("connections", status=403))
+    cid = sim.add_connection(script=Script(duration=1.0, pending=0.0))
+    sync = task(cid, way, workspace_id=sim.workspace_id)
+    sync.run()
+    assert f"/workspaces/{sim.workspace_id}/connections/{cid}/timeline" in sync.ti.xcoms[JOB_URL]
+
+
+def test_a_name_that_is_rendered_as_a_number_is_a_name(sim: Simulator, task: Make) -> None:
+    """With ``render_template_as_native_obj``."""
+    cid = sim.add_connection(name="2026", script=QUICK)
+    assert task("", connection_name=2026).run() == sim.jobs(cid)[0]["id"]

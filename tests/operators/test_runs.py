@@ -1,0 +1,192 @@
+"""Several runs in one try of a task: each starts a job of its own, and a retry finds each one's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from one_task import Store, Task, TaskInstance
+
+from airbyte_deferrable import memory
+from airbyte_deferrable.exceptions import AirbyteJobFailed
+from airbyte_deferrable.operators import RUN, AirbyteTriggerSyncOperator
+from airbyte_deferrable.simulator import Script, Simulator
+
+Make = Callable[..., Task]
+
+ENDLESS = Script(outcome=None, pending=0.0)
+QUICK = Script(duration=0.2, pending=0.0)
+FAILS = Script(duration=0.2, pending=0.0, outcome="failed")
+
+
+class Twice(AirbyteTriggerSyncOperator):
+    """Runs its connection twice, one job after the other, in every mode."""
+
+    def execute(self, context: Any) -> Any:
+        first = super().execute(context)
+        return [first, super().execute(context)]
+
+
+class TwiceDeferred(AirbyteTriggerSyncOperator):
+    """Runs its connection twice, and leaves its worker for each."""
+
+    def execute_complete(self, context: Any, event: Any = None) -> Any:
+        job_id = super().execute_complete(context, event)
+        context["ti"].xcom_push(key="done", value=[*(context["ti"].xcoms.get("done") or []), job_id])
+        return job_id if len(context["ti"].xcoms["done"]) == 2 else self.execute(context)
+
+
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_each_call_in_a_try_starts_a_job_of_its_own(sim: Simulator, task: Make, try_number: int) -> None:
+    both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
+    both.ti.try_number = try_number
+    assert both.run() == [job["id"] for job in sim.jobs(cid)]
+    assert len(sim.jobs(cid)) == 2
+
+
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_two_operators_in_one_task_each_start_a_job(sim: Simulator, task: Make, try_number: int) -> None:
+    """As nested in a Python task: both have its context."""
+    both = task(cid := sim.add_connection(script=QUICK))
+    both.ti.try_number = try_number
+    first, second = both.operator(), both._make()
+    started = [first.execute(both.context), second.execute(both.context)]
+    assert started == [job["id"] for job in sim.jobs(cid)]
+
+
+def test_a_retry_finds_the_job_of_each_call(sim: Simulator, task: Make) -> None:
+    """The first has succeeded and the second failed: only that is done again."""
+    both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
+    run = AirbyteTriggerSyncOperator.execute
+    scripts = iter([QUICK, FAILS])
+
+    class FailsInTheSecond(Twice):
+        def execute(self, context: Any) -> Any:
+            sim.script(cid, next(scripts))
+            first = run(self, context)
+            sim.script(cid, next(scripts))
+            return [first, run(self, context)]
+
+    failing = task(cid, "worker", FailsInTheSecond)
+    failing.store = both.store
+    with pytest.raises(AirbyteJobFailed):
+        failing.run()
+    first, second = (job["id"] for job in sim.jobs(cid))
+    sim.script(cid, QUICK)
+    both.next_try()
+    assert both.run() == [first, second + 1]
+    assert len(sim.jobs(cid)) == 3
+    # And one more finds both.
+    both.next_try()
+    assert both.run() == [first, second + 1]
+    assert len(sim.jobs(cid)) == 3
+
+
+def test_a_retry_waits_for_the_live_job_of_the_second_call(sim: Simulator, task: Make) -> None:
+    both = task(cid := sim.add_connection(script=QUICK), "worker", Twice, asynchronous=True)
+    operator = both.operator()
+    first = AirbyteTriggerSyncOperator.execute(operator, both.context)
+    sim.finish(first, "succeeded")
+    sim.script(cid, ENDLESS)
+    second = AirbyteTriggerSyncOperator.execute(operator, both.context)
+    both.next_try()
+    assert both.run() == [first, second]
+    assert len(sim.jobs(cid)) == 2
+
+
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_a_call_after_a_deferral_is_a_further_one(sim: Simulator, task: Make, try_number: int) -> None:
+    both = task(cid := sim.add_connection(script=Script(duration=1.0, pending=0.0)), "deferred", TwiceDeferred)
+    both.ti.try_number = try_number
+    assert both.run() == sim.jobs(cid)[1]["id"]
+    assert both.ti.xcoms["done"] == [job["id"] for job in sim.jobs(cid)]
+    assert [record["job_id"] for record in both.store.values()] == both.ti.xcoms["done"]
+
+
+def test_a_deferred_second_call_that_fails_is_done_again_alone(sim: Simulator, task: Make) -> None:
+    both = task(cid := sim.add_connection(script=Script(duration=1.0, pending=0.0)), "deferred", TwiceDeferred)
+    deferred = both.leave()
+    sim.finish(first := deferred.trigger.job_id, "succeeded")
+    sim.script(cid, ENDLESS)
+    event = {"status": "success", "message": "", "job_id": first}
+    with pytest.raises(type(deferred)) as again:
+        both.resume(deferred, event)
+    second = again.value.trigger.job_id
+    assert again.value.kwargs[RUN] == [1, 2]
+    sim.finish(second, "failed")
+    with pytest.raises(AirbyteJobFailed):
+        both.resume(again.value, {"status": "error", "message": "", "job_id": second})
+    assert [record["job_id"] for record in both.store.values()] == [first]
+    both.next_try()
+    sim.script(cid, QUICK)
+    # Airflow 3.0 resumes a new try with what the one before has left.
+    stale = {"status": "error", "message": "", "job_id": second, "try_number": 1}
+    with pytest.raises(type(deferred)) as anew:
+        both.resume(again.value, stale)
+    assert both.ti.xcoms["done"] == [first]
+    assert anew.value.trigger.job_id == sim.jobs(cid)[2]["id"]
+    assert anew.value.kwargs[RUN] == [2, 2]
+
+
+def test_the_first_run_of_a_deferred_task_leaves_nothing_to_be_resumed_with(sim: Simulator, task: Make) -> None:
+    assert not task(sim.add_connection(script=ENDLESS), "deferred").leave().kwargs
+
+
+def test_a_person_who_clears_the_task_has_all_of_it_done_again(sim: Simulator, task: Make) -> None:
+    both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
+    both.run()
+    both.clear()
+    assert both.run() == [job["id"] for job in sim.jobs(cid)][2:]
+
+
+class Variables(dict[str, Any]):
+    """Airflow's Variables, for versions that have no task state store."""
+
+    def get(self, key: str, default: Any = None, deserialize_json: bool = False) -> Any:
+        return dict.get(self, key, default)
+
+    def set(self, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+class Without(Task):
+    """A task of an Airflow that has no task state store."""
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return {"ti": self.ti, "task_instance": self.ti}
+
+
+def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = Variables()
+    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    cid = sim.add_connection(script=QUICK)
+    ti = task(cid).ti
+    ti.max_tries = 2
+    both = Without(lambda: Twice(task_id="sync", connection_id=cid, wait_seconds=0.1), ti=ti)
+    operator = both.operator()
+    jobs = operator.execute(both.context)
+    assert [record["job_id"] for record in variables.values()] == jobs
+    both.next_try()
+    operator = both.operator()
+    assert operator.execute(both.context) == jobs
+    operator.post_execute(both.context, jobs)
+    assert not variables
+
+
+def test_a_kill_in_the_second_run_lets_the_first_be_forgotten_too(sim: Simulator, task: Make) -> None:
+    """To Airflow, the next try of a task that is cleared while it runs is a retry."""
+    store = Store()
+    context: Any = {"ti": TaskInstance(), "task_state_store": store}
+    log = task(sim.add_connection()).log
+    for run in (1, 2):
+        kept = memory.JobMemory(context, log, run=run)
+        kept.remember(memory.Record(generation=0, connection_id="c", job_type="sync", written_at=1.0, job_id=run))
+    kept.abandon(cleared=True)
+    assert [memory.JobMemory(context, log, run=run).recall("c", "sync") for run in (1, 2)] == [None, None]
