@@ -7,9 +7,9 @@ import re
 
 import pytest
 
+from benchmarks import model, slots_report
 from benchmarks.__main__ import RESULTS
 from benchmarks.measure import Result
-from benchmarks import model, slots_report
 from benchmarks.report import BEGIN, END, brief, machine, table
 
 from .blocks import ROOT
