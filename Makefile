@@ -9,14 +9,22 @@ GROUPS  := --group test --group lint --group package --group docs --group postgr
 # Airflow starts hundreds of processes: with this, which containers like to set, each compiles all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint unit e2e bench bench-triggerer bench-slots matrix package docs constraints clean
+.PHONY: demo test lint unit e2e bench bench-waiting bench-legs bench-slots bench-triggerer matrix package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m airbyte_deferrable.demo $(DEMO_ARGS)
 
-# What waiting costs, beside the official provider: about a quarter of an hour; BENCH_ARGS=--quick for one minute.
-bench: $(READY)
+# Everything beside the official provider: legs, a real Airflow, waiting. An hour and a half; BENCH_ARGS=--quick for some
+# minutes. Nothing else should run meanwhile.
+bench: bench-legs bench-slots bench-waiting
+
+# What waiting costs: about a quarter of an hour; BENCH_ARGS=--quick for one minute.
+bench-waiting: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# What a leg of a task costs its worker: ten minutes.
+bench-legs: $(READY)
+	$(BIN)/python -m benchmarks.legs $(BENCH_ARGS)
 
 # The same in a real triggerer, with a whole Airflow around it: half an hour, nearly all of it Airflow's workers; needs
 # Debian's postgresql. BENCH_ARGS="--tasks 100 --sleepers 50" for some minutes.

@@ -194,14 +194,26 @@ def check(report: Report, fitted: Sequence[Run], slots: Slots) -> str:
     return markdown(head, rows)
 
 
+def text(report: Report) -> str:
+    """Return what the documentation shows.
+
+    :param report: The runs.
+    """
+    ours = [run for run in report.runs if run.kind == "ours" and run.number == 1]
+    fitted = [run for run in ours if run.executor == "LocalExecutor"]
+    slots = Slots.fit(fitted)
+    return f"""{table(slots)}
+Fitted to two runs: {slots.fixed:.2f} slot-seconds a sync, and {slots.trips:.1f} answers of Airbyte. Beside what was
+measured:
+
+{check(report, fitted, slots)}"""
+
+
 def main() -> int:
     """Print the model's tables, and put them into the documentation."""
     report = Report.from_json(json.loads(Path("benchmarks/results/slots.json").read_text()))
-    fitted = [run for run in report.runs if run.kind == "ours" and run.executor == "LocalExecutor" and run.number == 1]
-    slots = Slots.fit(fitted)
-    text = f"{table(slots)}\n{check(report, fitted, slots)}"
-    write_between(PAGE, text, MARKS)
-    print(text)
+    write_between(PAGE, text(report), MARKS)
+    print(text(report))
     return 0
 
 

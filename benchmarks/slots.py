@@ -23,10 +23,10 @@ from statistics import median
 
 import psycopg2
 
-from benchmarks.report import machine
+from benchmarks.report import machine, write_between
 from benchmarks.slots_airflow import EXECUTORS, LOCAL, Measured, Size, measured_airflow
 from benchmarks.slots_meter import LegReader, Sampler, slot_seconds
-from benchmarks.slots_report import KINDS, Report, Run, plot, table
+from benchmarks.slots_report import KINDS, MARKS, Report, Run, brief, plot, table
 
 RESULTS, QUICK_RESULTS = Path("benchmarks/results"), Path("benchmarks/results/quick")
 #: What Airflow calls the states in which a task stays.
@@ -177,6 +177,8 @@ def _write(report: Report, output: Path) -> None:
     (output / "slots.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
     (output / "slots.md").write_text(table(report))
     plot(report, output / "slots.png")
+    if output == RESULTS:
+        write_between(Path("README.md"), brief(report), MARKS)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.measure import HANDLER_THREADS
-from benchmarks.report import COLOURS, NAMES
+from benchmarks.report import COLOURS, NAMES, markdown
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,37 @@ def table(report: Report) -> str:
         cells += [_each(map(show, runs)) for _, show in columns]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n" + _notes(report)
+
+
+#: Between these the README has what :func:`brief` returns.
+MARKS = "<!-- slots begin -->", "<!-- slots end -->"
+
+
+def brief(report: Report) -> str:
+    """Return what of the table the README shows.
+
+    :param report: The runs.
+    """
+    head = ["", "An answer takes", "Slot-seconds a sync", "Makespan", "Requests a sync", "Loop blocked", "Failed"]
+    rows = []
+    for (executor, answer, kind), runs in report.cells().items():
+        if KINDS[kind].on_worker:
+            continue
+        rows.append(
+            [
+                f"{executor}: {KINDS[kind].name}",
+                f"{answer:g} s",
+                _each(f"{run.taken / run.tasks:.2f}" for run in runs),
+                _each(f"{run.makespan:,.0f} s" for run in runs),
+                _each(f"{sum(run.requests.values()) / run.tasks:.1f}" if KINDS[kind].syncs else "" for run in runs),
+                _each(f"{run.blocked}" for run in runs),
+                _each(f"{run.failed}" for run in runs),
+            ]
+        )
+    return f"""{markdown(head, rows)}
+{report.syncs} on {report.slots} worker slots of a real Airflow, all kinds in one run; all at once and without any cost
+a run would take {report.longest:g} s. Measured on {report.machine}.
+"""
 
 
 def _each(shown: Iterable[str]) -> str:

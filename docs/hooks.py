@@ -10,7 +10,13 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARK, TRIGGERER = "<!-- benchmark -->", "<!-- triggerer -->"
+#: The tables by the names of their files, each with the command that makes it, and its plot.
+MEASURED = {
+    "table": ("bench-waiting", "plot.png"),
+    "legs": ("bench-legs", "legs.png"),
+    "slots": ("bench-slots", "slots.png"),
+    "triggerer": ("bench-triggerer", None),
+}
 #: ``:class:`~package.module.Name``` as mkdocstrings leaves it.
 ROLE = re.compile(r":(?:class|meth|func|attr|mod|data|exc):<code>(~?)([\w.]+)</code>")
 
@@ -23,21 +29,18 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the measured tables in their places."""
-    measured = RESULTS / "triggerer.md"
-    if measured.exists():
-        markdown = markdown.replace(TRIGGERER, measured.read_text())
-    if BENCHMARK not in markdown:
-        return markdown
-    table = RESULTS / "table.md"
-    if not table.exists():
-        return markdown.replace(BENCHMARK, "Run `make bench` for the figures of your machine.")
-    text = table.read_text()
-    for picture in RESULTS.glob("*.png"):
-        text = text.replace(f"({picture.name})", f"(images/benchmark-{picture.name})")
-        if f"benchmark-{picture.name}" not in text:
-            text += f"\n\n![The same as a plot](images/benchmark-{picture.name})\n"
-    return markdown.replace(BENCHMARK, text)
+    """Put the measured tables and their plots in their places."""
+    for name, (command, picture) in MEASURED.items():
+        place, table = f"<!-- {name} -->", RESULTS / f"{name}.md"
+        if place not in markdown:
+            continue
+        text = f"Run `make {command}` for the figures of your machine."
+        if table.exists():
+            text = table.read_text()
+            if picture and (RESULTS / picture).exists():
+                text = f"![The same as a plot](images/benchmark-{picture})\n\n{text}"
+        markdown = markdown.replace(place, text)
+    return markdown
 
 
 def on_page_content(html: str, **_: Any) -> str:
