@@ -34,6 +34,7 @@ FLOORS = (
         "inputs",
         "pace",
         "tempo",
+        "token_cache",
         "exceptions",
         "portal",
         "provider",
