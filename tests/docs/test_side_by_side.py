@@ -57,7 +57,6 @@ ROWS = rows_of_the_tables()
 #: Rows that need more than one process or another network than a story has: the test that holds ours to them.
 ELSEWHERE = {
     "O7": "tests/test_triggers.py::test_a_kill_by_a_person_cancels_the_job_and_nothing_else_does",
-    "O8": "tests/test_operators.py::test_a_task_that_nobody_asked_to_stop_leaves_its_job_alone",
     "O22": "tests/test_operators.py::test_one_line_names_the_job",
     "O27": "tests/test_event_loop.py::test_no_callback_is_slow_while_a_thousand_triggers_start_wait_and_end",
     "S13": "tests/test_sensors.py::test_execution_timeout_is_that_of_the_whole_task",
@@ -366,6 +365,22 @@ def an_execution_timeout_on_the_worker(stage: Stage) -> Seen:
     seen = stage.seen(run)
     # A job that is cancelled before it runs may be seen to end, or not.
     return {name: seen[name] for name in ("end", "raises", "message", "jobs")}
+
+
+def stopped(state: str) -> Story:
+    def story(stage: Stage) -> Seen:
+        operator = stage.operator(asynchronous=True)
+        operator.execute(stage.context)
+        stage.sim.advance(2)
+        stage.ti.state = state
+        return stage.seen(operator.on_kill)
+
+    story.__name__ = f"a_worker_is_told_to_stop_a_task_that_is_{state}"
+    return story
+
+
+differs()(stopped("failed"))
+differs(jobs="O8")(stopped("running"))
 
 
 @differs(jobs="O9")
