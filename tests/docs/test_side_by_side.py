@@ -458,8 +458,8 @@ def a_status_of_the_future(stage: Stage) -> Seen:
 def an_operator_without_a_connection_id(stage: Stage) -> Seen:
     try:
         operator = stage.operator_class(task_id="sync")
-    except TypeError:
-        return {"loads": False, "raises": "TypeError"}
+    except Exception:
+        return {"loads": False, "raises": None}
     return {"loads": True, "raises": stage.seen(lambda: operator.execute(stage.context))["raises"]}
 
 
