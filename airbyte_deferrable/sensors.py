@@ -44,7 +44,7 @@ from airbyte_deferrable.outcome import (
     ran_out,
     read_event,
 )
-from airbyte_deferrable.taskstate import first_rescheduled
+from airbyte_deferrable.taskstate import first_rescheduled, task_instance, try_of
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, execution_deadline
 from airbyte_deferrable.waiting import LAST_LOOK, Course
 
@@ -177,11 +177,10 @@ class AirbyteJobSensor(BaseSensorOperator):
         leave_link_to_task(self)
         with self._skipping(), self._connect() as hook:
             told = _read(event)
-            write_link(self._context_for_xcoms(context), told.job_url)
+            write_link(self._for_xcoms(context), told.job_url)
             try:
-                other = _task_instance(context) is not None and is_of_another_try(event, context, self.log)
                 # A trigger of the official provider tells no more than the status: a look tells the rest.
-                if other or (told.job is None and told.reason is None):
+                if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
                     job_id: int = self.execute(context)
                     return job_id
                 if told.reason == "timeout" and told.job is None:
@@ -218,7 +217,6 @@ class AirbyteJobSensor(BaseSensorOperator):
     def _leave(self, context: Context, job_id: int, connection_id: str, began: float) -> NoReturn:
         """Hand the job over to the triggerer."""
         self.log.info("Leaving the worker; the triggerer waits for job %s", job_id)
-        ti = _task_instance(context)
         self.defer(
             trigger=AirbyteSyncTrigger(
                 job_id=job_id,
@@ -227,7 +225,7 @@ class AirbyteJobSensor(BaseSensorOperator):
                 poll_interval=self.poke_interval,
                 execution_deadline=execution_deadline(began, self.execution_timeout),
                 api_version=self.api_version,
-                try_number=None if ti is None else ti.try_number,
+                try_number=try_of(context),
                 progress_interval=self.progress_seconds,
                 not_before=time.time() + HOLD_EVENTS,
                 connection_id=connection_id,
@@ -268,7 +266,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         if self._led or waits_elsewhere:
             return
         self._led = True
-        context = self._context_for_xcoms(context)
+        context = self._for_xcoms(context)
         description = hook.start(lambda client: describe(client, job.connection_id, ends=not job.terminal))
         if job.terminal:
             lead_to_job(hook, context, job, description.result().workspace_id, self.log)
@@ -288,8 +286,8 @@ class AirbyteJobSensor(BaseSensorOperator):
 
     def _began(self, context: Context) -> datetime | None:
         """When the first look was, if that was before this one."""
-        rescheduled = self.reschedule and _task_instance(context) is not None
-        return first_rescheduled(context) if rescheduled else self._first_look
+        by_airflow = self.reschedule and task_instance(context) is not None
+        return first_rescheduled(context) if by_airflow else self._first_look
 
     def _outlived(self, context: Context) -> bool:
         """Whether ``execution_timeout`` is over, which Airflow measures anew for each leg of a rescheduled task."""
@@ -302,8 +300,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         """Turn the job's end into the task's end."""
         with self._connect() as hook:
             job = with_figures(hook, job)
-            if self._context_for_xcoms(context):
-                push(job, context)
+            push(job, self._for_xcoms(context))
             return conclude(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     @contextmanager
@@ -321,9 +318,9 @@ class AirbyteJobSensor(BaseSensorOperator):
                 raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
             raise
 
-    def _context_for_xcoms(self, context: Context) -> Context:
+    def _for_xcoms(self, context: Context) -> Context:
         """Return the context for those who leave XComs; an empty one if there are to be none."""
-        return context if self.do_xcom_push and _task_instance(context) is not None else {}
+        return context if context and self.do_xcom_push else {}
 
     def _no_end(self, event: Event) -> AirbyteException:
         life = self.execution_timeout.total_seconds() if self.execution_timeout else None
@@ -349,11 +346,6 @@ class AirbyteJobSensor(BaseSensorOperator):
         if self._hook is None:
             self._hook = AirbyteHook(self.airbyte_conn_id, self.api_version)
         return self._hook
-
-
-def _task_instance(context: Context | None) -> Any:
-    """Return the task instance; None for a method that a test of a DAG calls by hand, with an empty context."""
-    return context.get("ti") if context else None
 
 
 def _read(payload: Any) -> Event:
