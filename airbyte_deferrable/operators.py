@@ -162,6 +162,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self.job_id: int | None = None
         #: The job that this class has stored there.
         self._known_job: int | None = None
+        #: The connection that has the name, once it is known: a further run may be given another name.
+        self._named: str | None = None
         self._hook: AirbyteHook | None = None
         self._ti: Any = None
         self._own: OwnJob | None = None
@@ -283,6 +285,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _execute(self, context: Context, run: int) -> int:
         """Begin a run, or begin it anew."""
+        if self.connection_id and self.connection_id == self._named:
+            self.connection_id = ""
         self._check_input()
         now = time.time()
         clocks = Clocks(self._end_time(now), execution_deadline(now, self.execution_timeout))
@@ -318,7 +322,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         # Rendered as a native object, a name may be a number.
         name = str(self.connection_name)
         try:
-            self.connection_id = hook.call(
+            self.connection_id = self._named = hook.call(
                 lambda client: patiently(
                     lambda: find_connection(client, name, self.workspace_id), self.patience, self.log
                 ),
@@ -566,6 +570,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """Learn again which job is ours, after the task was away."""
         if lease is not None and lease.connection_id:
             # Known by name until now; or a template, which may say something else by now.
+            if not self.connection_id:
+                self._named = lease.connection_id
             self.connection_id = lease.connection_id
         elif self.connection_id:
             self.connection_id = self._valid_connection_id()

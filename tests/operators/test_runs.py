@@ -55,6 +55,23 @@ def test_two_operators_in_one_task_each_start_a_job(sim: Simulator, task: Make, 
     assert started == [job["id"] for job in sim.jobs(cid)]
 
 
+def test_each_call_may_be_given_another_connection(sim: Simulator, task: Make) -> None:
+    names = ["Orders", "Customers", "Orders"]
+    ids = [sim.add_connection(name=name, script=QUICK) for name in names[:2]]
+
+    class ByName(AirbyteTriggerSyncOperator):
+        def execute(self, context: Any) -> Any:
+            jobs = []
+            for self.connection_name in names:
+                jobs.append(super().execute(context))
+            for self.connection_id in ids:
+                jobs.append(super().execute(context))
+            return jobs
+
+    jobs = task("", "worker", ByName).run()
+    assert [sim.job(job_id)["connectionId"] for job_id in jobs] == [ids[0], ids[1], ids[0], *ids]
+
+
 def test_a_retry_finds_the_job_of_each_call(sim: Simulator, task: Make) -> None:
     """The first has succeeded and the second failed: only that is done again."""
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
