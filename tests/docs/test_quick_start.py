@@ -44,7 +44,11 @@ def test_the_quick_start_leads_to_a_sync(tmp_path: Path) -> None:
     dags.mkdir()
     (dags / Path(dag_file.title).name).write_text(dag_file.text)
     port = free_port()
-    scripts = [block.text.replace("8000", str(port)) for block in PAGE if block.language == "sh"]
+
+    def at_the_port(text: str) -> str:
+        return text.replace("localhost:8000", f"localhost:{port}").replace("--port 8000", f"--port {port}")
+
+    scripts = [at_the_port(block.text) for block in PAGE if block.language == "sh"]
     [start_airbyte] = [script for script in scripts if "airbyte_deferrable.simulator" in script]
     commands = [
         script for script in scripts if script != start_airbyte and not set(DONE_OTHERWISE) & set(lines(script))
@@ -66,7 +70,7 @@ def test_the_quick_start_leads_to_a_sync(tmp_path: Path) -> None:
             os.killpg(airbyte.pid, signal.SIGTERM)
             airbyte.wait(30)
     [shown] = [block.text for block in PAGE if block.language == "text"]
-    for line in lines(shown.replace("8000", str(port))):
+    for line in lines(at_the_port(shown)):
         told = re.escape(line).replace("…", "[^/]+")
         assert re.search(re.sub(r"\d+s$", r"\\d+s", told), log), f"{line}\n\n{log}"
 

@@ -238,8 +238,9 @@ def test_the_button_on_a_deferred_task_leads_to_its_job(
     job = airbyte.jobs_of(ORDERS)[-1]
     page.chrome.set_window_size(1200, 800)
     page.open(f"/dags/example_deferrable/runs/{run_id}/tasks/sync_orders")
-    page.one("body", f"Submitted job {job['id']} (sync) of connection 'Orders'")
+    page.one("body", f"Submitted job {job['id']} (sync) of connection {ORDERS}")
     page.one("body", f"Airbyte job {job['id']} is running")
+    page.one("body", f"Airbyte job {job['id']} is one of connection 'Orders'")
     page.picture("task-log")
     page.press("a", "Details")
     button = page.one("a", "Airbyte job")

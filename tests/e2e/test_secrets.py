@@ -56,7 +56,8 @@ def test_no_secret_is_in_logs_database_or_xcoms(airflow: LocalAirflow, airbyte: 
     while_deferred = everything_written(airflow)
     assert "airbyte_deferrable.triggers.AirbyteSyncTrigger" in while_deferred
     for connection_id in connection_ids:
-        eventually(lambda connection_id=connection_id: airbyte.jobs_of(connection_id))
+        # Without an attempt there is no reason to tell.
+        eventually(lambda cid=connection_id: [job["status"] for job in airbyte.jobs_of(cid)] == ["running"])
         airbyte.finish(airbyte.jobs_of(connection_id)[-1]["id"], "failed")
     for way, run_id in runs.items():
         assert airflow.wait(way, run_id) == "failed"

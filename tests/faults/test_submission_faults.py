@@ -14,7 +14,7 @@ from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from airbyte_deferrable.submission import Patience
 
-PATIENCE = Patience(settle=0.3, unreachable=2.0, pause=0.05, unlisted=0.3)
+PATIENCE = Patience(settle=0.3, unreachable=2.0, pause=0.05, unlisted=1.2)
 CALLS = ["token", "create", "list", "get", "connection"]
 
 
