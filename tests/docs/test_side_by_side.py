@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -925,14 +926,16 @@ def a_trigger_is_asked_whether_its_job_runs(stage: Stage) -> Seen:
 @differs(gone="H1", new="H1")
 def what_a_hook_offers(stage: Stage) -> Seen:
     hook = stage.hook()
+    # For Python 3.10 there is no 6.2, and 6.1 has none.
+    unknown = {"timeout"} if version("apache-airflow-providers-airbyte").startswith("6.1.") else set()
     names = {"airbyte_api", "create_api_session", "get_conn_params", "conn"}
     kept = {"get_job_details", "get_job_status", "wait_for_job", "submit_sync_connection", "submit_reset_connection"}
     kept |= {"cancel_job", "test_connection", "airbyte_conn_id", "api_version", "timeout", "conn_name_attr"}
     return {
         "gone": {name for name in names if hasattr(hook, name)},
-        "kept": {name for name in kept if hasattr(hook, name)},
+        "kept": {name for name in kept - unknown if hasattr(hook, name)},
         "new": hasattr(hook, "async_client"),
-        "parameters": {name: each.default for name, each in parameters(type(hook)).items()},
+        "parameters": {name: each.default for name, each in parameters(type(hook)).items() if name not in unknown},
     }
 
 
