@@ -4,6 +4,11 @@ Airbyte's create has no idempotency key, and its answer can get lost while the j
 that Airbyte numbers jobs in the order of their creation and lists a connection's newest first: what is newer than
 the newest job before the request, and was made within minutes of it, is what the request made.
 
+Why the list comes before the create, and not beside it, which would save a round trip: a worker can die as soon as its
+request is sent. All that its next try has then is what was written before. Without a job's number in it, only a moment
+could tell our job from one that somebody else had started just before, by comparing two machines' clocks. A job that
+began before the task did is not the task's: what was to be synced may not have been there yet.
+
 What this cannot tell: whether somebody else started that job in the very same minutes. It is taken for the task's
 own then, so that nothing runs twice.
 """
