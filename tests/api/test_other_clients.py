@@ -156,7 +156,8 @@ def requests_gets(url: str, *, trust_env: bool = False) -> Any:
 
 
 async def curl_gets(url: str, *options: str) -> Any:
-    if shutil.which("curl") is None:
+    # CI installs it: there, the comparison is to fail without it.
+    if shutil.which("curl") is None and "CI" not in os.environ:
         pytest.skip("there is no curl on this machine to compare with")
     curl = await asyncio.create_subprocess_exec(
         "curl", "--silent", "--compressed", "--max-time", "20", *options, url, stdout=asyncio.subprocess.PIPE
