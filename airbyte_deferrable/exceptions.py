@@ -8,7 +8,7 @@ from airbyte_deferrable._compat import AirflowException, AirflowSensorTimeout
 from airbyte_deferrable.api import errors as api
 
 if TYPE_CHECKING:
-    from airbyte_deferrable.explanation import Explanation
+    from airbyte_deferrable._job.failure import Explanation
 
 
 class AirbyteException(AirflowException):

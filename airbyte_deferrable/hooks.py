@@ -12,25 +12,25 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, TypeVar
 
+from airbyte_deferrable._airflow.blocking import Portal
+from airbyte_deferrable._airflow.connection import load_settings
+from airbyte_deferrable._airflow.credentials import in_thread
+from airbyte_deferrable._airflow.results import Event, conclude, fail
+from airbyte_deferrable._airflow.token_cache import token_cache_for
 from airbyte_deferrable._compat import BaseHook
+from airbyte_deferrable._job.cancel import cancel_job
+from airbyte_deferrable._job.connections import describe, find_connection
+from airbyte_deferrable._job.failure import Explanation, explain
+from airbyte_deferrable._job.queue import wait_for_turn
+from airbyte_deferrable._job.wait import LAST_LOOK, Deadlines, wait_for_end
+from airbyte_deferrable._watcher.directory import Description
+from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Forbidden, NotFound, NoTokenEndpoint, Unreachable
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.cancellation import cancel_job
-from airbyte_deferrable.connection import load_settings
-from airbyte_deferrable.directory import Description
 from airbyte_deferrable.exceptions import from_api
-from airbyte_deferrable.explanation import Explanation, explain
-from airbyte_deferrable.lookup import in_thread
-from airbyte_deferrable.names import describe, find_connection
-from airbyte_deferrable.outcome import Event, conclude, fail
-from airbyte_deferrable.portal import Portal
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS
-from airbyte_deferrable.token_cache import token_cache_for
-from airbyte_deferrable.turns import wait_for_turn
-from airbyte_deferrable.waiting import LAST_LOOK, Deadlines, wait_for_end
-from airbyte_deferrable.watcher import JobWatcher
 
 T = TypeVar("T")
 

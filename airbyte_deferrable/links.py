@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 
+from airbyte_deferrable._airflow.task_instance import read_xcom
 from airbyte_deferrable._compat import AIRFLOW_3, BaseOperatorLink
-from airbyte_deferrable.taskstate import read_xcom
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
+    from airbyte_deferrable._airflow.off_loop import Log
     from airbyte_deferrable._compat import Context
+    from airbyte_deferrable._watcher.directory import Description
     from airbyte_deferrable.api.models import Job
-    from airbyte_deferrable.directory import Description
     from airbyte_deferrable.hooks import AirbyteHook
-    from airbyte_deferrable.task_log import Log
 
 #: The XCom that holds the address.
 JOB_URL = "airbyte_job_url"

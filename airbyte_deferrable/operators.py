@@ -11,19 +11,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn
 
-from airbyte_deferrable import inputs
-from airbyte_deferrable._compat import (
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    BaseOperator,
-    conf,
-    get_current_context,
-)
-from airbyte_deferrable.api.models import Job, JobStatus, JobType
-from airbyte_deferrable.directory import Description
-from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
-from airbyte_deferrable.hooks import AirbyteHook, with_figures
-from airbyte_deferrable.lease import (
+from airbyte_deferrable._airflow import validation
+from airbyte_deferrable._airflow.kill import (
     STARTED_OVER,
     Lease,
     ask_while_killed,
@@ -32,10 +21,8 @@ from airbyte_deferrable.lease import (
     stopped_by_person,
     write_lease,
 )
-from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
-from airbyte_deferrable.memory import JobMemory, begin_run, present_run, resume_run
-from airbyte_deferrable.names import describe, find_connection
-from airbyte_deferrable.outcome import (
+from airbyte_deferrable._airflow.own_job import OwnJob, time_to_stop, try_to_cancel
+from airbyte_deferrable._airflow.results import (
     OFFICIAL_TIMEOUT,
     Event,
     conclude,
@@ -46,11 +33,24 @@ from airbyte_deferrable.outcome import (
     ran_out,
     read_event,
 )
-from airbyte_deferrable.own_job import OwnJob, time_to_stop, try_to_cancel
-from airbyte_deferrable.submission import Busy, Patience, Stopped, Submission, TooLate, does_the_work, patiently
-from airbyte_deferrable.taskstate import task_instance, try_of
+from airbyte_deferrable._airflow.retry_store import JobMemory, begin_run, present_run, resume_run
+from airbyte_deferrable._airflow.task_instance import task_instance, try_of
+from airbyte_deferrable._compat import (
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseOperator,
+    conf,
+    get_current_context,
+)
+from airbyte_deferrable._job.connections import describe, find_connection
+from airbyte_deferrable._job.submit import Busy, Patience, Stopped, Submission, TooLate, does_the_work, patiently
+from airbyte_deferrable._job.wait import Deadlines
+from airbyte_deferrable._watcher.directory import Description
+from airbyte_deferrable.api.models import Job, JobStatus, JobType
+from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
+from airbyte_deferrable.hooks import AirbyteHook, with_figures
+from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
-from airbyte_deferrable.waiting import Deadlines
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
@@ -152,12 +152,12 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if wait_seconds is None:
             wait_seconds = POLL_DEFERRED if deferrable else POLL_ON_WORKER
         # Subclasses compute with these, and hand them to the hook.
-        self.wait_seconds: float = inputs.in_seconds(wait_seconds)
-        self.timeout: float = inputs.in_seconds(timeout)
+        self.wait_seconds: float = validation.in_seconds(wait_seconds)
+        self.timeout: float = validation.in_seconds(timeout)
         self.job_type = job_type
         self.if_running = if_running
         self.cancel_on_kill = cancel_on_kill
-        self.progress_seconds: float = inputs.in_seconds(progress_seconds)
+        self.progress_seconds: float = validation.in_seconds(progress_seconds)
         #: The job, once it is known; what a subclass stores here is one that it has started itself.
         self.job_id: int | None = None
         #: The job that this class has stored there.
@@ -206,7 +206,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """Resume with what the trigger tells.
 
         :param context: The task's context.
-        :param event: See :class:`~airbyte_deferrable.outcome.Event`.
+        :param event: See :class:`~airbyte_deferrable._airflow.results.Event`.
         :return: The job's id.
         """
         if is_of_another_try(event, context, self.log):
@@ -255,7 +255,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """Cancel the job that this task started, when a person stops the task on its worker, and let it be forgotten.
 
         Airflow calls this in the middle of whatever the task does, and lets a task of Airflow 3 go on with it. It
-        also does when nobody asked for it, see :func:`~airbyte_deferrable.lease.stopped_by_person`.
+        also does when nobody asked for it, see :func:`~airbyte_deferrable._airflow.kill.stopped_by_person`.
         """
         # Airflow calls this for a task whose execution_timeout is over, too, Airflow 2 also before it is resumed.
         out_of_time = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
@@ -666,7 +666,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _valid_connection_id(self) -> str:
         hint = self._origin("connection_id")
-        return inputs.uuid("connection_id", self.connection_id, "connection", self.airbyte_conn_id, hint)
+        return validation.uuid("connection_id", self.connection_id, "connection", self.airbyte_conn_id, hint)
 
     def _for_xcoms(self, context: Context) -> Context:
         """Return the context for those who leave XComs; an empty one if there are to be none."""
@@ -687,18 +687,18 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if self.workspace_id:
             try:
                 hint = origin("workspace_id")
-                self.workspace_id = inputs.uuid("workspace_id", self.workspace_id, "workspace", conn_id, hint)
+                self.workspace_id = validation.uuid("workspace_id", self.workspace_id, "workspace", conn_id, hint)
             except AirbyteInputError:
                 if not self.connection_id:
                     raise
                 self.log.info("workspace_id %r is no UUID, so not one of Airbyte's: not used", self.workspace_id)
                 self.workspace_id = None
         job_types = (job_type.value for job_type in JobType)
-        inputs.one_of("job_type", self.job_type, job_types, conn_id, origin("job_type"))
-        inputs.one_of("if_running", self.if_running, IF_RUNNING, conn_id, origin("if_running"))
-        inputs.seconds("wait_seconds", self.wait_seconds, conn_id, origin("wait_seconds"))
-        inputs.seconds("timeout", self.timeout, conn_id, origin("timeout"), endless=True)
-        inputs.seconds("progress_seconds", self.progress_seconds, conn_id, origin("progress_seconds"))
+        validation.one_of("job_type", self.job_type, job_types, conn_id, origin("job_type"))
+        validation.one_of("if_running", self.if_running, IF_RUNNING, conn_id, origin("if_running"))
+        validation.seconds("wait_seconds", self.wait_seconds, conn_id, origin("wait_seconds"))
+        validation.seconds("timeout", self.timeout, conn_id, origin("timeout"), endless=True)
+        validation.seconds("progress_seconds", self.progress_seconds, conn_id, origin("progress_seconds"))
 
     def _origin(self, name: str) -> str:
         """Say, for an error, that a parameter may have come from where it was meant for other operators."""

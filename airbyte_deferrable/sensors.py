@@ -9,7 +9,19 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airbyte_deferrable import inputs
+from airbyte_deferrable._airflow import validation
+from airbyte_deferrable._airflow.results import (
+    OFFICIAL_TIMEOUT,
+    Event,
+    conclude,
+    fail,
+    is_of_another_try,
+    not_visible,
+    push,
+    ran_out,
+    read_event,
+)
+from airbyte_deferrable._airflow.task_instance import first_rescheduled, task_instance, try_of
 from airbyte_deferrable._compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -17,6 +29,8 @@ from airbyte_deferrable._compat import (
     BaseSensorOperator,
     conf,
 )
+from airbyte_deferrable._job.connections import describe
+from airbyte_deferrable._job.wait import LAST_LOOK, Course
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
     AirbyteCredentialsError,
@@ -32,21 +46,7 @@ from airbyte_deferrable.exceptions import (
 )
 from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
-from airbyte_deferrable.names import describe
-from airbyte_deferrable.outcome import (
-    OFFICIAL_TIMEOUT,
-    Event,
-    conclude,
-    fail,
-    is_of_another_try,
-    not_visible,
-    push,
-    ran_out,
-    read_event,
-)
-from airbyte_deferrable.taskstate import first_rescheduled, task_instance, try_of
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, execution_deadline
-from airbyte_deferrable.waiting import LAST_LOOK, Course
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
@@ -134,7 +134,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         with self._skipping(), self._connect() as hook:
             hook.warm_up()
             job_id = self._job_id()
-            inputs.seconds("progress_seconds", self.progress_seconds, self.airbyte_conn_id)
+            validation.seconds("progress_seconds", self.progress_seconds, self.airbyte_conn_id)
             try:
                 if not self.deferrable:
                     # What a subclass's look has brought, else the job.
@@ -171,7 +171,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         """Resume with what the trigger tells.
 
         :param context: The task's context.
-        :param event: See :class:`~airbyte_deferrable.outcome.Event`.
+        :param event: See :class:`~airbyte_deferrable._airflow.results.Event`.
         :return: The job's id.
         """
         leave_link_to_task(self)

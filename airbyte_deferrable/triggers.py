@@ -13,30 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airbyte_deferrable import outcome
-from airbyte_deferrable._compat import AIRFLOW_3, Stats
-from airbyte_deferrable.api.client import AirbyteClient
-from airbyte_deferrable.api.errors import ApiError
-from airbyte_deferrable.api.models import TERMINAL
-from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.api.shared import Shared
-from airbyte_deferrable.cancellation import cancel_job
-from airbyte_deferrable.garbage import freeze_what_is_loaded
-from airbyte_deferrable.lease import killed_by_person, warm_up
-from airbyte_deferrable.links import JOB_URL, job_url
-from airbyte_deferrable.lookup import (
+from airbyte_deferrable._airflow import results
+from airbyte_deferrable._airflow.credentials import (
     CredentialsChanged,
     Renewal,
     in_thread,
     remembered_settings,
     settings_for_trigger,
 )
-from airbyte_deferrable.rounds import among_few
-from airbyte_deferrable.task_log import Log, TaskLog, all_written
-from airbyte_deferrable.taskstate import write_xcom
-from airbyte_deferrable.turns import Turn, wait_for_turn
-from airbyte_deferrable.waiting import LAST_LOOK, Course, Deadlines, wait_for_end
-from airbyte_deferrable.watcher import JobWatcher, watcher_for
+from airbyte_deferrable._airflow.garbage import freeze_what_is_loaded
+from airbyte_deferrable._airflow.kill import killed_by_person, warm_up
+from airbyte_deferrable._airflow.off_loop import Log, TaskLog, all_written
+from airbyte_deferrable._airflow.task_instance import write_xcom
+from airbyte_deferrable._compat import AIRFLOW_3, Stats
+from airbyte_deferrable._job.cancel import cancel_job
+from airbyte_deferrable._job.queue import Turn, wait_for_turn
+from airbyte_deferrable._job.wait import LAST_LOOK, Course, Deadlines, wait_for_end
+from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
+from airbyte_deferrable.api.aio import Shared
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.errors import ApiError
+from airbyte_deferrable.api.models import TERMINAL
+from airbyte_deferrable.api.rounds import among_few
+from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.links import JOB_URL, job_url
 
 if TYPE_CHECKING:
     from airbyte_deferrable.hooks import AirbyteHook
@@ -211,7 +211,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event: see :class:`airbyte_deferrable.outcome.Event`."""
+        """Wait, and yield one event: see :class:`airbyte_deferrable._airflow.results.Event`."""
         if self.task_instance is not None:
             freeze_what_is_loaded()
         introduction: asyncio.Task[None] | None = None
@@ -219,7 +219,7 @@ class AirbyteSyncTrigger(BaseTrigger):
             deadlines, log = Deadlines(self.end_time, self.execution_deadline), _task_log(self)
             settings = await self._find_settings(deadlines, log)
             if settings is None:
-                event = outcome.ran_out(deadlines.clock, self.job_id, None, self.try_number)
+                event = results.ran_out(deadlines.clock, self.job_id, None, self.try_number)
             else:
                 introduction = self._introduce_soon(settings, log)
                 course, renewal = Course(), Renewal(self.conn_id, self.api_version, settings)

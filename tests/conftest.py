@@ -26,5 +26,5 @@ __all__ = ["airbyte_simulator"]
 @pytest.fixture(autouse=True)
 def _no_run_begun() -> None:
     """Let each test begin as a task does: in a process that has begun no run."""
-    if "airbyte_deferrable.memory" in sys.modules:
-        sys.modules["airbyte_deferrable.memory"]._begun.clear()
+    if "airbyte_deferrable._airflow.retry_store" in sys.modules:
+        sys.modules["airbyte_deferrable._airflow.retry_store"]._begun.clear()

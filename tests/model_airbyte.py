@@ -14,10 +14,10 @@ from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any, TypeVar
 
+from airbyte_deferrable._watcher.subscriptions import Trouble, Watch
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Conflict, Forbidden, Unreachable
 from airbyte_deferrable.api.models import TERMINAL, Job
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.watch import Trouble, Watch
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ try:
 except ImportError:
     from airflow.exceptions import TaskDeferred
 
-from airbyte_deferrable import memory, taskstate
+from airbyte_deferrable._airflow import retry_store, task_instance
 from airbyte_deferrable.simulator import Fault, Simulator
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Task:
 
     def operator(self) -> Any:
         # A process of its own has begun no run yet.
-        memory._begun.clear()
+        retry_store._begun.clear()
         operator = self._make()
         operator._connect()._log = self.log
         # Airflow's own property leads to the log that its task runner has set up. A class of its own, since other
@@ -225,9 +225,9 @@ def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator
             from airflow.models import XCom
 
             def read_state(*_: Any) -> str | None:
-                return taskstate._name({} if ti.state == "deleted" else {"state": ti.state}, "state")
+                return task_instance._name({} if ti.state == "deleted" else {"state": ti.state}, "state")
 
-            patch.setattr(taskstate, "_read_state_from_database", read_state)
+            patch.setattr(task_instance, "_read_state_from_database", read_state)
             # Airflow 2's sensors ask the database themselves when they were first rescheduled.
             patch.setattr("airflow.sensors.base._orig_start_date", lambda *_, **__: ti.first_rescheduled)
         else:

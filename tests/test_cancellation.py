@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from airbyte_deferrable._job.cancel import cancel_job
+from airbyte_deferrable._watcher.loop import JobWatcher
+from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, Forbidden, Rejected, Unreachable
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
-from airbyte_deferrable.cancellation import cancel_job
-from airbyte_deferrable.pace import Pace
 from airbyte_deferrable.simulator import Fault, Script, Simulator, world
-from airbyte_deferrable.watcher import JobWatcher
 
 LOG = logging.getLogger(__name__)
 ENDLESS = Script(outcome=None, pending=0.0)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from airflow.models import Connection
 
-from airbyte_deferrable import connection as module
+from airbyte_deferrable._airflow import connection as module
+from airbyte_deferrable._airflow.connection import read_connection
 from airbyte_deferrable.api.settings import (
     BasicAuth,
     BearerToken,
@@ -18,7 +19,6 @@ from airbyte_deferrable.api.settings import (
     NoCredentials,
     Settings,
 )
-from airbyte_deferrable.connection import read_connection
 from airbyte_deferrable.exceptions import AirbyteSettingsError
 
 HOST = "https://airbyte.example.com/api/public/v1"

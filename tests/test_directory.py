@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from airbyte_deferrable import directory
+from airbyte_deferrable._watcher import directory
+from airbyte_deferrable._watcher.directory import Description, Directory
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
-from airbyte_deferrable.directory import Description, Directory
 from airbyte_deferrable.simulator import Fault, Simulator
 
 ENDS = {"source": "Postgres shop", "destination": "BigQuery warehouse"}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from airbyte_deferrable import explanation
+from airbyte_deferrable._job import failure
+from airbyte_deferrable._job.failure import explain
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
-from airbyte_deferrable.explanation import explain
 from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator
 
 BAD_PASSWORD = {
@@ -54,7 +54,7 @@ async def test_the_cause_the_attempts_and_the_log_are_told(airbyte_simulator: Si
     assert why.is_config_error
     assert why.rows_committed == 1000
     assert why.bytes_committed == 100_000
-    assert len(why.log_lines) == explanation.LOG_LINES
+    assert len(why.log_lines) == failure.LOG_LINES
     assert "line 49" in "\n".join(why.log_lines)
 
 
@@ -161,7 +161,7 @@ async def test_a_config_api_that_cannot_be_asked_explains_nothing(
 async def test_what_came_in_time_is_told_when_the_log_hangs(
     airbyte_simulator: Simulator, client: AirbyteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explanation, "EXPLAIN_WITHIN", 1.0)
+    monkeypatch.setattr(failure, "EXPLAIN_WITHIN", 1.0)
     job_id = failed_job(airbyte_simulator, failure=BAD_PASSWORD)
     airbyte_simulator.add_fault(Fault(call="config:attempt/get_for_job", kind="hang"))
     why = await explain(client, job_id)
@@ -171,7 +171,7 @@ async def test_what_came_in_time_is_told_when_the_log_hangs(
 
 
 def test_a_failed_task_waits_for_the_reason_no_more_than_a_few_seconds() -> None:
-    assert 0 < explanation.EXPLAIN_WITHIN <= 5
+    assert 0 < failure.EXPLAIN_WITHIN <= 5
 
 
 async def test_nothing_is_asked_where_the_config_api_is_switched_off(airbyte_simulator: Simulator) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from one_task import TaskInstance, connection_to, first_event
 
-from airbyte_deferrable import garbage
+from airbyte_deferrable._airflow import garbage
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger
 

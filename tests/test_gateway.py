@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from one_task import Task, TaskInstance, airflow_tells, connection_to
 
+from airbyte_deferrable._job.submit import Patience
 from airbyte_deferrable.exceptions import AirbyteCredentialsError, AirbyteUnreachableError
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from airbyte_deferrable.submission import Patience
 
 #: What gateways say that lead nowhere just now, by status; Airbyte says each in another form.
 KONG = '{"message": "no Route matched with those values"}'

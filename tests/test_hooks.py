@@ -18,7 +18,9 @@ import pytest
 from airflow.exceptions import AirflowException
 from airflow.providers.airbyte.hooks.airbyte import AirbyteHook as OfficialHook
 
-from airbyte_deferrable import hooks, names
+from airbyte_deferrable import hooks
+from airbyte_deferrable._job import connections
+from airbyte_deferrable._job.wait import Deadlines
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
     AirbyteCredentialsError,
@@ -33,7 +35,6 @@ from airbyte_deferrable.exceptions import (
 )
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from airbyte_deferrable.waiting import Deadlines
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 #: What the SDK's job has.
@@ -239,7 +240,7 @@ def test_the_watcher_is_quiet_in_a_tasks_log(
     job_id = sim.add_job(sim.add_connection(script=Script(duration=0.3)))["id"]
     sim.add_fault(Fault(call="get", kind="status", status=503, times=3))
     hook.wait_for_job(job_id, wait_seconds=0.1)
-    assert [record for record in caplog.records if record.name.startswith("airbyte_deferrable.watcher")] == []
+    assert [record for record in caplog.records if record.name.startswith("airbyte_deferrable._watcher.loop")] == []
 
 
 async def test_coroutines_get_a_client_of_their_own(sim: Simulator, mine: str) -> None:
@@ -258,7 +259,7 @@ def test_a_connection_is_described_only_if_that_is_quick(
     assert (described.name, described.workspace_id) == ("Orders", sim.workspace_id)
     assert str(described) == "'Orders' (Postgres shop → BigQuery warehouse)"
     assert str(hook.describe(UNKNOWN)) == ""
-    monkeypatch.setattr(names, "DESCRIBE_WITHIN", 0.2)
+    monkeypatch.setattr(connections, "DESCRIBE_WITHIN", 0.2)
     sim.add_fault(Fault(call="source", kind="hang"))
     assert str(hook.describe(connection_id)) == "'Orders'"
     sim.add_fault(Fault(call="connection", kind="hang"))
@@ -268,7 +269,7 @@ def test_a_connection_is_described_only_if_that_is_quick(
 def test_a_description_that_comes_in_two_slow_answers_is_not_waited_for_twice_as_long(
     sim: Simulator, hook: AirbyteHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "DESCRIBE_WITHIN", 2.0)
+    monkeypatch.setattr(connections, "DESCRIBE_WITHIN", 2.0)
     for call in ("connection", "source"):
         sim.add_fault(Fault(call=call, kind="latency", seconds=1.2))
     assert str(hook.describe(sim.add_connection(name="Orders"))) == "'Orders'"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from one_task import TaskInstance, airflow_tells
 
-from airbyte_deferrable import lease
-from airbyte_deferrable.lease import LEASE, killed_by_person, read_lease, write_lease
+from airbyte_deferrable._airflow import kill
+from airbyte_deferrable._airflow.kill import LEASE, killed_by_person, read_lease, write_lease
 
 LOG = logging.getLogger(__name__)
 OWN, NEWER_SAME, NEWER_OTHER = ({"job_id": j, "try": t, "ours": True} for j, t in ((7, 1), (7, 2), (8, 2)))
@@ -18,7 +18,7 @@ OWN, NEWER_SAME, NEWER_OTHER = ({"job_id": j, "try": t, "ours": True} for j, t i
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "NEW_TRY_WRITES_WITHIN", 0.05)
+    monkeypatch.setattr(kill, "NEW_TRY_WRITES_WITHIN", 0.05)
 
 
 @pytest.mark.parametrize("map_index", [-1, 3])
@@ -65,7 +65,7 @@ async def test_a_new_try_that_is_just_beginning_is_given_time_to_write_its_lease
         return None if len(looks) == 1 else NEWER_SAME
 
     with airflow_tells(monkeypatch, ti):
-        monkeypatch.setattr(lease, "read_xcom", look)
+        monkeypatch.setattr(kill, "read_xcom", look)
         assert await killed_by_person(ti, 7, 1, LOG) is False
 
 
@@ -75,7 +75,7 @@ async def test_an_airflow_that_does_not_answer_leaves_the_job_alone(
     def broken(_: Any) -> Any:
         raise RuntimeError("no supervisor")
 
-    monkeypatch.setattr(lease, "read_state", broken)
+    monkeypatch.setattr(kill, "read_state", broken)
     assert await killed_by_person(TaskInstance(), 7, 1, LOG) is False
 
 
@@ -90,7 +90,7 @@ async def test_two_thousand_that_ask_at_once_are_all_answered(monkeypatch: pytes
         return "failed"
 
     monkeypatch.setattr(loop, "time", lambda: real() + ahead)
-    monkeypatch.setattr(lease, "read_state", answer)
+    monkeypatch.setattr(kill, "read_state", answer)
     told = await asyncio.gather(*(killed_by_person(TaskInstance(), job, 1, LOG) for job in range(2000)))
     assert all(told)
 

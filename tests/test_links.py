@@ -10,9 +10,9 @@ import pytest
 from one_task import TaskInstance, airflow_tells, connection_to, kept_log
 
 from airbyte_deferrable._compat import AIRFLOW_3, BaseOperatorLink
+from airbyte_deferrable._job.connections import describe
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.links import JOB_URL, MAY_FAIL, AirbyteJobLink, job_url, lead_when_described, leave_link_to_task
-from airbyte_deferrable.names import describe
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Fault, Script, Simulator

@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 from airflow.models import Connection
 
-from airbyte_deferrable import connection, lookup
+from airbyte_deferrable._airflow import connection, credentials
+from airbyte_deferrable._airflow.credentials import in_thread, settings_for_trigger
+from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.lookup import in_thread, settings_for_trigger
-from airbyte_deferrable.rounds import WOKEN_AT_ONCE
 
 HOST = "https://airbyte.example.com/api/public/v1"
 log = logging.getLogger("task")
@@ -81,7 +81,7 @@ async def test_a_look_up_is_never_cancelled_itself(look_up: LookUp) -> None:
 async def test_a_connection_is_looked_up_again_after_a_while(look_up: LookUp, monkeypatch: pytest.MonkeyPatch) -> None:
     look_up.go.set()
     await settings_for_trigger("mine", "v1", log)
-    monkeypatch.setattr(lookup, "REMEMBER", -1.0)
+    monkeypatch.setattr(credentials, "REMEMBER", -1.0)
     await settings_for_trigger("another", "v1", log)
     await settings_for_trigger("another", "v1", log)
     assert look_up.count == 3
@@ -91,7 +91,7 @@ async def test_a_connection_that_cannot_be_read_is_tried_again_and_told_of_once(
     look_up: LookUp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="task")
-    monkeypatch.setattr(lookup, "TRY_AGAIN", 0.02)
+    monkeypatch.setattr(credentials, "TRY_AGAIN", 0.02)
     look_up.broken = True
     look_up.go.set()
     tasks = await callers(3)
@@ -108,7 +108,7 @@ async def test_a_connection_that_cannot_be_read_is_tried_again_and_told_of_once(
 async def test_many_triggers_tell_of_a_connection_that_cannot_be_read_a_few_in_a_round(
     look_up: LookUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "TRY_AGAIN", 0.1)
+    monkeypatch.setattr(credentials, "TRY_AGAIN", 0.1)
     rounds = 0
     lines: Counter[int] = Counter()
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from one_task import Store, TaskInstance, connection_to
 
-from airbyte_deferrable import memory
+from airbyte_deferrable._airflow import retry_store
+from airbyte_deferrable._airflow.retry_store import JobMemory, Record
 from airbyte_deferrable.exceptions import AirbyteTimeout
-from airbyte_deferrable.memory import JobMemory, Record
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 
@@ -36,7 +36,7 @@ def context(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     context: dict[str, Any] = {"ti": TaskInstance(max_tries=2, run_id="r" * 250)}
     if request.param == "variables":
         variables = Variables()
-        monkeypatch.setattr(memory, "_variable", lambda: variables)
+        monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     else:
         context["task_state_store"] = Store()
     return context
@@ -78,7 +78,7 @@ def test_what_cannot_be_read_is_nothing(context: Any) -> None:
 
 def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = Variables()
-    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     for index in range(3):
         context: Any = {"ti": TaskInstance(max_tries=1, map_index=index)}
         JobMemory(context, LOG).remember(record(context, job_id=index))
@@ -87,7 +87,7 @@ def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -
 
 def test_no_variable_is_written_for_a_task_that_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = Variables()
-    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=0)}
     JobMemory(context, LOG).remember(record(context, job_id=1))
     assert not variables
@@ -95,7 +95,7 @@ def test_no_variable_is_written_for_a_task_that_is_tried_once(monkeypatch: pytes
 
 def test_the_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = Variables()
-    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=2)}
     JobMemory(context, LOG).remember(record(context, job_id=4))
     context["ti"].try_number = 2
@@ -116,7 +116,7 @@ def test_no_variable_stays_of_a_task_that_fails_in_every_try(
 ) -> None:
     """Its job goes on after each timeout: the second try waits for it again, and a third there is none."""
     variables = Variables()
-    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     connection_id = airbyte_simulator.add_connection(script=Script(outcome=None, pending=0.0))
     ti = TaskInstance(max_tries=1)
@@ -137,7 +137,7 @@ def test_a_variable_stays_until_the_very_end_of_a_successful_task(
 ) -> None:
     """A worker that dies after the job's success, but before it has told Airflow, finds the job again."""
     variables = Variables()
-    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
     context: Any = {"ti": TaskInstance(max_tries=1)}
@@ -163,7 +163,7 @@ def test_a_hiccup_of_airflow_after_the_start_fails_neither_the_start_nor_the_suc
             raise RuntimeError("API_SERVER_ERROR")
 
     variables = Hiccups()
-    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
     context: Any = {"ti": TaskInstance(max_tries=2)}

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from airbyte_deferrable import names
+from airbyte_deferrable._job import connections
+from airbyte_deferrable._job.connections import find_connection
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.exceptions import AirbyteInputError
-from airbyte_deferrable.names import find_connection
 from airbyte_deferrable.simulator import Fault, Simulator
 
 
@@ -74,7 +74,7 @@ async def test_reading_again_has_an_end_and_what_was_not_seen_is_told(
     sim.add_fault(Fault(call="connections", status=200, body=json.dumps(full)))
     with pytest.raises(AirbyteInputError, match=r"149 more could not be seen: .* Give connection_id instead"):
         await find_connection(client, "Users", None)
-    assert sim.count("connections") == 2 * names.MOST_PASSES
+    assert sim.count("connections") == 2 * connections.MOST_PASSES
     assert await find_connection(client, "Orders", None) == row["connectionId"]
 
 

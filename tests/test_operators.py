@@ -27,8 +27,11 @@ from one_task import (
     stored,
 )
 
-from airbyte_deferrable import hooks, lease, operators, own_job
+from airbyte_deferrable import hooks, operators
+from airbyte_deferrable._airflow import kill, own_job
+from airbyte_deferrable._airflow.kill import LEASE
 from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout
+from airbyte_deferrable._job.submit import UNSEEN_BUSY, Patience
 from airbyte_deferrable.exceptions import (
     AirbyteConfigError,
     AirbyteConflictError,
@@ -42,11 +45,9 @@ from airbyte_deferrable.exceptions import (
     AirbyteSettingsError,
     AirbyteTimeout,
 )
-from airbyte_deferrable.lease import LEASE
 from airbyte_deferrable.links import JOB_URL
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator, public_api, world
-from airbyte_deferrable.submission import UNSEEN_BUSY, Patience
 
 QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
 ENDLESS = Script(outcome=None, pending=0.0)
@@ -391,7 +392,7 @@ def test_the_official_triggers_event_is_understood(
 
 
 def test_the_official_triggers_execution_timeout_cancels_the_job(sim: Simulator, task: Make) -> None:
-    """The official operator had started it, and left no lease."""
+    """The official operator had started it, and left no kill."""
     sync = task(cid := sim.add_connection(), "deferred", execution_timeout=timedelta(minutes=5))
     job_id = sim.add_job(cid, script=ENDLESS)["id"]
     event = {"status": "timeout", "message": f"Job run {job_id} has reached execution timeout.", "job_id": job_id}
@@ -1084,10 +1085,10 @@ def kill_in_the_middle_of(
 
         return wait_and_ask
 
-    monkeypatch.setattr(lease, "ANSWERS_ON_WORKER_WITHIN", 0.3)
+    monkeypatch.setattr(kill, "ANSWERS_ON_WORKER_WITHIN", 0.3)
     monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
-    monkeypatch.setattr(lease, "read_state", one_at_a_time(lease.read_state))
-    monkeypatch.setattr(lease, "read_xcom", one_at_a_time(lease.read_xcom))
+    monkeypatch.setattr(kill, "read_state", one_at_a_time(kill.read_state))
+    monkeypatch.setattr(kill, "read_xcom", one_at_a_time(kill.read_xcom))
     monkeypatch.setattr(TaskInstance, "xcom_push", one_at_a_time(TaskInstance.xcom_push))
     before = signal.signal(signal.SIGUSR1, lambda *_: operator.on_kill())
     yield

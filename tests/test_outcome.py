@@ -9,15 +9,7 @@ from typing import Any
 import pytest
 from one_task import TaskInstance
 
-from airbyte_deferrable.api.models import Job
-from airbyte_deferrable.exceptions import (
-    AirbyteException,
-    AirbyteJobCancelled,
-    AirbyteJobFailed,
-    AirbyteNotVisibleError,
-    AirbyteTimeout,
-)
-from airbyte_deferrable.outcome import (
+from airbyte_deferrable._airflow.results import (
     conclude,
     ended,
     fail,
@@ -27,6 +19,14 @@ from airbyte_deferrable.outcome import (
     read_event,
     readable_bytes,
     readable_seconds,
+)
+from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.exceptions import (
+    AirbyteException,
+    AirbyteJobCancelled,
+    AirbyteJobFailed,
+    AirbyteNotVisibleError,
+    AirbyteTimeout,
 )
 
 LOG = logging.getLogger(__name__)

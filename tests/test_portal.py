@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from airbyte_deferrable.portal import Portal
+from airbyte_deferrable._airflow.blocking import Portal
 
 
 async def value(result: object) -> object:

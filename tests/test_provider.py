@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 from airbyte_deferrable import __version__
-from airbyte_deferrable.connection import Extra
+from airbyte_deferrable._airflow.connection import Extra
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS, OFFICIAL_PROVIDER, get_provider_info
 

@@ -12,7 +12,7 @@ import pytest
 from api.wire import Request, Wire, reply, token
 from one_task import first_event, kept_log, said
 
-from airbyte_deferrable import lookup
+from airbyte_deferrable._airflow import credentials
 from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger
 
 CONNECTION = "a1b7e000-0000-4000-8000-000000000001"
@@ -70,8 +70,8 @@ class Gateway:
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wire, str], None]:
     """Return what puts a key for the gateway into the Airflow connection."""
-    monkeypatch.setattr(lookup, "REMEMBER", 0.0)
-    monkeypatch.setattr(lookup, "ASK_AGAIN", 0.05)
+    monkeypatch.setattr(credentials, "REMEMBER", 0.0)
+    monkeypatch.setattr(credentials, "ASK_AGAIN", 0.05)
 
     def connect(wire: Wire, key: str) -> None:
         fields = {"conn_type": "airbyte", "host": wire.base_url, "extra": {"headers": {"X-Gate": key}}}
@@ -158,8 +158,8 @@ async def test_an_outage_alone_is_no_reason_to_look_at_the_connection(
     connect: Callable[[Wire, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look_ups = []
-    load = lookup.load_settings
-    monkeypatch.setattr(lookup, "load_settings", lambda *args, **more: look_ups.append(1) or load(*args, **more))
+    load = credentials.load_settings
+    monkeypatch.setattr(credentials, "load_settings", lambda *args, **more: look_ups.append(1) or load(*args, **more))
     gateway = Gateway()
     async with Wire(gateway) as wire:
         connect(wire, "old")

@@ -11,9 +11,9 @@ from contextvars import ContextVar
 import pytest
 from one_task import connection_to, first_event, kept_log
 
-from airbyte_deferrable import task_log
+from airbyte_deferrable._airflow import off_loop
+from airbyte_deferrable._airflow.off_loop import TaskLog, all_written
 from airbyte_deferrable.simulator import Script, Simulator
-from airbyte_deferrable.task_log import TaskLog, all_written
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
 
 task: ContextVar[str] = ContextVar("task")
@@ -62,7 +62,7 @@ async def test_a_log_that_takes_no_line_holds_neither_the_event_loop_nor_an_even
 ) -> None:
     sim = airbyte_simulator
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(sim))
-    monkeypatch.setattr(task_log, "WRITTEN_WITHIN", 0.1)
+    monkeypatch.setattr(off_loop, "WRITTEN_WITHIN", 0.1)
     job_id = sim.add_job(sim.add_connection(), script=Script(outcome=None, pending=0.0))["id"]
     trigger = AirbyteSyncTrigger(job_id, "airbyte_default", None, 0.1)
     trigger._log = log = logging.Logger("task")  # noqa: LOG001

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from one_task import TaskInstance, airflow_tells, connection_to, first_event, kept_log, said, stored
 
-from airbyte_deferrable import lookup, task_log, triggers
-from airbyte_deferrable import waiting as waiting_module
-from airbyte_deferrable.lease import LEASE
+from airbyte_deferrable import triggers
+from airbyte_deferrable._airflow import credentials, off_loop
+from airbyte_deferrable._airflow.kill import LEASE
+from airbyte_deferrable._job import wait as waiting_module
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
 
@@ -230,7 +231,7 @@ class SlowLog(logging.Logger):
 
 @pytest.fixture
 def slow_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowLog]:
-    monkeypatch.setattr(task_log, "WRITTEN_WITHIN", 30.0)
+    monkeypatch.setattr(off_loop, "WRITTEN_WITHIN", 30.0)
     log = SlowLog()
     yield log
     log.free.set()
@@ -287,8 +288,8 @@ async def test_the_lines_of_a_wait_whose_job_is_to_go_on_are_written_before_a_ki
 @pytest.fixture
 def rotated(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return what gives Airbyte's application another secret, which its Airflow connection is given, too."""
-    monkeypatch.setattr(lookup, "REMEMBER", 0.0)
-    monkeypatch.setattr(lookup, "ASK_AGAIN", 0.1)
+    monkeypatch.setattr(credentials, "REMEMBER", 0.0)
+    monkeypatch.setattr(credentials, "ASK_AGAIN", 0.1)
 
     def rotate() -> None:
         sim.rotate_secret()
@@ -333,14 +334,14 @@ async def test_a_wait_whose_credentials_are_refused_just_goes_on_while_the_conne
     sim: Simulator, rotated: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_up = 0
-    load = lookup.load_settings
+    load = credentials.load_settings
 
     def count(*args: Any, **kwargs: Any) -> Any:
         nonlocal looked_up
         looked_up += 1
         return load(*args, **kwargs)
 
-    monkeypatch.setattr(lookup, "load_settings", count)
+    monkeypatch.setattr(credentials, "load_settings", count)
     job_ids = sim.add_jobs(sim.add_connections(30), ENDLESS)
     triggers_ = [waiting(job_id) for job_id in job_ids]
     lines = [with_log(each) for each in triggers_]
@@ -496,7 +497,7 @@ async def test_a_kill_by_a_person_cancels_the_job_and_nothing_else_does(
 
 async def test_a_kill_does_not_cancel_another_airbytes_job(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Airflow connection leads to another Airbyte than when the task began to wait."""
-    monkeypatch.setattr(lookup, "REMEMBER", 0.0)
+    monkeypatch.setattr(credentials, "REMEMBER", 0.0)
     job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
     ti = TaskInstance(state="failed")
     trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1, connection_id=cid)

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from airbyte_deferrable import turns
+from airbyte_deferrable._job import queue
+from airbyte_deferrable._job.queue import wait_for_turn
+from airbyte_deferrable._watcher.loop import JobWatcher
+from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
-from airbyte_deferrable.pace import Pace
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from airbyte_deferrable.turns import wait_for_turn
-from airbyte_deferrable.watcher import JobWatcher
 
 LOG = logging.getLogger(__name__)
 POLL = 0.1
@@ -77,7 +77,7 @@ async def test_nobody_is_let_in_while_the_connection_is_busy(airbyte_simulator: 
 async def test_a_turn_that_is_not_used_is_given_to_the_next(
     airbyte_simulator: Simulator, watcher: JobWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "STARTS_WITHIN", 0.5)
+    monkeypatch.setattr(queue, "STARTS_WITHIN", 0.5)
     cid = airbyte_simulator.add_connection()
     for number in range(3):
         await asyncio.wait_for(wait_for_turn(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)

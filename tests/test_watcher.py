@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, news_of, run_in_virtual_time
 
-from airbyte_deferrable import sweeps
+from airbyte_deferrable._watcher import sweep
+from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
+from airbyte_deferrable._watcher.pace import Pace
+from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Trouble
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
 from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.pace import Pace
-from airbyte_deferrable.rounds import WOKEN_AT_ONCE
-from airbyte_deferrable.watch import JobNotVisible, Trouble
-from airbyte_deferrable.watcher import JobWatcher, watcher_for
 
 NEVER = 1e9
 #: The model's loop begins here.
@@ -449,7 +449,7 @@ def test_a_server_where_too_much_else_changes_is_asked_for_ours_and_says_so_once
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
     """Let a hundred jobs be as many pages as a thousand are."""
-    monkeypatch.setattr(sweeps, "PAGE_SIZE", 10)
+    monkeypatch.setattr(sweep, "PAGE_SIZE", 10)
     return 10
 
 
@@ -732,7 +732,7 @@ def test_a_server_that_sheds_load_is_not_asked_for_each_task_that_comes(status: 
 
     run_in_virtual_time(go())
     (first, *more) = [at for at, _, _ in server.calls if at >= START + 21]
-    assert first <= START + 22 + sweeps.RECENT + Pace().gather + 1
+    assert first <= START + 22 + sweep.RECENT + Pace().gather + 1
     # It is left alone for as long as after a sweep that fails.
     assert all(at >= first + (retry_after or 20.0) for at in more)
 

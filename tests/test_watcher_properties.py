@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
-from airbyte_deferrable import sweeps as module
-from airbyte_deferrable.outcome import Event
-from airbyte_deferrable.pace import Pace
-from airbyte_deferrable.waiting import Deadlines, wait_for_end
-from airbyte_deferrable.watcher import JobWatcher
+from airbyte_deferrable._airflow.results import Event
+from airbyte_deferrable._job.wait import Deadlines, wait_for_end
+from airbyte_deferrable._watcher import sweep as module
+from airbyte_deferrable._watcher.loop import JobWatcher
+from airbyte_deferrable._watcher.pace import Pace
 
 #: Pages of three rows, so that a dozen jobs fill several and shift while they are read.
 PAGE = 3

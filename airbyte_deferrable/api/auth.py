@@ -7,6 +7,7 @@ import time
 from typing import NamedTuple, Protocol
 from urllib.parse import urljoin
 
+from airbyte_deferrable.api.aio import Shared, Stopped
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, NoTokenEndpoint, Unreachable
 from airbyte_deferrable.api.refusals import Problem, problem, refusal
 from airbyte_deferrable.api.settings import (
@@ -16,7 +17,6 @@ from airbyte_deferrable.api.settings import (
     Settings,
     basic,
 )
-from airbyte_deferrable.api.shared import Shared, Stopped
 from airbyte_deferrable.api.transport import Answer, Transport
 
 #: A token is renewed this many seconds before it ends, or after four fifths of a shorter life.

@@ -20,10 +20,10 @@ import httpx
 import pytest
 import requests
 
+from airbyte_deferrable._airflow.connection import read_connection
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, Unreachable
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.connection import read_connection
 from airbyte_deferrable.exceptions import AirbyteSettingsError
 
 from .wire import Cut, Request, Wire, reply

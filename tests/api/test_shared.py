@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from airbyte_deferrable.api.shared import Shared, Stopped
+from airbyte_deferrable.api.aio import Shared, Stopped
 
 
 class Call:

@@ -21,12 +21,12 @@ from airflow.configuration import conf
 from one_task import Task, airflow_tells
 
 from airbyte_deferrable import operators
+from airbyte_deferrable._airflow.connection import Extra, read_connection
+from airbyte_deferrable._airflow.results import conclude
+from airbyte_deferrable._job.failure import Explanation
 from airbyte_deferrable.api.models import Failure, Job
-from airbyte_deferrable.connection import Extra, read_connection
 from airbyte_deferrable.exceptions import AirbyteConfigError
-from airbyte_deferrable.explanation import Explanation
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-from airbyte_deferrable.outcome import conclude
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.simulator.__main__ import connection_id_of
 

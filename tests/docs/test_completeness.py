@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from airbyte_deferrable import exceptions
-from airbyte_deferrable.connection import Extra
+from airbyte_deferrable._airflow.connection import Extra
+from airbyte_deferrable._airflow.results import Event
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-from airbyte_deferrable.outcome import Event
 from airbyte_deferrable.provider import FORM_FIELDS
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
@@ -76,7 +76,9 @@ def test_every_method_of_the_hook_is_told() -> None:
 
 
 def test_every_metric_is_told() -> None:
-    source = "".join((ROOT / "airbyte_deferrable" / f"{module}.py").read_text() for module in ("metrics", "watcher"))
+    source = "".join(
+        (ROOT / "airbyte_deferrable" / "_watcher" / f"{module}.py").read_text() for module in ("metrics", "loop")
+    )
     counted = set(re.findall(r"""\.count\("(\w+)\"""", source))
     named = set(re.findall(r"\"airbyte_deferrable\.(\w+)\"", source))
     told = set(re.findall(r"\| `airbyte_deferrable\.(\w+)` \|", page("at-scale")))

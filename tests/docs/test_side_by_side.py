@@ -31,8 +31,8 @@ from one_task import Store, TaskInstance, airflow_tells, first_event, run_in_loo
 
 from airbyte_deferrable import operators, sensors
 from airbyte_deferrable._compat import AirflowSkipException
+from airbyte_deferrable._job.submit import Patience
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from airbyte_deferrable.submission import Patience
 
 from .blocks import ROOT
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from one_task import Task, TaskInstance, airflow_tells, connection_to
 
+from airbyte_deferrable._job.submit import Patience
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Simulator
-from airbyte_deferrable.submission import Patience
 
 
 @pytest.fixture

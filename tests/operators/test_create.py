@@ -8,6 +8,7 @@ import pytest
 from one_task import Task, said, when_said
 
 from airbyte_deferrable._compat import AirflowSkipException
+from airbyte_deferrable._job.submit import Patience
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
     AirbyteNotVisibleError,
@@ -15,7 +16,6 @@ from airbyte_deferrable.exceptions import (
 )
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from airbyte_deferrable.submission import Patience
 
 Make = Callable[..., Task]
 
@@ -217,7 +217,7 @@ def test_a_busy_connection_is_waited_for_without_the_list(
     sim: Simulator, task: Make, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then only Airbyte's refusals tell when it is over."""
-    monkeypatch.setattr("airbyte_deferrable.turns.UNLISTED", 0.2)
+    monkeypatch.setattr("airbyte_deferrable._job.queue.UNLISTED", 0.2)
     cid = sim.add_connection(script=QUICK)
     other = sim.add_job(cid, script=ENDLESS)["id"]
     sim.add_fault(Fault("list", status=500))

@@ -17,8 +17,8 @@ except ImportError:
     from airflow import DAG
     from airflow.utils.task_group import TaskGroup
 
+from airbyte_deferrable._airflow.kill import LEASE
 from airbyte_deferrable.exceptions import AirbyteInputError
-from airbyte_deferrable.lease import LEASE
 from airbyte_deferrable.links import JOB_URL
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator

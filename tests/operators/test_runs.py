@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from one_task import Store, Task, TaskInstance
 
-from airbyte_deferrable import memory
+from airbyte_deferrable._airflow import retry_store
 from airbyte_deferrable.exceptions import AirbyteJobFailed
 from airbyte_deferrable.operators import RUN, AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
@@ -182,7 +182,7 @@ def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variables = Variables()
-    monkeypatch.setattr(memory, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     cid = sim.add_connection(script=QUICK)
     ti = task(cid).ti
     ti.max_tries = 2
@@ -203,7 +203,7 @@ def test_a_kill_in_the_second_run_lets_the_first_be_forgotten_too(sim: Simulator
     context: Any = {"ti": TaskInstance(), "task_state_store": store}
     log = task(sim.add_connection()).log
     for run in (1, 2):
-        kept = memory.JobMemory(context, log, run=run)
-        kept.remember(memory.Record(generation=0, connection_id="c", job_type="sync", written_at=1.0, job_id=run))
+        kept = retry_store.JobMemory(context, log, run=run)
+        kept.remember(retry_store.Record(generation=0, connection_id="c", job_type="sync", written_at=1.0, job_id=run))
     kept.abandon(cleared=True)
-    assert [memory.JobMemory(context, log, run=run).recall("c", "sync") for run in (1, 2)] == [None, None]
+    assert [retry_store.JobMemory(context, log, run=run).recall("c", "sync") for run in (1, 2)] == [None, None]

@@ -15,7 +15,8 @@ from unittest.mock import MagicMock
 import pytest
 from one_task import Task, TaskDeferred, over_in_the_middle_of_a_look
 
-from airbyte_deferrable import operators, own_job
+from airbyte_deferrable import operators
+from airbyte_deferrable._airflow import own_job
 from airbyte_deferrable._compat import AirflowTaskTimeout
 from airbyte_deferrable.exceptions import AirbyteException, AirbyteJobCancelled, AirbyteJobFailed, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook

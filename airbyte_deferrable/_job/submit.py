@@ -23,6 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from airbyte_deferrable._airflow.off_loop import Log
+from airbyte_deferrable._airflow.retry_store import JobMemory, Record
 from airbyte_deferrable.api.client import NEWEST_FIRST, AirbyteClient
 from airbyte_deferrable.api.errors import (
     DOUBTS,
@@ -35,8 +37,6 @@ from airbyte_deferrable.api.errors import (
     Unreachable,
 )
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
-from airbyte_deferrable.memory import JobMemory, Record
-from airbyte_deferrable.task_log import Log
 
 T = TypeVar("T")
 

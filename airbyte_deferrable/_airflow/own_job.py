@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from airbyte_deferrable._airflow.kill import ask_while_killed
+from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable._compat import AIRFLOW_3
+from airbyte_deferrable._job.submit import Submission
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.hooks import CANCEL_WITHIN, AirbyteHook
-from airbyte_deferrable.lease import ask_while_killed
-from airbyte_deferrable.submission import Submission
-from airbyte_deferrable.task_log import Log
 
 #: Seconds that a task killed while it starts its job waits for the job's id. Airflow 3 ends the process after 5.
 STARTS_WITHIN = 3.0

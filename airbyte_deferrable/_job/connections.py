@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 
+from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Connection
-from airbyte_deferrable.directory import Description
 from airbyte_deferrable.exceptions import AirbyteInputError
 
 #: How many pages of connections are read at most at one go.

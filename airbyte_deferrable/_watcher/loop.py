@@ -1,7 +1,7 @@
 """One polling loop for all tasks that wait on the same Airbyte.
 
 Asking for every job at every poll costs a request per waiting task, and Airbyte's public API has five handler
-threads. So one loop asks for all of them: what it asks is in :mod:`airbyte_deferrable.sweeps`.
+threads. So one loop asks for all of them: what it asks is in :mod:`airbyte_deferrable._watcher.sweep`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import contextvars
 import logging
 import random
 
+from airbyte_deferrable._watcher.adaptive_interval import Tempo
+from airbyte_deferrable._watcher.directory import Directory
+from airbyte_deferrable._watcher.metrics import Meter, Metrics
+from airbyte_deferrable._watcher.pace import Pace
+from airbyte_deferrable._watcher.subscriptions import SHORTEST_POLL, TrackedJob, Trouble, Watch, Watched
+from airbyte_deferrable._watcher.sweep import Sweeper
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
+from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.directory import Directory
-from airbyte_deferrable.metrics import Meter, Metrics
-from airbyte_deferrable.pace import Pace
-from airbyte_deferrable.rounds import WOKEN_AT_ONCE
-from airbyte_deferrable.sweeps import Sweeper
-from airbyte_deferrable.tempo import Tempo
-from airbyte_deferrable.watch import SHORTEST_POLL, TrackedJob, Trouble, Watch, Watched
 
 log = logging.getLogger(__name__)
 

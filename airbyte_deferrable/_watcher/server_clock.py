@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
+from airbyte_deferrable._watcher.subscriptions import TrackedJob
 from airbyte_deferrable.api.models import Job
-from airbyte_deferrable.watch import TrackedJob
 
 
 class ServerClock:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from airbyte_deferrable._airflow.off_loop import Log
+from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import Context
 from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.exceptions import (
@@ -17,11 +19,9 @@ from airbyte_deferrable.exceptions import (
     AirbyteNotVisibleError,
     AirbyteTimeout,
 )
-from airbyte_deferrable.task_log import Log
-from airbyte_deferrable.taskstate import task_instance, try_of
 
 if TYPE_CHECKING:
-    from airbyte_deferrable.explanation import Explanation
+    from airbyte_deferrable._job.failure import Explanation
 
 #: Which clock ran out: the task's patience, or the task's life.
 Clock = Literal["timeout", "execution_timeout"]

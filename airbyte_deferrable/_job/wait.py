@@ -7,14 +7,14 @@ import time
 from contextvars import Context
 from weakref import WeakKeyDictionary
 
-from airbyte_deferrable import outcome
+from airbyte_deferrable._airflow import results
+from airbyte_deferrable._airflow.credentials import Renewal
+from airbyte_deferrable._airflow.off_loop import Log
+from airbyte_deferrable._airflow.results import Clock, Event
+from airbyte_deferrable._watcher.loop import JobWatcher
+from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Trouble, Watch
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
-from airbyte_deferrable.lookup import Renewal
-from airbyte_deferrable.outcome import Clock, Event
-from airbyte_deferrable.task_log import Log
-from airbyte_deferrable.watch import JobNotVisible, Trouble, Watch
-from airbyte_deferrable.watcher import JobWatcher
 
 #: Seconds for the last look that is given to a job when the wait is over. Where many are over at once, Airbyte needs
 #: longer to answer for all of them: it gets these seconds again with each answer that it gives, but no more than the
@@ -138,18 +138,18 @@ async def wait_for_end(
         try:
             job = await until_terminal(watch, log, course, renewal)
         except JobNotVisible as error:
-            return outcome.not_visible(job_id, str(error), try_number)
+            return results.not_visible(job_id, str(error), try_number)
         except asyncio.TimeoutError:
             last = await _last_look(watcher, watch)
             if last is None or not last.terminal:
-                return outcome.ran_out(deadlines.clock, job_id, last, try_number)
+                return results.ran_out(deadlines.clock, job_id, last, try_number)
             job = last
         finally:
             if alarm is not None:
                 alarm.cancel()
             if renewal is not None:
                 renewal.stop()
-    return outcome.ended(job, try_number)
+    return results.ended(job, try_number)
 
 
 async def until_terminal(watch: Watch, log: Log, course: Course | None = None, renewal: Renewal | None = None) -> Job:
@@ -182,7 +182,7 @@ async def until_terminal(watch: Watch, log: Log, course: Course | None = None, r
         if (change := course.change(news)) is not None:
             log.info(change)
         else:
-            log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, outcome.facts(news))
+            log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, results.facts(news))
 
 
 def _tell(trouble: Trouble, log: Log) -> None:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
+from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import DOUBTS, ApiError, Conflict, Rejected, Unreachable
 from airbyte_deferrable.api.models import Job
-from airbyte_deferrable.task_log import Log
 
 #: Seconds between the first two looks at a job that is being cancelled; the pauses grow to the second.
 LOOK_AGAIN, LOOK_AGAIN_LATER = 0.5, 2.0

@@ -14,14 +14,14 @@ from bisect import insort
 from collections import defaultdict
 from weakref import WeakKeyDictionary
 
+from airbyte_deferrable._airflow.credentials import Renewal
+from airbyte_deferrable._airflow.off_loop import Log
+from airbyte_deferrable._job.submit import Patience, answers, newest_jobs, newest_live, newest_of
+from airbyte_deferrable._job.wait import until_terminal
+from airbyte_deferrable._watcher.loop import JobWatcher
+from airbyte_deferrable._watcher.subscriptions import SHORTEST_POLL, JobNotVisible
 from airbyte_deferrable.api.errors import DOUBTS, ApiError
 from airbyte_deferrable.api.models import Job
-from airbyte_deferrable.lookup import Renewal
-from airbyte_deferrable.submission import Patience, answers, newest_jobs, newest_live, newest_of
-from airbyte_deferrable.task_log import Log
-from airbyte_deferrable.waiting import until_terminal
-from airbyte_deferrable.watch import SHORTEST_POLL, JobNotVisible
-from airbyte_deferrable.watcher import JobWatcher
 
 #: Seconds within which a task whose turn it is should have started its job: it needs a worker slot first.
 STARTS_WITHIN = 120.0

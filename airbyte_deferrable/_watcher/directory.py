@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from airbyte_deferrable.api.aio import Shared, Stopped
 from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
 from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Rejected
 from airbyte_deferrable.api.models import Actor, Connection
-from airbyte_deferrable.api.shared import Shared, Stopped
 
 Row = TypeVar("Row", Connection, Actor)
 

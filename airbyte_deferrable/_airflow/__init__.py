@@ -1,0 +1,1 @@
+"""What is read from Airflow and written to it."""

@@ -1,0 +1,1 @@
+"""The life of one Airbyte job, without Airflow."""
