@@ -37,7 +37,6 @@ OWED: dict[str, set[str]] = {
     "_job.submit": {"_airflow"},
     "_job.wait": {"_airflow"},
     "_job.queue": {"_airflow"},
-    "_job.cancel": {"_airflow"},
     "_job.connections": {"exceptions"},
     "_airflow.own_job": {"hooks"},
 }

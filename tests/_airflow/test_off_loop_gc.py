@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from one_task import TaskInstance, connection_to, first_event
 
-from airbyte_deferrable._airflow import garbage
+from airbyte_deferrable._airflow import off_loop
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger
 
@@ -21,7 +21,7 @@ class Loaded:
 
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(garbage, "_frozen", False)
+    monkeypatch.setattr(off_loop, "_frozen", False)
     gc.unfreeze()
     yield
     gc.unfreeze()
