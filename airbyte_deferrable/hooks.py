@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from airbyte_deferrable._airflow.blocking import Portal
 from airbyte_deferrable._airflow.connection import load_settings
-from airbyte_deferrable._airflow.credentials import in_thread
+from airbyte_deferrable._airflow.off_loop import in_thread
 from airbyte_deferrable._airflow.results import Event, conclude, fail
 from airbyte_deferrable._airflow.token_cache import token_cache_for
 from airbyte_deferrable._compat import BaseHook

@@ -15,8 +15,8 @@ from airbyte_deferrable._compat import AIRFLOW_3, BaseOperatorLink
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
-    from airbyte_deferrable._airflow.off_loop import Log
     from airbyte_deferrable._compat import Context
+    from airbyte_deferrable._job.task_log import Log
     from airbyte_deferrable._watcher.directory import Description
     from airbyte_deferrable.api.models import Job
     from airbyte_deferrable.hooks import AirbyteHook

@@ -17,17 +17,16 @@ from airbyte_deferrable._airflow import results
 from airbyte_deferrable._airflow.credentials import (
     CredentialsChanged,
     Renewal,
-    in_thread,
     remembered_settings,
     settings_for_trigger,
 )
-from airbyte_deferrable._airflow.garbage import freeze_what_is_loaded
 from airbyte_deferrable._airflow.kill import killed_by_person, warm_up
-from airbyte_deferrable._airflow.off_loop import Log, TaskLog, all_written
+from airbyte_deferrable._airflow.off_loop import TaskLog, all_written, freeze_what_is_loaded, in_thread
 from airbyte_deferrable._airflow.task_instance import write_xcom
 from airbyte_deferrable._compat import AIRFLOW_3, Stats
 from airbyte_deferrable._job.cancel import cancel_job
 from airbyte_deferrable._job.queue import Turn, wait_for_turn
+from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._job.wait import LAST_LOOK, Course, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
 from airbyte_deferrable.api.aio import Shared

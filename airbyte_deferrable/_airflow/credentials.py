@@ -6,13 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import sync_to_async
-
 from airbyte_deferrable._airflow.connection import load_settings
-from airbyte_deferrable._airflow.off_loop import Log
+from airbyte_deferrable._airflow.off_loop import in_thread
+from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable.api.aio import Shared
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.rounds import among_few
@@ -24,26 +22,6 @@ REMEMBER = 30.0
 TRY_AGAIN = 20.0
 #: Seconds between two look-ups of a connection whose credentials are refused.
 ASK_AGAIN = 60.0
-
-T = TypeVar("T")
-
-
-async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Run blocking Airflow code beside the event loop, safely for triggers.
-
-    The shield is what keeps Airflow alive: on 3.0 and 3.1, cancelling a trigger while it awaits a call to its
-    supervisor kills the whole triggerer ("Response read out of order"), and on 3.3 it makes Airflow forget
-    ``on_kill`` (asgiref drops the message of the cancellation).
-
-    :param function: What to run.
-    :param args: Its arguments.
-    :param kwargs: Its keyword arguments.
-    :return: The function's result.
-    """
-    call = asyncio.ensure_future(sync_to_async(function)(*args, **kwargs))
-    # Nobody may be left to take the result of a call whose trigger was cancelled.
-    call.add_done_callback(lambda done: None if done.cancelled() else done.exception())
-    return await asyncio.shield(call)
 
 
 class CredentialsChanged(Exception):

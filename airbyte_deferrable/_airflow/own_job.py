@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 from airbyte_deferrable._airflow.kill import ask_while_killed
-from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable._job.submit import Submission
+from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.hooks import CANCEL_WITHIN, AirbyteHook
 

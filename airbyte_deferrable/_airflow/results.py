@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import Context
+from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.exceptions import (
     AirbyteConfigError,

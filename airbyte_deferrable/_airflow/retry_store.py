@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import Context
+from airbyte_deferrable._job.task_log import Log
 
 KEY = "airbyte_deferrable"
 #: The generation of what a task wrote that a person stopped while it ran: no try is of it.

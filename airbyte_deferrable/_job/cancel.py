@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-from airbyte_deferrable._airflow.off_loop import Log
+from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import DOUBTS, ApiError, Conflict, Rejected, Unreachable
 from airbyte_deferrable.api.models import Job

@@ -15,8 +15,8 @@ from collections import defaultdict
 from weakref import WeakKeyDictionary
 
 from airbyte_deferrable._airflow.credentials import Renewal
-from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable._job.submit import Patience, answers, newest_jobs, newest_live, newest_of
+from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._job.wait import until_terminal
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.subscriptions import SHORTEST_POLL, JobNotVisible

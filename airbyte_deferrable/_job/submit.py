@@ -23,8 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable._airflow.retry_store import JobMemory, Record
+from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable.api.client import NEWEST_FIRST, AirbyteClient
 from airbyte_deferrable.api.errors import (
     DOUBTS,

@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 
 from airbyte_deferrable._airflow import results
 from airbyte_deferrable._airflow.credentials import Renewal
-from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable._airflow.results import Clock, Event
+from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Trouble, Watch
 from airbyte_deferrable.api.errors import ApiError
