@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 from airbyte_deferrable._airflow.blocking import Portal
 from airbyte_deferrable._airflow.connection import load_settings
 from airbyte_deferrable._airflow.off_loop import in_thread
-from airbyte_deferrable._airflow.results import Event, conclude, fail
+from airbyte_deferrable._airflow.results import fail, finish
 from airbyte_deferrable._airflow.token_cache import token_cache_for
 from airbyte_deferrable._compat import BaseHook
 from airbyte_deferrable._job.cancel import cancel_job
 from airbyte_deferrable._job.connections import describe, find_connection
+from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.failure import Explanation, explain
 from airbyte_deferrable._job.queue import wait_for_turn
 from airbyte_deferrable._job.wait import LAST_LOOK, Deadlines, wait_for_end
@@ -253,9 +254,9 @@ class AirbyteHook(BaseHook):
         end_time = time.time() + timeout if timeout else None
         poll_interval = WAIT_SECONDS if wait_seconds is None else wait_seconds
         event = self.wait_for_end(int(job_id), Deadlines(end_time, None), poll_interval=poll_interval)
-        if event.job is None or event.reason is not None:
+        if event.kind != "ended" or event.job is None:
             raise fail(event, self.airbyte_conn_id, None, timeout)
-        conclude(event.job, self.log, self.airbyte_conn_id, self.explain(event.job))
+        finish(event.job, self.log, self.airbyte_conn_id, self.explain(event.job))
 
     def wait_for_end(
         self, job_id: int, deadlines: Deadlines, *, poll_interval: float, progress_interval: float = 60.0

@@ -22,17 +22,7 @@ from airbyte_deferrable._airflow.kill import (
     write_lease,
 )
 from airbyte_deferrable._airflow.own_job import OwnJob, time_to_stop, try_to_cancel
-from airbyte_deferrable._airflow.results import (
-    OFFICIAL_TIMEOUT,
-    Event,
-    conclude,
-    ended,
-    fail,
-    is_of_another_try,
-    push,
-    ran_out,
-    read_event,
-)
+from airbyte_deferrable._airflow.results import fail, finish, is_of_another_try, push, read_event
 from airbyte_deferrable._airflow.retry_store import JobMemory, begin_run, present_run, resume_run
 from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import (
@@ -43,6 +33,7 @@ from airbyte_deferrable._compat import (
     get_current_context,
 )
 from airbyte_deferrable._job.connections import describe, find_connection
+from airbyte_deferrable._job.events import OFFICIAL_TIMEOUT, Event, ended, ran_out
 from airbyte_deferrable._job.submit import Busy, Patience, Stopped, Submission, TooLate, does_the_work, patiently
 from airbyte_deferrable._job.wait import Deadlines
 from airbyte_deferrable._watcher.directory import Description
@@ -206,7 +197,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """Resume with what the trigger tells.
 
         :param context: The task's context.
-        :param event: See :class:`~airbyte_deferrable._airflow.results.Event`.
+        :param event: See :class:`~airbyte_deferrable.triggers.Event`.
         :return: The job's id.
         """
         if is_of_another_try(event, context, self.log):
@@ -503,7 +494,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         push(job, self._for_xcoms(context))
         if event.status != "success":
             self._own_job.submission.forget()
-        return conclude(job, self.log, self.airbyte_conn_id, hook.explain(job))
+        return finish(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     def _learn_the_rest(self, hook: AirbyteHook, event: Event) -> Event:
         """Ask for what the trigger does not tell: ours where its last look got no answer, the official one always.

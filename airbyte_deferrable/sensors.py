@@ -10,17 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airbyte_deferrable._airflow import validation
-from airbyte_deferrable._airflow.results import (
-    OFFICIAL_TIMEOUT,
-    Event,
-    conclude,
-    fail,
-    is_of_another_try,
-    not_visible,
-    push,
-    ran_out,
-    read_event,
-)
+from airbyte_deferrable._airflow.results import fail, finish, is_of_another_try, push, read_event
 from airbyte_deferrable._airflow.task_instance import first_rescheduled, task_instance, try_of
 from airbyte_deferrable._compat import (
     AirflowSensorTimeout,
@@ -30,6 +20,7 @@ from airbyte_deferrable._compat import (
     conf,
 )
 from airbyte_deferrable._job.connections import describe
+from airbyte_deferrable._job.events import Event, not_visible, ran_out
 from airbyte_deferrable._job.wait import LAST_LOOK, Course
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
@@ -171,24 +162,24 @@ class AirbyteJobSensor(BaseSensorOperator):
         """Resume with what the trigger tells.
 
         :param context: The task's context.
-        :param event: See :class:`~airbyte_deferrable._airflow.results.Event`.
+        :param event: See :class:`~airbyte_deferrable.triggers.Event`.
         :return: The job's id.
         """
         leave_link_to_task(self)
         with self._skipping(), self._connect() as hook:
-            told = _read(event)
+            told = read_event(event)
             write_link(self._for_xcoms(context), told.job_url)
             try:
                 # A trigger of the official provider tells no more than the status: a look tells the rest.
-                if is_of_another_try(event, context, self.log) or (told.job is None and told.reason is None):
+                if is_of_another_try(event, context, self.log) or told.kind == "unknown":
                     job_id: int = self.execute(context)
                     return job_id
-                if told.reason == "timeout" and told.job is None:
+                if told.kind == "ended" and told.job is not None:
+                    return self._finish(context, told.job)
+                if told.kind != "not_visible" and told.job is None:
                     # Its last look got no answer.
                     return self._end_late(hook, context, told)
-                if told.job is None or told.reason is not None:
-                    raise self._no_end(told)
-                return self._finish(context, told.job)
+                raise self._no_end(told)
             except AirflowTaskTimeout:
                 return self._end_late(hook, context, ran_out("execution_timeout", told.job_id, told.job))
 
@@ -301,7 +292,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         with self._connect() as hook:
             job = with_figures(hook, job)
             push(job, self._for_xcoms(context))
-            return conclude(job, self.log, self.airbyte_conn_id, hook.explain(job))
+            return finish(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     @contextmanager
     def _skipping(self) -> Iterator[None]:
@@ -324,7 +315,7 @@ class AirbyteJobSensor(BaseSensorOperator):
 
     def _no_end(self, event: Event) -> AirbyteException:
         life = self.execution_timeout.total_seconds() if self.execution_timeout else None
-        if event.reason == "timeout" and event.status != "timeout":
+        if event.kind == "timeout":
             error = fail(event, self.airbyte_conn_id, None, self.timeout)
             return AirbyteSensorTimeout(
                 str(error), conn_id=error.conn_id, connection_id=error.connection_id, job_id=error.job_id
@@ -346,12 +337,3 @@ class AirbyteJobSensor(BaseSensorOperator):
         if self._hook is None:
             self._hook = AirbyteHook(self.airbyte_conn_id, self.api_version)
         return self._hook
-
-
-def _read(payload: Any) -> Event:
-    """Return the event, with the reason that the official provider's trigger leaves to its words."""
-    told = read_event(payload)
-    official = told.job is None and told.reason is None
-    if official and (told.status == "timeout" or OFFICIAL_TIMEOUT in told.message):
-        return told.model_copy(update={"reason": "timeout"})
-    return told

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airbyte_deferrable._airflow import results
 from airbyte_deferrable._airflow.credentials import (
     CredentialsChanged,
     Renewal,
@@ -22,9 +21,11 @@ from airbyte_deferrable._airflow.credentials import (
 )
 from airbyte_deferrable._airflow.kill import killed_by_person, warm_up
 from airbyte_deferrable._airflow.off_loop import TaskLog, all_written, freeze_what_is_loaded, in_thread
+from airbyte_deferrable._airflow.results import read_event
 from airbyte_deferrable._airflow.task_instance import write_xcom
 from airbyte_deferrable._compat import AIRFLOW_3, Stats
 from airbyte_deferrable._job.cancel import cancel_job
+from airbyte_deferrable._job.events import Event, ran_out
 from airbyte_deferrable._job.queue import Turn, wait_for_turn
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._job.wait import LAST_LOOK, Course, Deadlines, wait_for_end
@@ -39,6 +40,8 @@ from airbyte_deferrable.links import JOB_URL, job_url
 
 if TYPE_CHECKING:
     from airbyte_deferrable.hooks import AirbyteHook
+
+__all__ = ["AirbyteSyncTrigger", "AirbyteTurnTrigger", "Event", "read_event"]
 
 #: Seconds for the job to end once its task was killed. One is cancelled at once. But all of a DAG run may be killed
 #: together: at three a time, and half a second each as Airbyte stops them, two thousand take six minutes. No triggerer
@@ -210,7 +213,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event: see :class:`airbyte_deferrable._airflow.results.Event`."""
+        """Wait, and yield one event: see :class:`Event`."""
         if self.task_instance is not None:
             freeze_what_is_loaded()
         introduction: asyncio.Task[None] | None = None
@@ -218,7 +221,7 @@ class AirbyteSyncTrigger(BaseTrigger):
             deadlines, log = Deadlines(self.end_time, self.execution_deadline), _task_log(self)
             settings = await self._find_settings(deadlines, log)
             if settings is None:
-                event = results.ran_out(deadlines.clock, self.job_id, None, self.try_number)
+                event = ran_out(deadlines.clock, self.job_id, None, self.try_number)
             else:
                 introduction = self._introduce_soon(settings, log)
                 course, renewal = Course(), Renewal(self.conn_id, self.api_version, settings)

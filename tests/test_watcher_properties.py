@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
-from airbyte_deferrable._airflow.results import Event
+from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.wait import Deadlines, wait_for_end
 from airbyte_deferrable._watcher import sweep as module
 from airbyte_deferrable._watcher.loop import JobWatcher

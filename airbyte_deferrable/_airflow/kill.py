@@ -16,9 +16,9 @@ from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
 from airbyte_deferrable._airflow.off_loop import in_thread
-from airbyte_deferrable._airflow.results import Event
 from airbyte_deferrable._airflow.task_instance import NO_STATUS, read_state, read_xcom, task_instance, try_of
 from airbyte_deferrable._compat import Context
+from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.task_log import Log
 
 T = TypeVar("T")

@@ -1,14 +1,14 @@
-"""The one place where a finished wait becomes an event, and an event XComs, a result or an exception."""
+"""A finished wait becomes XComs, and the task's return value or exception."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import Context
+from airbyte_deferrable._job import events
+from airbyte_deferrable._job.events import Event, UnreadableEvent, facts
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.exceptions import (
@@ -23,114 +23,17 @@ from airbyte_deferrable.exceptions import (
 if TYPE_CHECKING:
     from airbyte_deferrable._job.failure import Explanation
 
-#: Which clock ran out: the task's patience, or the task's life.
-Clock = Literal["timeout", "execution_timeout"]
-
-#: What the official provider's trigger says when the task's ``timeout`` is over, as an ``error`` like any other.
-OFFICIAL_TIMEOUT = "has not reached a terminal status"
-
-
-class Event(BaseModel):
-    """What the trigger tells the task. ``status``, ``message`` and ``job_id`` are the official provider's.
-
-    :param status: ``success``, ``error`` or ``cancelled`` as the job ended; ``error`` too when ``timeout`` ran
-        out or the job is not to be seen; ``timeout`` when ``execution_timeout`` ran out.
-    :param message: The same in words.
-    :param job_id: The job.
-    :param reason: What an ``error`` is about if not the job's own failure: ``timeout`` or
-        ``not_visible``.
-    :param job: The job's facts, keys as on Airbyte's wire; absent in events of other versions.
-    :param try_number: The try that waited; absent where the trigger did not know it.
-    :param connection_id: The connection whose job it is; empty where the trigger did not know it.
-    :param started_here: Whether the task has started the job; absent where the trigger did not know it.
-    :param job_url: Where the job is in Airbyte's web app, if the task is to write that down; else empty.
-    """
-
-    model_config = ConfigDict(extra="ignore", defer_build=True)
-
-    status: Literal["success", "error", "cancelled", "timeout"]
-    message: str = ""
-    job_id: int
-    reason: Literal["timeout", "not_visible"] | None = None
-    job: Job | None = None
-    try_number: int | None = None
-    connection_id: str = ""
-    started_here: bool | None = None
-    job_url: str = ""
-
-    def payload(self) -> dict[str, Any]:
-        """Return the event as plain JSON data, as Airflow stores it."""
-        return self.model_dump(by_alias=True, exclude_none=True)
-
-
-_EVENT_OF: dict[str, Literal["success", "error", "cancelled"]] = {
-    JobStatus.SUCCEEDED: "success",
-    JobStatus.FAILED: "error",
-    JobStatus.CANCELLED: "cancelled",
-}
-
-
-def ended(job: Job, try_number: int | None = None) -> Event:
-    """Return the event for a job that has ended.
-
-    :param job: The job.
-    :param try_number: The try that waited for it.
-    """
-    words = {"success": "completed successfully", "error": "failed", "cancelled": "been cancelled"}
-    status = _EVENT_OF[job.status]
-    return Event(
-        status=status,
-        message=f"Job run {job.job_id} has {words[status]}.",
-        job_id=job.job_id,
-        job=job,
-        try_number=try_number,
-    )
-
-
-def ran_out(clock: Clock, job_id: int, last: Job | None, try_number: int | None = None) -> Event:
-    """Return the event for a wait that took too long.
-
-    :param clock: Which clock ran out.
-    :param job_id: The job.
-    :param last: What was last known of it.
-    :param try_number: The try that waited for it.
-    """
-    state = f"it is {last.status!r}" if last else "its status is not known"
-    return Event(
-        status="timeout" if clock == "execution_timeout" else "error",
-        message=f"Job run {job_id} has not ended before {clock} was over; {state}.",
-        job_id=job_id,
-        reason="timeout",
-        job=last,
-        try_number=try_number,
-    )
-
-
-def not_visible(job_id: int, words: str, try_number: int | None = None) -> Event:
-    """Return the event for a job that Airbyte says is not there to be seen.
-
-    :param job_id: The job.
-    :param words: What Airbyte said.
-    :param try_number: The try that waited for it.
-    """
-    return Event(status="error", message=words, job_id=job_id, reason="not_visible", try_number=try_number)
-
 
 def read_event(payload: Any) -> Event:
     """Read what the trigger told, and believe nothing that does not fit: a lost or garbled event is no success.
 
     :param payload: What Airflow handed over.
-    :return: The event.
-    :raises AirbyteException: If it is not an event.
+    :raises airbyte_deferrable.exceptions.AirbyteException: If it is not an event.
     """
     try:
-        return Event.model_validate(payload)
-    except ValidationError:
-        known = sorted(payload) if isinstance(payload, Mapping) else type(payload).__name__
-        raise AirbyteException(
-            f"The task was resumed without a readable event ({known}), so the job's outcome is not known. "
-            "Look the job up in Airbyte, and run the task again."
-        ) from None
+        return events.read_event(payload)
+    except UnreadableEvent as error:
+        raise AirbyteException(str(error)) from None
 
 
 def is_of_another_try(payload: Any, context: Context, log: Log) -> bool:
@@ -160,7 +63,7 @@ def push(job: Job, context: Context) -> None:
             ti.xcom_push(key=key, value=value)
 
 
-def conclude(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -> int:
+def finish(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -> int:
     """Say how a job ended: a line in the log and the task's return value, or the exception.
 
     :param job: The job, which has ended.
@@ -200,35 +103,33 @@ def fail(
     event: Event,
     conn_id: str,
     connection_id: str | None,
-    patience: float | None,
+    seconds: float | None,
     then: str = "The job goes on; AirbyteJobSensor can wait for it.",
 ) -> AirbyteException:
     """Return the exception for a wait that ended without the job's end.
 
-    :param event: The event.
     :param conn_id: The Airflow connection, for messages.
     :param connection_id: The Airbyte connection, if known.
-    :param patience: The seconds of the clock that ran out, if one did.
-    :param then: What became of the job when it did. Default: it goes on.
+    :param seconds: The task's ``timeout`` or ``execution_timeout``, whichever is over, if one is.
+    :param then: What became of the job when it was. Default: it goes on.
     """
     connection_id = (event.job.connection_id if event.job else None) or connection_id
     subject: dict[str, Any] = {"conn_id": conn_id, "connection_id": connection_id, "job_id": event.job_id}
-    of = f" of connection {connection_id}" if connection_id else ""
-    if event.reason == "timeout":
-        clock = "execution_timeout" if event.status == "timeout" else "timeout"
-        span = f" ({patience:g} s)" if patience is not None else ""
-        last = f" It was seen last as {event.job.status!r}." if event.job else ""
-        return AirbyteTimeout(
-            f"Airbyte job {event.job_id}{of} has not ended before the task's {clock}{span} was over. {then}{last}",
-            **subject,
-        )
-    if event.reason == "not_visible":
-        return AirbyteNotVisibleError(
-            f"Airbyte job {event.job_id}{of} cannot be seen (Airflow connection {conn_id!r}): it is not there, or not "
-            f"any more, or the credentials may not see it. {event.message}",
-            **subject,
-        )
-    return AirbyteException(f"Waiting for Airbyte job {event.job_id}{of} failed: {event.message}", **subject)
+    what = f"Airbyte job {event.job_id}" + (f" of connection {connection_id}" if connection_id else "")
+    match event.kind:
+        case "timeout" | "execution_timeout" as deadline:
+            span = f" ({seconds:g} s)" if seconds is not None else ""
+            last = f" It was seen last as {event.job.status!r}." if event.job else ""
+            words = f"{what} has not ended before the task's {deadline}{span} was over. {then}{last}"
+            return AirbyteTimeout(words, **subject)
+        case "not_visible":
+            return AirbyteNotVisibleError(
+                f"{what} cannot be seen (Airflow connection {conn_id!r}): it is not there, or not any more, or the "
+                f"credentials may not see it. {event.message}",
+                **subject,
+            )
+        case _:
+            return AirbyteException(f"Waiting for {what} failed: {event.message}", **subject)
 
 
 def xcoms(job: Job) -> dict[str, Any]:
@@ -241,43 +142,3 @@ def xcoms(job: Job) -> dict[str, Any]:
         "rows_synced": job.rows_synced,
         "airbyte_job": {**job.to_json(), "durationSeconds": job.duration_seconds},
     }
-
-
-def facts(job: Job) -> str:
-    """Say in a few words how far a job has come.
-
-    :param job: The job.
-    """
-    parts = []
-    if job.rows_synced is not None:
-        parts.append(f"{job.rows_synced:,} rows")
-    if job.bytes_synced is not None:
-        parts.append(readable_bytes(job.bytes_synced))
-    # Of a live one it is that until the last change of its status.
-    if job.terminal and job.duration_seconds is not None:
-        parts.append(readable_seconds(job.duration_seconds))
-    return ", ".join(parts) or "no figures"
-
-
-def readable_bytes(count: float) -> str:
-    """Say a number of bytes as people do.
-
-    :param count: The number.
-    """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.4g} {unit}"
-        count /= 1000
-    return f"{count:.4g} TB"
-
-
-def readable_seconds(seconds: float) -> str:
-    """Say a span as people do: ``1h 02m 03s``.
-
-    :param seconds: The span.
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h {minutes:02d}m {rest:02d}s"
-    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

@@ -7,9 +7,9 @@ import time
 from contextvars import Context
 from weakref import WeakKeyDictionary
 
-from airbyte_deferrable._airflow import results
 from airbyte_deferrable._airflow.credentials import Renewal
-from airbyte_deferrable._airflow.results import Clock, Event
+from airbyte_deferrable._job import events
+from airbyte_deferrable._job.events import Deadline, Event
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Trouble, Watch
@@ -86,7 +86,7 @@ class Deadlines:
     """
 
     def __init__(self, end_time: float | None, execution_deadline: float | None) -> None:
-        clocks: list[tuple[float, Clock]] = []
+        clocks: list[tuple[float, Deadline]] = []
         if execution_deadline is not None:
             clocks.append((execution_deadline, "execution_timeout"))
         if end_time is not None:
@@ -94,7 +94,7 @@ class Deadlines:
         self._first = min(clocks, default=None, key=lambda clock: clock[0])
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> Deadline:
         """The clock that runs out first."""
         return self._first[1] if self._first else "timeout"
 
@@ -138,18 +138,18 @@ async def wait_for_end(
         try:
             job = await until_terminal(watch, log, course, renewal)
         except JobNotVisible as error:
-            return results.not_visible(job_id, str(error), try_number)
+            return events.not_visible(job_id, str(error), try_number)
         except asyncio.TimeoutError:
             last = await _last_look(watcher, watch)
             if last is None or not last.terminal:
-                return results.ran_out(deadlines.clock, job_id, last, try_number)
+                return events.ran_out(deadlines.clock, job_id, last, try_number)
             job = last
         finally:
             if alarm is not None:
                 alarm.cancel()
             if renewal is not None:
                 renewal.stop()
-    return results.ended(job, try_number)
+    return events.ended(job, try_number)
 
 
 async def until_terminal(watch: Watch, log: Log, course: Course | None = None, renewal: Renewal | None = None) -> Job:
@@ -182,7 +182,7 @@ async def until_terminal(watch: Watch, log: Log, course: Course | None = None, r
         if (change := course.change(news)) is not None:
             log.info(change)
         else:
-            log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, results.facts(news))
+            log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, events.facts(news))
 
 
 def _tell(trouble: Trouble, log: Log) -> None:

@@ -180,7 +180,7 @@ def test_login_and_password_are_what_the_authentication_makes_of_them(
         ),
     ],
 )
-def test_connections_of_before_4_0_are_read_as_such_where_they_can_be_nothing_else(
+def test_connections_of_before_4_0_are_read_where_they_can_be_nothing_else(
     fields: str | dict[str, Any], base_url: str, credentials: object
 ) -> None:
     if isinstance(fields, str):

@@ -1,25 +1,15 @@
-"""One place turns a finished wait into an event, and an event into XComs, a result or an exception."""
+"""A finished wait becomes XComs, and the task's return value or exception."""
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
 import pytest
 from one_task import TaskInstance
 
-from airbyte_deferrable._airflow.results import (
-    conclude,
-    ended,
-    fail,
-    not_visible,
-    push,
-    ran_out,
-    read_event,
-    readable_bytes,
-    readable_seconds,
-)
+from airbyte_deferrable._airflow.results import fail, finish, push, read_event
+from airbyte_deferrable._job.events import not_visible, ran_out
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.exceptions import (
     AirbyteException,
@@ -37,22 +27,6 @@ def job(status: str = "succeeded", **fields: Any) -> Job:
 
 
 @pytest.mark.parametrize(
-    "event",
-    [
-        ended(job(rows_synced=5, duration="PT1M"), 2),
-        ended(job("failed")),
-        ended(job("cancelled")),
-        ran_out("timeout", 7, job("running"), 1),
-        ran_out("execution_timeout", 7, None),
-        not_visible(7, "HTTP 403"),
-    ],
-    ids=lambda event: f"{event.status}-{event.reason}",
-)
-def test_an_event_survives_airflows_database(event: Any) -> None:
-    assert read_event(json.loads(json.dumps(event.payload()))) == event
-
-
-@pytest.mark.parametrize(
     ("payload", "named"),
     [(None, "NoneType"), ("success", "str"), ({}, r"\[\]"), ({"status": "ok", "job_id": 1}, "job_id")],
 )
@@ -61,19 +35,15 @@ def test_what_is_no_event_is_no_success(payload: Any, named: str) -> None:
         read_event(payload)
 
 
-def test_an_event_of_a_later_version_is_understood() -> None:
-    assert read_event({"status": "success", "job_id": 7, "weather": "fine"}).job_id == 7
-
-
 @pytest.mark.parametrize(("status", "raises"), [("failed", AirbyteJobFailed), ("cancelled", AirbyteJobCancelled)])
 def test_a_job_that_did_not_succeed_is_an_exception_that_names_all(status: str, raises: type[AirbyteException]) -> None:
     with pytest.raises(raises, match="job 7 of connection c") as failed:
-        conclude(job(status), LOG, "airbyte")
+        finish(job(status), LOG, "airbyte")
     assert (failed.value.conn_id, failed.value.connection_id, failed.value.job_id) == ("airbyte", "c", 7)
 
 
 def test_a_success_returns_the_job_id() -> None:
-    assert conclude(job(), LOG, "airbyte") == 7
+    assert finish(job(), LOG, "airbyte") == 7
 
 
 @pytest.mark.parametrize(
@@ -111,15 +81,3 @@ def test_the_facts_are_left_in_xcom_as_json() -> None:
             "durationSeconds": 65.0,
         },
     }
-
-
-def test_figures_are_said_as_people_do() -> None:
-    assert [readable_bytes(n) for n in (0, 999, 1500, 2e6, 3e9, 4e13)] == [
-        "0 bytes",
-        "999 bytes",
-        "1.5 kB",
-        "2 MB",
-        "3 GB",
-        "40 TB",
-    ]
-    assert [readable_seconds(n) for n in (5, 65, 3723)] == ["5s", "1m 05s", "1h 02m 03s"]

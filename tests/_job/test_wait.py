@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
-from airbyte_deferrable._airflow.results import Event
+from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.wait import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher
 

@@ -22,7 +22,7 @@ from one_task import Task, airflow_tells
 
 from airbyte_deferrable import operators
 from airbyte_deferrable._airflow.connection import Extra, read_connection
-from airbyte_deferrable._airflow.results import conclude
+from airbyte_deferrable._airflow.results import finish
 from airbyte_deferrable._job.failure import Explanation
 from airbyte_deferrable.api.models import Failure, Job
 from airbyte_deferrable.exceptions import AirbyteConfigError
@@ -155,7 +155,7 @@ def error_of_a_failed_sync(request: pytest.FixtureRequest) -> str:
         external_message='The password for user "reader" is wrong.',
     )
     with pytest.raises(AirbyteConfigError) as error:
-        conclude(job, logging.getLogger(), "airbyte_default", Explanation(failure, attempts=3, rows_committed=0))
+        finish(job, logging.getLogger(), "airbyte_default", Explanation(failure, attempts=3, rows_committed=0))
     return f"{error.type.__name__}: {error.value}"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from airbyte_deferrable import exceptions
 from airbyte_deferrable._airflow.connection import Extra
-from airbyte_deferrable._airflow.results import Event
+from airbyte_deferrable._job.events import Event
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.provider import FORM_FIELDS

@@ -69,7 +69,7 @@ ELSEWHERE = {
     "C6": "tests/api/test_auth.py::test_a_token_is_renewed_before_it_ends",
     "C9": "tests/api/test_errors.py::test_a_redirect_to_elsewhere_takes_nothing_along",
     "C11": "tests/api/test_auth.py::test_a_token_without_a_known_end_is_used_until_it_is_refused",
-    "C12": "tests/_airflow/test_connection.py::test_connections_of_before_4_0_are_read_as_such_where_they_can_be_nothing_else",
+    "C12": "tests/_airflow/test_connection.py::test_connections_of_before_4_0_are_read_where_they_can_be_nothing_else",
     "C13": "tests/api/test_other_clients.py::test_the_way_to_the_server_is_that_of_other_clients",
     "C14": "tests/api/test_other_clients.py::test_what_can_be_read_in_two_ways_is_refused_and_no_outcome",
 }
