@@ -18,11 +18,11 @@ from airbyte_deferrable._airflow.off_loop import in_thread
 from airbyte_deferrable._airflow.results import fail, finish
 from airbyte_deferrable._airflow.token_cache import token_cache_for
 from airbyte_deferrable._compat import BaseHook
-from airbyte_deferrable._job.cancel import cancel_job
-from airbyte_deferrable._job.connections import describe, find_connection
+from airbyte_deferrable._job.cancel import CANCEL_WITHIN, cancel_job
+from airbyte_deferrable._job.connections import UnresolvedName, describe, find_connection
 from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.failure import Explanation, explain
-from airbyte_deferrable._job.queue import wait_for_turn
+from airbyte_deferrable._job.queue import wait_in_queue
 from airbyte_deferrable._job.wait import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable._watcher.loop import JobWatcher
@@ -30,13 +30,11 @@ from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Forbidden, NotFound, NoTokenEndpoint, Unreachable
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.exceptions import from_api
+from airbyte_deferrable.exceptions import AirbyteInputError, from_api
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS
 
 T = TypeVar("T")
 
-#: Seconds within which a job that is cancelled should have ended.
-CANCEL_WITHIN = 10.0
 #: Seconds between two looks of :meth:`AirbyteHook.wait_for_job`, as in the official hook.
 WAIT_SECONDS = 3.0
 
@@ -128,6 +126,8 @@ class AirbyteHook(BaseHook):
                 return self._portal.call(use(self.client))
             except ApiError as error:
                 raise from_api(error, doing, conn_id=self.airbyte_conn_id, **subject) from None
+            except UnresolvedName as error:
+                raise AirbyteInputError(str(error), conn_id=self.airbyte_conn_id, **subject) from None
 
     def warm_up(self) -> None:
         """Load what the first request needs, beside what the task does until then."""
@@ -293,9 +293,9 @@ class AirbyteHook(BaseHook):
 
         async def wait() -> bool:
             # Nobody else waits at this watcher: the task keeps the one place, by which it is known when it comes back.
-            turn = wait_for_turn(self.watcher, connection_id, 0.0, poll_interval=poll_interval, log=self.log)
+            admission = wait_in_queue(self.watcher, connection_id, 0.0, poll_interval=poll_interval, log=self.log)
             try:
-                await asyncio.wait_for(turn, deadlines.left())
+                await asyncio.wait_for(admission, deadlines.left())
             except asyncio.TimeoutError:
                 return False
             return True

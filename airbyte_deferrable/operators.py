@@ -21,9 +21,9 @@ from airbyte_deferrable._airflow.kill import (
     stopped_by_person,
     write_lease,
 )
-from airbyte_deferrable._airflow.own_job import OwnJob, time_to_stop, try_to_cancel
 from airbyte_deferrable._airflow.results import fail, finish, is_of_another_try, push, read_event
-from airbyte_deferrable._airflow.retry_store import JobMemory, begin_run, present_run, resume_run
+from airbyte_deferrable._airflow.retry_store import AirflowRetryStore, begin_run, present_run, resume_run
+from airbyte_deferrable._airflow.started_job import StartedJob, time_to_stop, try_to_cancel
 from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import (
     AirflowSkipException,
@@ -34,7 +34,8 @@ from airbyte_deferrable._compat import (
 )
 from airbyte_deferrable._job.connections import describe, find_connection
 from airbyte_deferrable._job.events import OFFICIAL_TIMEOUT, Event, ended, ran_out
-from airbyte_deferrable._job.submit import Busy, Patience, Stopped, Submission, TooLate, does_the_work, patiently
+from airbyte_deferrable._job.retrying import SubmitPolicy
+from airbyte_deferrable._job.submit import ConnectionBusy, StoppedBeforeStart, Submission, TooLate, does_the_work
 from airbyte_deferrable._job.wait import Deadlines
 from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
@@ -45,6 +46,8 @@ from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, Airbyte
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
+
+__all__ = ["AirbyteTriggerSyncOperator", "SubmitPolicy"]
 
 POLL_ON_WORKER = 3.0
 POLL_DEFERRED = 5.0
@@ -101,8 +104,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         XCom but the one by which a deferred task's trigger tells a kill, and no address for the button.
     """
 
-    #: How long a submission goes on while Airbyte gives no answer that counts.
-    patience: ClassVar[Patience] = Patience()
+    #: How long a submission goes on while Airbyte gives no answer that counts. Not Airflow's retry_policy.
+    submit_policy: ClassVar[SubmitPolicy] = SubmitPolicy()
 
     template_fields: Sequence[str] = (
         "connection_id",
@@ -157,7 +160,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self._named: str | None = None
         self._hook: AirbyteHook | None = None
         self._ti: Any = None
-        self._own: OwnJob | None = None
+        self._own: StartedJob | None = None
         #: Whether Airflow has told the task to stop, and it is not known yet that nobody had asked for it.
         self._told_to_stop = False
         #: How the task stands since a person wants it to stop, once Airflow has told.
@@ -240,7 +243,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         super().post_execute(context, result)
         if self._own is not None:
-            self._own.submission.conclude()
+            self._own.submission.store.finish()
 
     def on_kill(self) -> None:
         """Cancel the job that this task started, when a person stops the task on its worker, and let it be forgotten.
@@ -255,7 +258,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if started is not None and (out_of_time or self.cancel_on_kill):
             # Whoever stops the task: no next try would find it.
             within = time_to_stop(self._life()) if out_of_time else None
-            try_to_cancel(self._connect, started, "", within, self.log)
+            try_to_cancel(self._cancel, started, "", within, self.log)
         if self._own is None:
             if started is not None:
                 return
@@ -314,8 +317,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         name = str(self.connection_name)
         try:
             self.connection_id = self._named = hook.call(
-                lambda client: patiently(
-                    lambda: find_connection(client, name, self.workspace_id), self.patience, self.log
+                lambda client: self.submit_policy.retry(
+                    lambda: find_connection(client, name, self.workspace_id), self.log
                 ),
                 f"looking for the connection named {name!r}",
             )
@@ -335,7 +338,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                     f"starting a {self.job_type} of connection {self.connection_id}",
                     connection_id=self.connection_id,
                 )
-            except Busy as busy:
+            except ConnectionBusy as busy:
                 found = self._meet(hook, context, busy.job, clocks, queued_at)
                 if found is None:
                     continue
@@ -347,7 +350,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                     conn_id=self.airbyte_conn_id,
                     connection_id=self.connection_id,
                 ) from None
-            except Stopped:
+            except StoppedBeforeStart:
                 raise AirbyteException(
                     f"The task was killed before it started a {self.job_type} of connection {self.connection_id}.",
                     conn_id=self.airbyte_conn_id,
@@ -366,7 +369,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         which = f"job {other.job_id}" if other else "another job"
         runs = f"Connection {self.connection_id} runs {which} already"
         if_running = self.if_running
-        if other is not None and self.cancel_on_kill and other.job_id == self._own_job.submission.cleared_job:
+        if other is not None and self.cancel_on_kill and other.job_id == self._own_job.submission.store.cleared_job:
             self.log.info("%s, which this task had started before it was cleared", runs)
             if_running = "wait"
         if if_running == "attach" and other is not None and not does_the_work(other, self.job_type):
@@ -402,7 +405,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _leave(self, context: Context, job: Job, clocks: Clocks) -> NoReturn:
         """Hand the job over to the triggerer."""
-        ours = self._own_job.has_started(job)
+        ours = self._own_job.is_it(job)
         write_lease(context, job.job_id, job.connection_id, ours=ours)
         self._heed_kill()
         self.log.info("Leaving the worker; the triggerer waits for job %s", job.job_id)
@@ -458,7 +461,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             return event
         self.log.warning("The triggerer tells of another connection's job %s: asking Airbyte here", event.job_id)
         job = hook.call(
-            lambda client: patiently(lambda: client.get_job(event.job_id), self.patience, self.log),
+            lambda client: self.submit_policy.retry(lambda: client.get_job(event.job_id), self.log),
             f"looking up job {event.job_id}",
             job_id=event.job_id,
         )
@@ -488,12 +491,12 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             raise fail(event, self.airbyte_conn_id, self.connection_id, self._life(), self._own_job.fate(job))
         if event.reason is not None or event.job is None:
             # A job that goes on is nobody's to cancel from now on, and a next try's to find.
-            self._own_job.submission.let_go()
+            self._own_job.submission.store.release()
             raise fail(event, self.airbyte_conn_id, self.connection_id, float(self.timeout))
         job = with_figures(hook, event.job)
         push(job, self._for_xcoms(context))
         if event.status != "success":
-            self._own_job.submission.forget()
+            self._own_job.submission.store.delete()
         return finish(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     def _learn_the_rest(self, hook: AirbyteHook, event: Event) -> Event:
@@ -520,7 +523,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _tell(self, hook: AirbyteHook, context: Context, job: Job, description: Future[Description] | None) -> None:
         """Name the job and lead to it, in the log and from the task's page, as far as that is known by now."""
         about = description.result() if description is not None and description.done() else Description()
-        how = "Submitted" if self._own_job.has_started(job) else "Waiting for"
+        how = "Submitted" if self._own_job.is_it(job) else "Waiting for"
         if self._own_job.submission.found_again:
             how = "Found again:"
         name = str(about) or self.connection_id
@@ -538,26 +541,26 @@ class AirbyteTriggerSyncOperator(BaseOperator):
 
     def _begin(
         self, context: Context, run: int, *, job_id: int | None = None, until: float | None = None, fresh: bool = False
-    ) -> OwnJob:
+    ) -> StartedJob:
         self._ti = task_instance(context)
         resume_run(context, run)
         leave_link_to_task(self)
         submission = Submission(
-            JobMemory(context, self.log, fresh=fresh, run=run),
+            AirflowRetryStore(context, self.log, fresh=fresh, run=run),
             self.connection_id,
             self.job_type,
             log=self.log,
-            patience=self.patience,
+            submit_policy=self.submit_policy,
             until=until,
-            held=not self.asynchronous,
+            waits=not self.asynchronous,
         )
-        own = OwnJob(submission, connect=self._connect, log=self.log)
+        own = StartedJob(submission, cancel=self._cancel, log=self.log)
         own.job_id = job_id
         self._own = own
         self._heed_kill()
         return own
 
-    def _resume(self, context: Context, lease: Lease | None) -> OwnJob:
+    def _resume(self, context: Context, lease: Lease | None) -> StartedJob:
         """Learn again which job is ours, after the task was away."""
         if lease is not None and lease.connection_id:
             # Known by name until now; or a template, which may say something else by now.
@@ -606,9 +609,13 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             own.kill(cancel=self.cancel_on_kill, cleared=self._stopped_as in STARTED_OVER)
 
     @property
-    def _own_job(self) -> OwnJob:
+    def _own_job(self) -> StartedJob:
         assert self._own is not None, "made by every way into the task"
         return self._own
+
+    def _cancel(self, job_id: int, connection_id: str, within: float | None) -> Job:
+        with self._connect() as hook:
+            return hook.cancel_job(job_id, connection_id, within)
 
     def _connect(self) -> AirbyteHook:
         """Return the task's one hook, for one session and one token."""

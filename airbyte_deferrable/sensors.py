@@ -21,6 +21,7 @@ from airbyte_deferrable._compat import (
 )
 from airbyte_deferrable._job.connections import describe
 from airbyte_deferrable._job.events import Event, not_visible, ran_out
+from airbyte_deferrable._job.retrying import WAITS_ON, Outage
 from airbyte_deferrable._job.wait import LAST_LOOK, Course
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
@@ -109,7 +110,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         self._hook: AirbyteHook | None = None
         self._seen: Job | None = None
         self._course = Course()
-        self._troubled = False
+        self._outage: Outage | None = None
         self._led = False
         self._first_look: datetime | None = None
 
@@ -234,15 +235,11 @@ class AirbyteJobSensor(BaseSensorOperator):
             if not isinstance(error, AirbyteUnreachableError) and self._began(context) is None:
                 # Wrong from the start; later, that is what an Airbyte says, or a gateway before it, that restarts.
                 raise
-            if not self._troubled:
-                self.log.warning(
-                    "Airbyte cannot be asked now. The job may well go on, so this task waits on. %s", error
-                )
-            self._troubled = True
+            self._outage = self._outage or Outage(self.log, WAITS_ON)
+            self._outage.failed(error)
             return None
-        if self._troubled:
-            self.log.info("Airbyte answers again")
-            self._troubled = False
+        if self._outage is not None:
+            self._outage.recovered()
         self._lead(hook, context, job)
         self._seen = job
         if not job.terminal and (change := self._course.change(job)) is not None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airbyte_deferrable._airflow.credentials import (
-    CredentialsChanged,
     Renewal,
     remembered_settings,
     settings_for_trigger,
@@ -26,9 +25,9 @@ from airbyte_deferrable._airflow.task_instance import write_xcom
 from airbyte_deferrable._compat import AIRFLOW_3, Stats
 from airbyte_deferrable._job.cancel import cancel_job
 from airbyte_deferrable._job.events import Event, ran_out
-from airbyte_deferrable._job.queue import Turn, wait_for_turn
+from airbyte_deferrable._job.queue import Admission, wait_in_queue
 from airbyte_deferrable._job.task_log import Log
-from airbyte_deferrable._job.wait import LAST_LOOK, Course, Deadlines, wait_for_end
+from airbyte_deferrable._job.wait import LAST_LOOK, Course, CredentialsChanged, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
 from airbyte_deferrable.api.aio import Shared
 from airbyte_deferrable.api.client import AirbyteClient
@@ -46,7 +45,7 @@ __all__ = ["AirbyteSyncTrigger", "AirbyteTurnTrigger", "Event", "read_event"]
 #: Seconds for the job to end once its task was killed. One is cancelled at once. But all of a DAG run may be killed
 #: together: at three a time, and half a second each as Airbyte stops them, two thousand take six minutes. No triggerer
 #: that stops is held by it: Airflow ends that within half a minute.
-CANCEL_WITHIN = 600.0
+CANCEL_KILLED_WITHIN = 600.0
 #: Seconds after deferral before which Airflow 3 may fail a task that is resumed: the executor's late "success" of
 #: the leg that deferred then hits the re-queued task (apache/airflow#66374, #71580). None was seen at 8 s.
 HOLD_EVENTS = 10.0 if AIRFLOW_3 else 0.0
@@ -334,7 +333,7 @@ class AirbyteSyncTrigger(BaseTrigger):
     async def _cancel_job(self, log: Log) -> None:
         try:
             look_up = settings_for_trigger(self.conn_id, self.api_version, log)
-            renewal = Renewal(self.conn_id, self.api_version, await asyncio.wait_for(look_up, CANCEL_WITHIN))
+            renewal = Renewal(self.conn_id, self.api_version, await asyncio.wait_for(look_up, CANCEL_KILLED_WITHIN))
             await _watcher(renewal.settings)
 
             def borrow() -> AirbyteClient:
@@ -344,7 +343,9 @@ class AirbyteSyncTrigger(BaseTrigger):
 
             renewal.seek()
             try:
-                await cancel_job(borrow, self.job_id, within=CANCEL_WITHIN, log=log, connection_id=self.connection_id)
+                await cancel_job(
+                    borrow, self.job_id, within=CANCEL_KILLED_WITHIN, log=log, connection_id=self.connection_id
+                )
             finally:
                 renewal.stop()
         except (ApiError, asyncio.TimeoutError) as error:
@@ -399,7 +400,7 @@ class AirbyteTurnTrigger(BaseTrigger):
         self.api_version = api_version
         self.try_number = try_number
         self.not_before = not_before
-        self._turn: Turn | None = None
+        self._admission: Admission | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments, for Airflow's database."""
@@ -445,8 +446,8 @@ class AirbyteTurnTrigger(BaseTrigger):
                 await _hold_event(self.not_before)
         except asyncio.CancelledError:
             # The task was killed, or goes on to wait in another triggerer: it never hears of its turn.
-            if self._turn is not None:
-                self._turn.give_back()
+            if self._admission is not None:
+                self._admission.release()
             raise
         yield TriggerEvent(event)
 
@@ -455,9 +456,9 @@ class AirbyteTurnTrigger(BaseTrigger):
         settings = await settings_for_trigger(self.conn_id, self.api_version, log)
         renewal = Renewal(self.conn_id, self.api_version, settings)
         # Kept here, not returned: before Python 3.12 what a wait_for that is cancelled waits for may end all the same.
-        while self._turn is None:
+        while self._admission is None:
             with suppress(CredentialsChanged):
-                self._turn = await wait_for_turn(
+                self._admission = await wait_in_queue(
                     await _watcher(renewal.settings),
                     self.connection_id,
                     self.queued_at,

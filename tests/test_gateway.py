@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from one_task import Task, TaskInstance, airflow_tells, connection_to
 
-from airbyte_deferrable._job.submit import Patience
+from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable.exceptions import AirbyteCredentialsError, AirbyteUnreachableError
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
@@ -42,10 +42,10 @@ def ti(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskInstance]:
         yield instance
 
 
-def sync(connection_id: str, ti: TaskInstance, patience: Patience) -> Task:
+def sync(connection_id: str, ti: TaskInstance, policy: SubmitPolicy) -> Task:
     def make() -> AirbyteTriggerSyncOperator:
         operator = AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, asynchronous=True)
-        operator.patience = patience
+        operator.submit_policy = policy
         return operator
 
     return Task(make, ti=ti)
@@ -63,7 +63,7 @@ def test_what_a_gateway_says_for_a_while_keeps_no_job_from_starting(
     faults = [sim.add_fault(Fault(call, status=status, body=body, times=times))]
     if call == "token" and status in (404, 405):
         faults.append(sim.add_fault(Fault("health", status=status, body=body, times=2)))
-    task = sync(connection_id, ti, Patience(settle=0.3, unreachable=30.0, pause=0.1))
+    task = sync(connection_id, ti, SubmitPolicy(settle=0.3, unreachable=30.0, pause=0.1))
     assert task.run() == sim.jobs(connection_id)[0]["id"]
     assert len(sim.jobs(connection_id)) == 1
     assert all(fault["hits"] for fault in sim.faults())
@@ -78,14 +78,14 @@ def test_a_token_endpoint_that_is_a_web_page_fails_the_task_at_once_and_says_wha
     if not health:
         sim.add_fault(Fault("health", status=200, body=page))
     # Five minutes, and this test would not end.
-    task = sync(sim.add_connection(), ti, Patience(unreachable=1e9))
+    task = sync(sim.add_connection(), ti, SubmitPolicy(unreachable=1e9))
     with pytest.raises(AirbyteCredentialsError, match="leave Client ID and Client Secret empty"):
         task.run()
 
 
 def test_a_gateway_that_leads_nowhere_for_long_is_told_with_its_words(sim: Simulator, ti: TaskInstance) -> None:
     sim.add_fault(Fault("*", status=404, body=KONG))
-    task = sync(sim.add_connection(), ti, Patience(unreachable=0.5, pause=0.1))
+    task = sync(sim.add_connection(), ti, SubmitPolicy(unreachable=0.5, pause=0.1))
     with pytest.raises(AirbyteUnreachableError, match=r"no Route matched .* gateway or proxy before it"):
         task.run()
 

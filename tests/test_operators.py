@@ -28,10 +28,11 @@ from one_task import (
 )
 
 from airbyte_deferrable import hooks, operators
-from airbyte_deferrable._airflow import kill, own_job
+from airbyte_deferrable._airflow import kill, started_job
 from airbyte_deferrable._airflow.kill import LEASE
 from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout
-from airbyte_deferrable._job.submit import UNSEEN_BUSY, Patience
+from airbyte_deferrable._job.retrying import SubmitPolicy
+from airbyte_deferrable._job.submit import UNSEEN_BUSY
 from airbyte_deferrable.exceptions import (
     AirbyteConfigError,
     AirbyteConflictError,
@@ -59,7 +60,9 @@ Make = Callable[..., Task]
 @pytest.fixture
 def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    monkeypatch.setattr(AirbyteTriggerSyncOperator, "patience", Patience(settle=0.6, unreachable=2.0, pause=0.1))
+    monkeypatch.setattr(
+        AirbyteTriggerSyncOperator, "submit_policy", SubmitPolicy(settle=0.6, unreachable=2.0, pause=0.1)
+    )
     return airbyte_simulator
 
 
@@ -698,8 +701,8 @@ def test_a_job_is_given_time_to_stop_when_the_execution_timeout_is_over(
 ) -> None:
     """Contrary to a kill, Airflow leaves the task that time; and a retry would take a job that still stops for live."""
     monkeypatch.setattr(world, "CANCELLING", 1.5)
-    monkeypatch.setattr(own_job, "CANCEL_WITHIN", 0.3)
-    monkeypatch.setattr(own_job, "STOPS_WITHIN", 60.0)
+    monkeypatch.setattr(started_job, "CANCEL_WITHIN", 0.3)
+    monkeypatch.setattr(started_job, "LONGEST_CANCEL", 60.0)
     sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", execution_timeout=timedelta(seconds=4))
     with pytest.raises(AirbyteTimeout, match="The job is cancelled"):
         sync.run()
@@ -724,8 +727,10 @@ def test_execution_timeout_while_airbyte_makes_the_job_cancels_it(
     settle: float,
 ) -> None:
     """A kill has 5 s, then Airflow ends the process; this has no such limit."""
-    monkeypatch.setattr(own_job, "STARTS_WITHIN", 0.1)
-    monkeypatch.setattr(AirbyteTriggerSyncOperator, "patience", Patience(settle=settle, unreachable=2.0, pause=0.1))
+    monkeypatch.setattr(started_job, "NAMED_WITHIN", 0.1)
+    monkeypatch.setattr(
+        AirbyteTriggerSyncOperator, "submit_policy", SubmitPolicy(settle=settle, unreachable=2.0, pause=0.1)
+    )
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(answer)
     sync = task(cid, execution_timeout=timedelta(seconds=1))
@@ -747,8 +752,8 @@ def test_execution_timeout_before_a_job_is_started_says_so(
 def test_execution_timeout_does_not_say_cancelled_of_a_job_that_goes_on(
     sim: Simulator, task: Make, interrupt_after: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_job, "CANCEL_WITHIN", 0.5)
-    monkeypatch.setattr(own_job, "STOPS_WITHIN", 0.5)
+    monkeypatch.setattr(started_job, "CANCEL_WITHIN", 0.5)
+    monkeypatch.setattr(started_job, "LONGEST_CANCEL", 0.5)
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("cancel", status=500))
     with pytest.raises(AirbyteTimeout, match="could not be cancelled"), interrupt_after(2.0):
@@ -985,7 +990,7 @@ def test_a_kill_before_the_task_has_begun_starts_no_job(
 def test_a_kill_before_airbyte_answers_cancels_the_job_as_soon_as_it_is_known(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_job, "STARTS_WITHIN", 0.1)
+    monkeypatch.setattr(started_job, "NAMED_WITHIN", 0.1)
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("create", "lost_answer", seconds=1.5))
     sync = task(cid, "deferred")

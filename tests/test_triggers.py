@@ -289,7 +289,7 @@ async def test_the_lines_of_a_wait_whose_job_is_to_go_on_are_written_before_a_ki
 def rotated(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return what gives Airbyte's application another secret, which its Airflow connection is given, too."""
     monkeypatch.setattr(credentials, "REMEMBER", 0.0)
-    monkeypatch.setattr(credentials, "ASK_AGAIN", 0.1)
+    monkeypatch.setattr(credentials, "LOOK_FOR_CHANGE", 0.1)
 
     def rotate() -> None:
         sim.rotate_secret()
@@ -536,7 +536,7 @@ async def test_dag_test_cancels_the_trigger_after_its_event_and_no_job(sim: Simu
 async def test_a_kill_while_airbyte_is_in_trouble_is_said_and_ends(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "CANCEL_WITHIN", 0.5)
+    monkeypatch.setattr(triggers, "CANCEL_KILLED_WITHIN", 0.5)
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     ti = TaskInstance(state="failed")
     trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1)

@@ -14,7 +14,7 @@ from weakref import WeakSet
 T = TypeVar("T")
 
 #: Seconds that closing waits for what still runs to take note of its cancellation.
-STOPS_WITHIN = 5.0
+LOOP_STOPS_WITHIN = 5.0
 
 
 class Portal:
@@ -118,7 +118,7 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(STOPS_WITHIN)
+    thread.join(LOOP_STOPS_WITHIN)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -10,7 +10,9 @@ from weakref import WeakKeyDictionary
 
 from airbyte_deferrable._airflow.connection import load_settings
 from airbyte_deferrable._airflow.off_loop import in_thread
+from airbyte_deferrable._job.retrying import Outage
 from airbyte_deferrable._job.task_log import Log
+from airbyte_deferrable._job.wait import CredentialsChanged
 from airbyte_deferrable.api.aio import Shared
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.rounds import among_few
@@ -19,13 +21,9 @@ from airbyte_deferrable.api.settings import Settings
 #: How long a connection that was looked up in the triggerer is used for newcomers, seconds.
 REMEMBER = 30.0
 #: Seconds between two attempts to look a connection up that could not be read.
-TRY_AGAIN = 20.0
+LOOK_UP_AGAIN = 20.0
 #: Seconds between two look-ups of a connection whose credentials are refused.
-ASK_AGAIN = 60.0
-
-
-class CredentialsChanged(Exception):
-    """An Airflow connection holds other credentials than those that are refused."""
+LOOK_FOR_CHANGE = 60.0
 
 
 _known: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], _Known]] = WeakKeyDictionary()
@@ -89,7 +87,7 @@ class _Known:
                 self._refused = [each for each in self._refused if not self._answer(*each)]
                 if not self._refused:
                     return
-                await asyncio.sleep(ASK_AGAIN)
+                await asyncio.sleep(LOOK_FOR_CHANGE)
         finally:
             self._refused, self._asking = [], None
 
@@ -117,25 +115,28 @@ async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Sett
     :return: Everything that a client needs.
     """
     known = _known_connection(conn_id, api_version)
-    failed = False
+    outage = Outage(
+        log,
+        f"Cannot read Airflow connection {conn_id!r} now, this task keeps trying",
+        f"Airflow connection {conn_id!r} can be read again",
+    )
     while True:
         try:
             settings = await known.settings()
         except Exception as error:
-            if not failed:
+            if not outage.lasts:
                 await among_few()
-                log.warning("Cannot read Airflow connection %r now, this task keeps trying: %s", conn_id, error)
-            failed = True
-            await asyncio.sleep(TRY_AGAIN)
+            outage.failed(error)
+            await asyncio.sleep(LOOK_UP_AGAIN)
         else:
-            if failed:
+            if outage.lasts:
                 await among_few()
-                log.info("Airflow connection %r can be read again", conn_id)
+            outage.recovered()
             return settings
 
 
 class Renewal:
-    """Other credentials for a wait whose own are refused.
+    """Other credentials for a wait whose own are refused: a :class:`~airbyte_deferrable._job.wait.CredentialSource`.
 
     :param conn_id: The Airflow connection.
     :param api_version: The version in the public API's path, where the host names no path of its own.

@@ -1,4 +1,4 @@
-"""What a task remembers of its job from one try to the next, also when its worker was killed in between.
+"""Which job an earlier try of the task started, also when its worker was killed.
 
 Airflow 3.3 has a store for that, the task state store. Before, Airflow forgets everything a task wrote when its
 next try begins, XComs included; an Airflow Variable is the only place that stays. It is written only for tries that
@@ -15,33 +15,26 @@ import hashlib
 import json
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import Context
+from airbyte_deferrable._job.record import Record
 from airbyte_deferrable._job.task_log import Log
 
 KEY = "airbyte_deferrable"
-#: The generation of what a task wrote that a person stopped while it ran: no try is of it.
-ABANDONED = -1
-
-
 #: How many runs the present task has begun in its present try. A process has one task at a time.
 _begun: dict[tuple[Any, ...], int] = {}
 
 
 def begin_run(context: Context) -> int:
-    """Count a new run of the task's present try, and return its number, from 1 on.
-
-    :param context: The task's context.
-    """
+    """Count a new run of the task's present try, and return its number, from 1 on."""
     return resume_run(context, _begun.get(_try_key(context), 0) + 1)
 
 
 def resume_run(context: Context, run: int) -> int:
     """Note that the task goes on with a run that another process has begun, so that the next is a further one.
 
-    :param context: The task's context.
     :param run: The run's number.
     :return: The same.
     """
@@ -51,10 +44,7 @@ def resume_run(context: Context, run: int) -> int:
 
 
 def present_run(context: Context) -> int:
-    """Return the number of the run that the task is at.
-
-    :param context: The task's context.
-    """
+    """Return the number of the run that the task is at."""
     return _begun.get(_try_key(context), 1)
 
 
@@ -63,34 +53,10 @@ def _try_key(context: Context) -> tuple[Any, ...]:
     return () if try_of(context) is None else (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number)
 
 
-class Record(BaseModel):
-    """What is remembered.
-
-    :param generation: Tells the tries after a person cleared the task from those before: a cleared task starts
-        afresh. It is the task's ``max_tries``, which Airflow raises at each clear and leaves alone at a retry. It
-        leaves it alone, too, when the task runs while it is cleared: see :meth:`JobMemory.abandon`.
-    :param connection_id: The connection that was to run.
-    :param job_type: What was to run.
-    :param after: The connection's newest job before ours was asked for; None if that could not be learned.
-    :param written_at: When, seconds since the epoch.
-    :param job_id: The job; None until Airbyte has told.
-    :param ours: Whether the task started it, or waits for somebody else's.
-    :param held: Whether the task has yet to see its end, so that whoever kills the task has it cancelled.
-    """
-
-    model_config = ConfigDict(defer_build=True)
-
-    generation: int
-    connection_id: str
-    job_type: str
-    after: int | None = None
-    written_at: float
-    job_id: int | None = None
-    ours: bool = True
-    held: bool = True
-
-
 class _Store(Protocol):
+    """One place for one record."""
+
+    #: Whether Airflow deletes it by itself, some time after the task has ended.
     cleans_up: bool
 
     def read(self) -> Any: ...
@@ -100,11 +66,30 @@ class _Store(Protocol):
     def delete(self) -> None: ...
 
 
-class JobMemory:
-    """The memory of one task instance.
+class AirflowRetryStore:
+    """A :class:`~airbyte_deferrable._job.record.RetryStore` of one task instance.
 
-    :param context: The task's context.
-    :param log: The task's log.
+    ====================================  =================  ==================  ===================  ===============
+    what happens                          task state store   Variable, another   Variable, last try   tried only once
+                                          (Airflow 3.3)      try may follow
+    ====================================  =================  ==================  ===================  ===============
+    a run begins, or is resumed           read               read                read, then deleted   nothing
+    Airbyte is about to be asked          ``requested``      ``requested``       nothing              nothing
+    the task has started its job          ``started``        ``started``         nothing              nothing
+    ... and does not wait for it          ``released``       ``released``        nothing              nothing
+    it waits for somebody else's          ``attached``       ``attached``        nothing              nothing
+    the job goes on without the task      ``released``       ``released``        nothing              nothing
+    no job was made, or it did not        deleted            deleted             nothing              nothing
+    succeed
+    the task succeeds                     stays              deleted             nothing              nothing
+    a user clears the task while it runs  ``abandoned``      ``abandoned``       nothing              nothing
+    a user marks it while it runs         ``abandoned``      deleted             nothing              nothing
+    ====================================  =================  ==================  ===================  ===============
+
+    A worker can still die between its task's success and Airflow's hearing of it, and the next try then needs the
+    record. Airflow cleans the task state store up by itself; a Variable would stay for ever, as it does if Airflow
+    fails to delete it then.
+
     :param fresh: Whether the run begins, and is not resumed. Default: False.
     :param run: The run's number in the try. Default: 1.
     """
@@ -114,7 +99,6 @@ class JobMemory:
         known = try_of(context) is not None
         self._log = log
         self.generation = int(ti.max_tries or 0) if known else 0
-        #: The job that a try before the task was cleared waited for, once :meth:`recall` has found one.
         self.cleared_job: int | None = None
         stores = [_store_for(context, ti, each) if known else _NoStore() for each in range(1, run + 1)]
         self._store: _Store = stores.pop()
@@ -124,25 +108,20 @@ class JobMemory:
         #: every clear, retry and lost worker, so that nothing is written yet when the first one begins.
         self._may_hold = not (fresh and try_of(context) in (None, 1))
 
-    def recall(self, connection_id: str, job_type: str) -> Record | None:
-        """Return what an earlier try of the same generation wrote about the same work.
-
-        :param connection_id: The connection that is to run.
-        :param job_type: What is to run.
-        """
+    def read(self, connection_id: str, job_type: str) -> Record | None:
+        """Return what an earlier try of the same generation wrote about the same work."""
         record = _read(self._store) if self._may_hold else None
         self._may_hold = record is not None
-        if record is None or record.generation != self.generation:
-            # Whoever cleared a task that waited for its job has that job cancelled.
-            self.cleared_job = record.job_id if record is not None and record.ours and record.held else None
+        if record is None or record.generation != self.generation or record.state == "abandoned":
+            self.cleared_job = record.job_id if record is not None and record.cancelled_with_task else None
             return None
         return record if (record.connection_id, record.job_type) == (connection_id, job_type) else None
 
-    def remember(self, record: Record) -> None:
+    def write(self, record: Record) -> None:
         """Write before, and again after, Airbyte is asked for the job.
 
-        :param record: What to remember. Once it names the job, a failure is no more than a line in the log: what was
-            written before leads a next try to the job, too.
+        :param record: Once it names the job, a failure is no more than a line in the log: what was written before
+            leads a next try to the job, too.
         """
         self._may_hold = True
         try:
@@ -152,16 +131,36 @@ class JobMemory:
                 raise
             self._log.warning("Airflow does not take down that the task waits for job %s: %s", record.job_id, error)
 
-    def forget(self) -> None:
-        """Drop what was remembered: a later try is to start another job."""
+    def delete(self) -> None:
+        """Let a later try start another job."""
         if self._may_hold:
             self._store.delete()
             self._may_hold = False
 
-    def abandon(self, *, cleared: bool) -> None:
-        """Remember nothing more, and let what follows start afresh, knowing at most which job is being cancelled.
+    def release(self) -> None:
+        """Note that the job goes on, and no user who kills the task from now on has it cancelled."""
+        try:
+            record = _read(self._store)
+            if record is not None and record.state == "started":
+                self._store.write(record.model_copy(update={"state": "released"}).model_dump())
+        except Exception as error:
+            self._log.warning("Airflow does not take down that the task has left its job: %s", error)
 
-        For a task that a person stops while it runs: to Airflow, its next try after a clear is no other than a retry.
+    def finish(self) -> None:
+        """Drop what nobody cleans up: the task has what it wanted, and is about to end."""
+        if self._store.cleans_up:
+            return
+        try:
+            self.delete()
+            for earlier in self._earlier:
+                earlier.delete()
+        except Exception as error:
+            self._log.warning("Airflow does not delete the Variable that held the task's job: %s", error)
+
+    def abandon(self, *, cleared: bool) -> None:
+        """Let no later try find the job, and what follows know at most that it is being cancelled.
+
+        For a task that a user stops while it runs: to Airflow, its next try after a clear is no other than a retry.
 
         :param cleared: Whether another try follows at once.
         """
@@ -169,34 +168,11 @@ class JobMemory:
         for earlier in self._earlier:
             earlier.delete()
         record = _read(store)
-        if record is not None and record.job_id is not None and (cleared or store.cleans_up):
-            store.write(record.model_copy(update={"generation": ABANDONED, "held": True}).model_dump())
+        told = record is not None and record.job_id is not None and record.started_here
+        if record is not None and told and (cleared or store.cleans_up):
+            store.write(record.model_copy(update={"state": "abandoned"}).model_dump())
         else:
             store.delete()
-
-    def let_go(self) -> None:
-        """Note that the job goes on, and nobody who kills the task from now on has it cancelled."""
-        try:
-            record = _read(self._store)
-            if record is not None and record.held:
-                self._store.write(record.model_copy(update={"held": False}).model_dump())
-        except Exception as error:
-            self._log.warning("Airflow does not take down that the task has left its job: %s", error)
-
-    def conclude(self) -> None:
-        """Drop what is in nobody's care: the task has what it wanted, and is about to end.
-
-        A worker can still die before it has told so, and the next try then needs the record. Airflow 3.3's store
-        keeps it until Airflow cleans up; a Variable would stay for ever, as it does if Airflow fails to delete it now.
-        """
-        if self._store.cleans_up:
-            return
-        try:
-            self.forget()
-            for earlier in self._earlier:
-                earlier.delete()
-        except Exception as error:
-            self._log.warning("Airflow does not delete the Variable that held the task's job: %s", error)
 
 
 class _TaskStateStore:

@@ -11,7 +11,6 @@ from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Connection
-from airbyte_deferrable.exceptions import AirbyteInputError
 
 #: How many pages of connections are read at most at one go.
 MOST_PAGES = 200
@@ -20,6 +19,10 @@ MOST_PASSES = 20
 NEAR_MATCHES = 5
 #: Seconds that a task waits for what only makes its log nicer.
 DESCRIBE_WITHIN = 3.0
+
+
+class UnresolvedName(Exception):
+    """A name leads to no Airbyte connection, or to more than one. The message says what the reader can do."""
 
 
 async def describe(client: AirbyteClient, connection_id: str, *, ends: bool = True) -> Description:
@@ -56,10 +59,8 @@ async def find_connection(client: AirbyteClient, name: str, workspace_id: str | 
 
     Names are compared to the letter first, then without regard to case and outer blanks.
 
-    :param client: The Airbyte.
-    :param name: The connection's name.
     :param workspace_id: The workspace to look in; None for all that the credentials may see.
-    :raises AirbyteInputError: If there is none, or more than one.
+    :raises UnresolvedName: If there is none, or more than one.
     """
     connections, missing = await _all_connections(client, workspace_id)
     exact = [each for each in connections if each.true_name == name]
@@ -67,28 +68,30 @@ async def find_connection(client: AirbyteClient, name: str, workspace_id: str | 
     if len(found) == 1:
         return found[0].connection_id
     where = f"workspace {workspace_id}" if workspace_id else "the workspaces that the credentials may see"
-    if found:
-        which = ", ".join(f"{each.connection_id} (workspace {each.workspace_id})" for each in found)
-        raise AirbyteInputError(
-            f"{len(found)} Airbyte connections in {where} are named {name!r}: {which}. Give connection_id instead. "
-            "Nothing was started."
-        )
+    why = _why_several(name, found, where) if found else _why_none(name, connections, missing, where)
+    raise UnresolvedName(f"{why} Nothing was started.")
+
+
+def _why_several(name: str, found: list[Connection], where: str) -> str:
+    which = ", ".join(f"{each.connection_id} (workspace {each.workspace_id})" for each in found)
+    return f"{len(found)} Airbyte connections in {where} are named {name!r}: {which}. Give connection_id instead."
+
+
+def _why_none(name: str, connections: list[Connection], missing: int, where: str) -> str:
     if not connections:
-        raise AirbyteInputError(
+        return (
             f"There is no Airbyte connection in {where}, so none is named {name!r}. Check workspace_id and the "
-            "application's permissions. Nothing was started."
+            "application's permissions."
         )
     if missing:
-        raise AirbyteInputError(
+        return (
             f"None of the {len(connections)} Airbyte connections in {where} that could be seen is named {name!r}, and "
             f"{missing} more could not be seen: Airbyte lists connections in no order, and its pages repeat some and "
-            "miss others. Give connection_id instead. Nothing was started."
+            "miss others. Give connection_id instead."
         )
     near = get_close_matches(name, [each.name for each in connections], n=NEAR_MATCHES, cutoff=0.5)
     hint = "; near matches: " + ", ".join(repr(each) for each in near) if near else ""
-    raise AirbyteInputError(
-        f"None of the {len(connections)} Airbyte connections in {where} is named {name!r}{hint}. Nothing was started."
-    )
+    return f"None of the {len(connections)} Airbyte connections in {where} is named {name!r}{hint}."
 
 
 async def _all_connections(client: AirbyteClient, workspace_id: str | None) -> tuple[list[Connection], int]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextvars import Context
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from airbyte_deferrable._airflow.credentials import Renewal
 from airbyte_deferrable._job import events
 from airbyte_deferrable._job.events import Deadline, Event
+from airbyte_deferrable._job.retrying import RECOVERED, WAITS_ON
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Trouble, Watch
@@ -25,7 +27,7 @@ LONGEST_LAST_LOOK = 60.0
 #: most are answered by the watcher's list.
 LOOKS_AT_ONCE = 2
 #: Seconds until the next last look after one that failed.
-LOOK_AGAIN = 1.0
+FINAL_CHECK_AGAIN = 1.0
 #: Seconds that Airbyte pauses, at least, after an attempt that failed and brought nothing. A job that has run since
 #: earlier is in its first.
 SECOND_ATTEMPT_AFTER = 10.0
@@ -33,6 +35,30 @@ _EMPTY = Context()
 _BEFORE_ATTEMPTS = (JobStatus.PENDING, JobStatus.QUEUED)
 #: A change to running from one of these begins a new attempt, also from running: nobody looked between the two.
 _BETWEEN_ATTEMPTS = (JobStatus.RUNNING, JobStatus.INCOMPLETE)
+
+
+class CredentialsChanged(Exception):
+    """There are other credentials than those that are refused: the wait is to begin again with them."""
+
+
+class CredentialSource(Protocol):
+    """Where a wait whose credentials are refused gets others."""
+
+    def heard(self, error: ApiError | None, then: Callable[[], object] | None = None) -> None:
+        """Begin to look for others if these may be refused, and stop when Airbyte answers.
+
+        :param error: What Airbyte, or a gateway before it, said; None if Airbyte answers.
+        :param then: Called when there are others, for :meth:`check` to be.
+        """
+
+    def check(self, log: Log) -> None:
+        """Say so if there are others.
+
+        :raises CredentialsChanged: If there are.
+        """
+
+    def stop(self) -> None:
+        """Look for others no more."""
 
 
 class Course:
@@ -113,7 +139,7 @@ async def wait_for_end(
     log: Log,
     try_number: int | None = None,
     course: Course | None = None,
-    renewal: Renewal | None = None,
+    renewal: CredentialSource | None = None,
 ) -> Event:
     """Wait until the job has ended, cannot be seen, or time is up. Nothing else ends the wait.
 
@@ -152,7 +178,9 @@ async def wait_for_end(
     return events.ended(job, try_number)
 
 
-async def until_terminal(watch: Watch, log: Log, course: Course | None = None, renewal: Renewal | None = None) -> Job:
+async def until_terminal(
+    watch: Watch, log: Log, course: Course | None = None, renewal: CredentialSource | None = None
+) -> Job:
     """Follow a job to its end, and tell each change.
 
     :param watch: The watch on the job.
@@ -186,10 +214,11 @@ async def until_terminal(watch: Watch, log: Log, course: Course | None = None, r
 
 
 def _tell(trouble: Trouble, log: Log) -> None:
+    """Say what the watcher has told, which tells of an outage once."""
     if trouble.error is None:
-        log.info("Airbyte answers again after %.0f s", trouble.seconds)
+        log.info("%s after %.0f s", RECOVERED, trouble.seconds)
     else:
-        log.warning("Airbyte cannot be asked now. The job may well go on, so this task waits on. %s", trouble.error)
+        log.warning("%s: %s", WAITS_ON, trouble.error)
 
 
 class _LastLooks:
@@ -218,11 +247,11 @@ async def _last_look(watcher: JobWatcher, watch: Watch) -> Job | None:
             left = min(max(began, looks.answered_at) + LAST_LOOK, began + LONGEST_LAST_LOOK) - asked_at
             if left > 0 and watch.answer_since() is None:
                 try:
-                    job = await asyncio.wait_for(watcher.client.get_job(watch.job_id), max(left, LOOK_AGAIN))
+                    job = await asyncio.wait_for(watcher.client.get_job(watch.job_id), max(left, FINAL_CHECK_AGAIN))
                 except asyncio.TimeoutError:
                     continue
                 except ApiError:
-                    await asyncio.sleep(LOOK_AGAIN)
+                    await asyncio.sleep(FINAL_CHECK_AGAIN)
                     continue
                 watch.answered(job, asked_at)
             last = watch.answer_since()

@@ -92,7 +92,7 @@ async def test_a_connection_that_cannot_be_read_is_tried_again_and_told_of_once(
     look_up: LookUp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="task")
-    monkeypatch.setattr(credentials, "TRY_AGAIN", 0.02)
+    monkeypatch.setattr(credentials, "LOOK_UP_AGAIN", 0.02)
     look_up.broken = True
     look_up.go.set()
     tasks = await callers(3)
@@ -109,7 +109,7 @@ async def test_a_connection_that_cannot_be_read_is_tried_again_and_told_of_once(
 async def test_many_triggers_tell_of_a_connection_that_cannot_be_read_a_few_in_a_round(
     look_up: LookUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "TRY_AGAIN", 0.1)
+    monkeypatch.setattr(credentials, "LOOK_UP_AGAIN", 0.1)
     rounds = 0
     lines: Counter[int] = Counter()
 

@@ -71,7 +71,7 @@ class Gateway:
 def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wire, str], None]:
     """Return what puts a key for the gateway into the Airflow connection."""
     monkeypatch.setattr(credentials, "REMEMBER", 0.0)
-    monkeypatch.setattr(credentials, "ASK_AGAIN", 0.05)
+    monkeypatch.setattr(credentials, "LOOK_FOR_CHANGE", 0.05)
 
     def connect(wire: Wire, key: str) -> None:
         fields = {"conn_type": "airbyte", "host": wire.base_url, "extra": {"headers": {"X-Gate": key}}}

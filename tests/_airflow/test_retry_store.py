@@ -9,7 +9,8 @@ import pytest
 from one_task import Store, TaskInstance, connection_to
 
 from airbyte_deferrable._airflow import retry_store
-from airbyte_deferrable._airflow.retry_store import JobMemory, Record
+from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
+from airbyte_deferrable._job.record import Record
 from airbyte_deferrable.exceptions import AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
@@ -44,36 +45,37 @@ def context(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def record(context: Any, **fields: Any) -> Record:
     values = {"generation": context["ti"].max_tries, "connection_id": "c", "job_type": "sync", "written_at": 1.0}
-    return Record(**{**values, **fields})
+    state = "started" if "job_id" in fields else "requested"
+    return Record(**{**values, "state": state, **fields})
 
 
-def test_a_retry_recalls_and_a_cleared_task_does_not(context: Any) -> None:
-    JobMemory(context, LOG).remember(record(context, after=3))
-    JobMemory(context, LOG).remember(record(context, after=3, job_id=4))
+def test_a_retry_reads_the_record_and_a_cleared_task_does_not(context: Any) -> None:
+    AirflowRetryStore(context, LOG).write(record(context, after=3))
+    AirflowRetryStore(context, LOG).write(record(context, after=3, job_id=4))
     context["ti"].try_number += 1
-    recalled = JobMemory(context, LOG).recall("c", "sync")
-    assert recalled is not None
-    assert (recalled.job_id, recalled.after, recalled.ours) == (4, 3, True)
+    found = AirflowRetryStore(context, LOG).read("c", "sync")
+    assert found is not None
+    assert (found.job_id, found.after, found.state) == (4, 3, "started")
     context["ti"].max_tries += 1
-    assert JobMemory(context, LOG).recall("c", "sync") is None
+    assert AirflowRetryStore(context, LOG).read("c", "sync") is None
 
 
-def test_other_work_is_not_recalled(context: Any) -> None:
-    JobMemory(context, LOG).remember(record(context, job_id=4))
-    assert JobMemory(context, LOG).recall("other", "sync") is None
-    assert JobMemory(context, LOG).recall("c", "reset") is None
+def test_other_work_is_not_found(context: Any) -> None:
+    AirflowRetryStore(context, LOG).write(record(context, job_id=4))
+    assert AirflowRetryStore(context, LOG).read("other", "sync") is None
+    assert AirflowRetryStore(context, LOG).read("c", "reset") is None
 
 
 def test_what_is_forgotten_is_gone_also_twice(context: Any) -> None:
-    JobMemory(context, LOG).remember(record(context, job_id=4))
-    JobMemory(context, LOG).forget()
-    JobMemory(context, LOG).forget()
-    assert JobMemory(context, LOG).recall("c", "sync") is None
+    AirflowRetryStore(context, LOG).write(record(context, job_id=4))
+    AirflowRetryStore(context, LOG).delete()
+    AirflowRetryStore(context, LOG).delete()
+    assert AirflowRetryStore(context, LOG).read("c", "sync") is None
 
 
 def test_what_cannot_be_read_is_nothing(context: Any) -> None:
-    JobMemory(context, LOG)._store.write({"generation": "?"})
-    assert JobMemory(context, LOG).recall("c", "sync") is None
+    AirflowRetryStore(context, LOG)._store.write({"generation": "?"})
+    assert AirflowRetryStore(context, LOG).read("c", "sync") is None
 
 
 def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +83,7 @@ def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     for index in range(3):
         context: Any = {"ti": TaskInstance(max_tries=1, map_index=index)}
-        JobMemory(context, LOG).remember(record(context, job_id=index))
+        AirflowRetryStore(context, LOG).write(record(context, job_id=index))
     assert len(variables) == 3
 
 
@@ -89,7 +91,7 @@ def test_no_variable_is_written_for_a_task_that_is_tried_once(monkeypatch: pytes
     variables = Variables()
     monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=0)}
-    JobMemory(context, LOG).remember(record(context, job_id=1))
+    AirflowRetryStore(context, LOG).write(record(context, job_id=1))
     assert not variables
 
 
@@ -97,17 +99,17 @@ def test_the_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monke
     variables = Variables()
     monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=2)}
-    JobMemory(context, LOG).remember(record(context, job_id=4))
+    AirflowRetryStore(context, LOG).write(record(context, job_id=4))
     context["ti"].try_number = 2
     for _ in range(2):
-        recalled = JobMemory(context, LOG).recall("c", "sync")
-        assert recalled is not None
-        assert recalled.job_id == 4
+        found = AirflowRetryStore(context, LOG).read("c", "sync")
+        assert found is not None
+        assert found.job_id == 4
     context["ti"].try_number = 3
-    last = JobMemory(context, LOG)
-    assert last.recall("c", "sync") == recalled
+    last = AirflowRetryStore(context, LOG)
+    assert last.read("c", "sync") == found
     assert not variables
-    last.remember(recalled)
+    last.write(found)
     assert not variables
 
 
@@ -193,24 +195,34 @@ def test_what_cannot_be_written_before_the_start_starts_nothing(
 def test_of_a_task_that_was_stopped_while_it_ran_no_try_is_told_but_which_job_is_being_cancelled(
     context: Any, cleared: bool
 ) -> None:
-    stopped = JobMemory(context, LOG)
-    stopped.remember(record(context, job_id=4))
+    stopped = AirflowRetryStore(context, LOG)
+    stopped.write(record(context, job_id=4))
     stopped.abandon(cleared=cleared)
-    stopped.remember(record(context, job_id=5))
+    stopped.write(record(context, job_id=5))
     context["ti"].try_number += 1
-    after = JobMemory(context, LOG)
-    assert after.recall("c", "sync") is None
+    after = AirflowRetryStore(context, LOG)
+    assert after.read("c", "sync") is None
     # A Variable is written for a try that follows only.
     assert after.cleared_job == (4 if cleared or "task_state_store" in context else None)
 
 
-def test_a_job_that_was_let_go_is_found_by_a_retry_and_is_no_cleared_tasks(context: Any) -> None:
-    JobMemory(context, LOG).remember(record(context, job_id=4))
-    JobMemory(context, LOG).let_go()
-    recalled = JobMemory(context, LOG).recall("c", "sync")
-    assert recalled is not None
-    assert recalled.job_id == 4
+@pytest.mark.parametrize(
+    ("state", "released", "cleared_job"), [("started", "released", 4), ("attached", "attached", None)]
+)
+def test_a_job_that_goes_on_without_its_task_is_found_by_a_retry_and_is_no_cleared_tasks(
+    context: Any, state: str, released: str, cleared_job: int | None
+) -> None:
+    AirflowRetryStore(context, LOG).write(record(context, job_id=4, state=state))
     context["ti"].max_tries += 1
-    cleared = JobMemory(context, LOG)
-    assert cleared.recall("c", "sync") is None
+    cleared = AirflowRetryStore(context, LOG)
+    assert cleared.read("c", "sync") is None
+    assert cleared.cleared_job == cleared_job
+    context["ti"].max_tries -= 1
+    AirflowRetryStore(context, LOG).release()
+    found = AirflowRetryStore(context, LOG).read("c", "sync")
+    assert found is not None
+    assert (found.job_id, found.state) == (4, released)
+    context["ti"].max_tries += 1
+    cleared = AirflowRetryStore(context, LOG)
+    assert cleared.read("c", "sync") is None
     assert cleared.cleared_job is None

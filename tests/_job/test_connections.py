@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from airbyte_deferrable._job import connections
-from airbyte_deferrable._job.connections import find_connection
+from airbyte_deferrable._job.connections import UnresolvedName, find_connection
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
-from airbyte_deferrable.exceptions import AirbyteInputError
 from airbyte_deferrable.simulator import Fault, Simulator
 
 
@@ -38,7 +37,7 @@ async def test_a_name_is_found_where_pages_repeat_rows_and_miss_others(
     airbyte_simulator.unordered_connections = True
     for number in (0, 99, 200, 349):
         assert await find_connection(client, f"Table {number}", None) == ids[number]
-    with pytest.raises(AirbyteInputError, match=r"None of the 350 Airbyte connections .* near matches"):
+    with pytest.raises(UnresolvedName, match=r"None of the 350 Airbyte connections .* near matches"):
         await find_connection(client, "Table 350", None)
 
 
@@ -49,7 +48,7 @@ async def test_two_of_one_name_are_both_seen_where_pages_miss_rows(
     twins = {airbyte_simulator.add_connection(name="Twin") for _ in range(2)}
     airbyte_simulator.unordered_connections = True
     for _ in range(5):
-        with pytest.raises(AirbyteInputError, match="2 Airbyte connections") as error:
+        with pytest.raises(UnresolvedName, match="2 Airbyte connections") as error:
             await find_connection(client, "Twin", None)
         assert all(each in str(error.value) for each in twins)
 
@@ -72,7 +71,7 @@ async def test_reading_again_has_an_end_and_what_was_not_seen_is_told(
     # Each second page is the last of a pass.
     sim.add_fault(Fault(call="connections", status=200, body=json.dumps(rest), every=2))
     sim.add_fault(Fault(call="connections", status=200, body=json.dumps(full)))
-    with pytest.raises(AirbyteInputError, match=r"149 more could not be seen: .* Give connection_id instead"):
+    with pytest.raises(UnresolvedName, match=r"149 more could not be seen: .* Give connection_id instead"):
         await find_connection(client, "Users", None)
     assert sim.count("connections") == 2 * connections.MOST_PASSES
     assert await find_connection(client, "Orders", None) == row["connectionId"]
@@ -86,7 +85,7 @@ async def test_case_and_outer_blanks_do_not_matter_unless_they_tell_two_apart(
     airbyte_simulator.add_connection(name="Users")
     assert await find_connection(client, "orders", None) == lower
     assert await find_connection(client, "Orders", None) == upper
-    with pytest.raises(AirbyteInputError, match="2 Airbyte connections"):
+    with pytest.raises(UnresolvedName, match="2 Airbyte connections"):
         await find_connection(client, " ORDERS ", None)
 
 
@@ -97,13 +96,13 @@ async def test_a_name_with_a_headers_value_in_it_is_found_and_shown_without(airb
     credentials = ClientCredentials(sim.client_id, sim.client_secret)
     async with AirbyteClient(Settings(sim.url, credentials, headers=(("X-Team", "orders"),))) as client:
         assert await find_connection(client, "daily orders", None) == daily
-        with pytest.raises(AirbyteInputError, match=r"near matches: 'Daily \*\*\*'"):
+        with pytest.raises(UnresolvedName, match=r"near matches: 'Daily \*\*\*'"):
             await find_connection(client, "Daily order", None)
 
 
 async def test_an_unknown_name_lists_near_matches(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     airbyte_simulator.add_connection(name="Orders to warehouse")
-    with pytest.raises(AirbyteInputError, match="near matches: 'Orders to warehouse'"):
+    with pytest.raises(UnresolvedName, match="near matches: 'Orders to warehouse'"):
         await find_connection(client, "Order to warehouse", None)
 
 
@@ -119,5 +118,5 @@ async def test_a_workspace_in_which_nothing_can_be_seen_is_told(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
     airbyte_simulator.add_connection(name="Orders")
-    with pytest.raises(AirbyteInputError, match=r"no Airbyte connection in workspace 1111.* Check workspace_id"):
+    with pytest.raises(UnresolvedName, match=r"no Airbyte connection in workspace 1111.* Check workspace_id"):
         await find_connection(client, "Orders", "11111111-2222-3333-4444-555555555555")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from airbyte_deferrable._job import queue
-from airbyte_deferrable._job.queue import wait_for_turn
+from airbyte_deferrable._job.queue import wait_in_queue
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable.api.client import AirbyteClient
@@ -52,14 +52,14 @@ async def test_fifty_tasks_start_one_after_the_other_without_a_stampede(
     started: list[tuple[int, int]] = []
 
     async def task(number: int) -> None:
-        await wait_for_turn(watcher, cid, float(number), poll_interval=POLL, log=LOG)
+        await wait_in_queue(watcher, cid, float(number), poll_interval=POLL, log=LOG)
         started.append((number, (await client.create_job(cid)).job_id))
 
-    # They come in disorder; their place is when they began to wait.
+    # They come in disorder; their position is when they began to wait.
     await asyncio.gather(*(task(number) for number in sorted(range(50), key=lambda n: n * 37 % 50)))
     assert [number for number, _ in started] == list(range(50))
     assert [job_id for _, job_id in started] == list(range(before + 1, before + 51))
-    # No turn was given to two at once: each asked Airbyte to start a job exactly once, and was not refused.
+    # No two were admitted at once: each asked Airbyte to start a job exactly once, and was not refused.
     assert sim.count("create") == 50
     assert sim.count("list") < 50 * 6
 
@@ -67,20 +67,20 @@ async def test_fifty_tasks_start_one_after_the_other_without_a_stampede(
 async def test_nobody_is_let_in_while_the_connection_is_busy(airbyte_simulator: Simulator, watcher: JobWatcher) -> None:
     sim = airbyte_simulator
     job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
-    waiting = asyncio.ensure_future(wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG))
+    waiting = asyncio.ensure_future(wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG))
     done, _ = await asyncio.wait({waiting}, timeout=0.6)
     assert not done
     sim.finish(job_id, "failed")
     await asyncio.wait_for(waiting, 10)
 
 
-async def test_a_turn_that_is_not_used_is_given_to_the_next(
+async def test_an_admission_that_is_not_used_is_given_to_the_next(
     airbyte_simulator: Simulator, watcher: JobWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "STARTS_WITHIN", 0.5)
+    monkeypatch.setattr(queue, "ADMITTED_STARTS_WITHIN", 0.5)
     cid = airbyte_simulator.add_connection()
     for number in range(3):
-        await asyncio.wait_for(wait_for_turn(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
+        await asyncio.wait_for(wait_in_queue(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
 
 
 async def test_a_poll_interval_of_nothing_does_not_flood_airbyte(
@@ -88,20 +88,20 @@ async def test_a_poll_interval_of_nothing_does_not_flood_airbyte(
 ) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection()
-    await wait_for_turn(watcher, cid, 1.0, poll_interval=0.0, log=LOG)
+    await wait_in_queue(watcher, cid, 1.0, poll_interval=0.0, log=LOG)
     asked = sim.count("list")
-    second = asyncio.ensure_future(wait_for_turn(watcher, cid, 2.0, poll_interval=0.0, log=LOG))
+    second = asyncio.ensure_future(wait_in_queue(watcher, cid, 2.0, poll_interval=0.0, log=LOG))
     await asyncio.wait({second}, timeout=1.0)
     second.cancel()
     assert 1 <= sim.count("list") - asked <= 11
 
 
-async def test_a_turn_is_not_given_twice_while_the_first_may_still_start(
+async def test_nobody_else_is_admitted_while_the_first_may_still_start(
     airbyte_simulator: Simulator, watcher: JobWatcher, client: AirbyteClient
 ) -> None:
     cid = airbyte_simulator.add_connection(script=ENDLESS)
-    await wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
-    second = asyncio.ensure_future(wait_for_turn(watcher, cid, 2.0, poll_interval=POLL, log=LOG))
+    await wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
+    second = asyncio.ensure_future(wait_in_queue(watcher, cid, 2.0, poll_interval=POLL, log=LOG))
     done, _ = await asyncio.wait({second}, timeout=0.5)
     assert not done
     job = await client.create_job(cid)
@@ -109,62 +109,62 @@ async def test_a_turn_is_not_given_twice_while_the_first_may_still_start(
     await asyncio.wait_for(second, 10)
 
 
-async def test_a_turn_that_is_given_back_is_the_next_ones(airbyte_simulator: Simulator, watcher: JobWatcher) -> None:
+async def test_an_admission_that_is_released_is_the_nexts(airbyte_simulator: Simulator, watcher: JobWatcher) -> None:
     cid = airbyte_simulator.add_connection()
     for number in range(3):
-        turn = await asyncio.wait_for(wait_for_turn(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
-        turn.give_back()
+        admission = await asyncio.wait_for(wait_in_queue(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
+        admission.release()
 
 
-async def test_a_turn_that_is_given_back_late_takes_nobody_elses(
+async def test_an_admission_that_is_released_late_takes_nobody_elses(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
-    """Somebody else's job ran in between, so that the next one had its turn already."""
+    """Somebody else's job ran in between, so that the next one was admitted already."""
     sim = airbyte_simulator
     cid = sim.add_connection()
-    first = await wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
+    first = await wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
     sim.finish(sim.add_job(cid, script=ENDLESS)["id"], "succeeded")
-    await asyncio.wait_for(wait_for_turn(watcher, cid, 2.0, poll_interval=POLL, log=LOG), 10)
-    first.give_back()
-    third = asyncio.ensure_future(wait_for_turn(watcher, cid, 3.0, poll_interval=POLL, log=LOG))
+    await asyncio.wait_for(wait_in_queue(watcher, cid, 2.0, poll_interval=POLL, log=LOG), 10)
+    first.release()
+    third = asyncio.ensure_future(wait_in_queue(watcher, cid, 3.0, poll_interval=POLL, log=LOG))
     done, _ = await asyncio.wait({third}, timeout=0.5)
     third.cancel()
     assert not done
 
 
-async def test_a_task_that_comes_back_for_another_turn_is_not_held_back_by_its_own(
+async def test_a_task_that_comes_back_to_be_admitted_again_is_not_held_back_by_its_own(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
     """Airbyte refused its job although the connection looks idle."""
     cid = airbyte_simulator.add_connection()
-    await wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
-    behind = asyncio.ensure_future(wait_for_turn(watcher, cid, 2.0, poll_interval=NEVER, log=LOG))
-    await asyncio.wait_for(wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG), 10)
+    await wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
+    behind = asyncio.ensure_future(wait_in_queue(watcher, cid, 2.0, poll_interval=NEVER, log=LOG))
+    await asyncio.wait_for(wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG), 10)
     assert not behind.done()
     behind.cancel()
 
 
-async def test_a_connection_that_refuses_every_turn_gives_them_ever_more_slowly(
+async def test_a_connection_that_refuses_everyone_admits_ever_more_slowly(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection()
 
     async def pause() -> float:
-        return (await asyncio.wait_for(wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG), 10)).pause
+        return (await asyncio.wait_for(wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG), 10)).pause
 
     assert [await pause() for _ in range(4)] == [POLL, 2 * POLL, 4 * POLL, 8 * POLL]
     sim.finish(sim.add_job(cid, script=ENDLESS)["id"], "succeeded")
     assert await pause() == POLL
 
 
-async def test_one_that_leaves_the_line_lets_the_next_move_up(
+async def test_one_that_leaves_the_queue_lets_the_next_move_up(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
     sim = airbyte_simulator
     job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
     first, second = (
-        asyncio.ensure_future(wait_for_turn(watcher, cid, number, poll_interval=POLL, log=LOG)) for number in (1.0, 2.0)
+        asyncio.ensure_future(wait_in_queue(watcher, cid, number, poll_interval=POLL, log=LOG)) for number in (1.0, 2.0)
     )
     await asyncio.wait({first}, timeout=0.3)
     first.cancel()
@@ -172,15 +172,15 @@ async def test_one_that_leaves_the_line_lets_the_next_move_up(
     await asyncio.wait_for(second, 10)
 
 
-async def test_an_airbyte_in_trouble_is_waited_for_and_a_refusal_is_left_to_the_start(
+async def test_an_outage_is_waited_for_and_a_refusal_is_left_to_the_start(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
     sim = airbyte_simulator
     sim.add_fault(Fault("list", status=503, times=3))
-    await asyncio.wait_for(wait_for_turn(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), 10)
+    await asyncio.wait_for(wait_in_queue(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), 10)
     assert sim.count("list") == 4
     sim.add_fault(Fault("list", status=403))
-    await asyncio.wait_for(wait_for_turn(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), 10)
+    await asyncio.wait_for(wait_in_queue(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), 10)
 
 
 @pytest.mark.parametrize("fault", [Fault("list", status=401, times=4), Fault("token", status=404, times=2)])
@@ -191,7 +191,7 @@ async def test_credentials_that_are_refused_meanwhile_are_a_doubt(
     sim = airbyte_simulator
     job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
     sim.add_fault(fault)
-    waiting = asyncio.ensure_future(wait_for_turn(watcher, cid, 1.0, poll_interval=POLL, log=LOG))
+    waiting = asyncio.ensure_future(wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG))
     done, _ = await asyncio.wait({waiting}, timeout=0.6)
     assert not done
     sim.finish(job_id, "succeeded")

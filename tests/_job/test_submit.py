@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from one_task import Store, TaskInstance
 
-from airbyte_deferrable._airflow.retry_store import JobMemory, Record
-from airbyte_deferrable._job.submit import Busy, Patience, Submission
+from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
+from airbyte_deferrable._job.record import Record
+from airbyte_deferrable._job.retrying import SubmitPolicy
+from airbyte_deferrable._job.submit import ConnectionBusy, Submission
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Script, Simulator
@@ -26,10 +28,12 @@ def client_of(sim: Simulator, **settings: Any) -> AirbyteClient:
     )
 
 
-def submission(connection_id: str, store: Store | None = None, **patience: float) -> Submission:
+def submission(connection_id: str, store: Store | None = None, **policy: float) -> Submission:
     context: Any = {"ti": TaskInstance(), "task_state_store": Store() if store is None else store}
-    values = {"settle": 0.5, "unreachable": 20.0, "pause": 0.1, **patience}
-    return Submission(JobMemory(context, LOG), connection_id, "sync", log=LOG, patience=Patience(**values))
+    values = {"settle": 0.5, "unreachable": 20.0, "pause": 0.1, **policy}
+    return Submission(
+        AirflowRetryStore(context, LOG), connection_id, "sync", log=LOG, submit_policy=SubmitPolicy(**values)
+    )
 
 
 async def test_two_hundred_lost_answers_are_two_hundred_jobs(airbyte_simulator: Simulator) -> None:
@@ -58,7 +62,7 @@ async def test_a_request_that_was_sent_outlives_its_caller_and_names_the_job(air
         assert mine.starting
         while mine.starting:
             await asyncio.sleep(0.02)
-    assert mine.our_job == sim.jobs(cid)[0]["id"]
+    assert mine.started_job == sim.jobs(cid)[0]["id"]
 
 
 async def test_an_airbyte_that_sheds_load_is_asked_again_and_that_is_said_once(
@@ -81,7 +85,7 @@ async def test_a_busy_connection_leaves_nothing_to_mistake_for_ours(airbyte_simu
     sim.add_fault(Fault("create", status=409, body=body))
     store = Store()
     async with client_of(sim) as client:
-        with pytest.raises(Busy):
+        with pytest.raises(ConnectionBusy):
             await submission(cid, store).obtain(client)
     assert not store
 
@@ -126,7 +130,7 @@ async def test_another_connections_job_of_the_same_number_is_not_found_again(air
     mine = submission(cid, store)
     async with client_of(sim) as client:
         job = await mine.obtain(client)
-    assert mine.our_job == job.job_id == sim.jobs(cid)[0]["id"]
+    assert mine.started_job == job.job_id == sim.jobs(cid)[0]["id"]
 
 
 async def test_what_a_killed_try_never_got_is_not_waited_for_for_ever(airbyte_simulator: Simulator) -> None:
@@ -155,12 +159,12 @@ async def test_a_job_made_long_after_a_lost_request_is_somebody_elses(
         if ours:
             await mine.obtain(client)
         else:
-            with pytest.raises(Busy):
+            with pytest.raises(ConnectionBusy):
                 await mine.obtain(client)
-    assert mine.our_job == (made if ours else None)
+    assert mine.started_job == (made if ours else None)
 
 
-async def test_a_create_that_took_all_patience_leaves_some_to_look_for_its_job(airbyte_simulator: Simulator) -> None:
+async def test_a_create_that_took_all_the_time_leaves_some_to_look_for_its_job(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("create", "lost_answer", seconds=30.0, times=1))
@@ -189,7 +193,7 @@ async def test_the_job_is_remembered_before_and_after_airbyte_is_asked(airbyte_s
 
 @pytest.mark.parametrize("longest", [0.05, 10.0])
 def test_pauses_grow_with_jitter_and_stay_bounded(longest: float) -> None:
-    pauses = Patience(pause=longest).pauses()
+    pauses = SubmitPolicy(pause=longest).pauses()
     taken = [next(pauses) for _ in range(20)]
     assert max(taken) <= longest
     assert len(set(taken)) == 20

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from one_task import Store, TaskInstance
 
-from airbyte_deferrable._airflow.retry_store import JobMemory
-from airbyte_deferrable._job.submit import Patience, Submission
+from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
+from airbyte_deferrable._job.retrying import SubmitPolicy
+from airbyte_deferrable._job.submit import Submission
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import Unreachable
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
@@ -20,7 +21,7 @@ from airbyte_deferrable.simulator import Fault, Script, Simulator
 LOG = logging.getLogger(__name__)
 ENDLESS = Script(outcome=None, pending=0.0)
 #: Of its own accord, a submission would ask again after a moment.
-PATIENCE = Patience(settle=0.1, unreachable=20.0, pause=0.01)
+POLICY = SubmitPolicy(settle=0.1, unreachable=20.0, pause=0.01)
 
 #: The list is looked at before a job is asked for. A request for one that was refused by a 503 may be carried out.
 refused = pytest.mark.parametrize(("call", "status"), [("create", 429), ("create", 503), ("list", 429), ("list", 503)])
@@ -35,7 +36,7 @@ async def client(airbyte_simulator: Simulator) -> AsyncIterator[AirbyteClient]:
 
 def submission(connection_id: str) -> Submission:
     context: Any = {"ti": TaskInstance(), "task_state_store": Store()}
-    return Submission(JobMemory(context, LOG), connection_id, "sync", log=LOG, patience=PATIENCE)
+    return Submission(AirflowRetryStore(context, LOG), connection_id, "sync", log=LOG, submit_policy=POLICY)
 
 
 @refused
@@ -52,7 +53,7 @@ async def test_a_job_is_not_asked_for_again_before_the_server_wants_to_be(
 
 
 @refused
-async def test_a_server_that_wants_a_longer_pause_than_a_task_has_patience_is_not_waited_for(
+async def test_a_server_that_wants_a_longer_pause_than_a_task_has_time_is_not_waited_for(
     airbyte_simulator: Simulator, client: AirbyteClient, call: str, status: int
 ) -> None:
     sim = airbyte_simulator

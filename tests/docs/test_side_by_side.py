@@ -31,7 +31,7 @@ from one_task import Store, TaskInstance, airflow_tells, first_event, run_in_loo
 
 from airbyte_deferrable import operators, sensors
 from airbyte_deferrable._compat import AirflowSkipException
-from airbyte_deferrable._job.submit import Patience
+from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 
 from .blocks import ROOT
@@ -223,8 +223,8 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tuple[Seen, Seen]]
             with Simulator(**case.airbyte) as sim, monkeypatch.context() as patch, airflow_tells(patch, ti):
                 patch.setattr(
                     operators.AirbyteTriggerSyncOperator,
-                    "patience",
-                    Patience(settle=2.0, unreachable=4.0, pause=0.2, unlisted=0.5),
+                    "submit_policy",
+                    SubmitPolicy(settle=2.0, unreachable=4.0, pause=0.2, unlisted=0.5),
                 )
                 patch.setattr(operators, "get_current_context", lambda ti=ti: {"ti": ti, "task_instance": ti})
                 seen.append(case.story(Stage(provider, sim, patch, ti)))

@@ -19,7 +19,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "drop": {"kind": "drop"},
     "lost": {"kind": "lost_answer"},
     "lost behind a proxy": {"kind": "lost_answer", "status": 504},
-    "lost to the client's patience": {"kind": "lost_answer", "seconds": 3.0},
+    "lost to the client's timeout": {"kind": "lost_answer", "seconds": 3.0},
     "hang": {"kind": "hang"},
     "garbage": {"kind": "garbage"},
     "html": {"kind": "html"},
@@ -27,7 +27,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "expired token": {"kind": "reset_token"},
 }
 #: Faults after which Airbyte has done what it was asked for all the same.
-CARRIED_OUT = {"lost", "lost behind a proxy", "lost to the client's patience", "expired token"}
+CARRIED_OUT = {"lost", "lost behind a proxy", "lost to the client's timeout", "expired token"}
 #: How often: the next request, every second one from the next on, all of them.
 TIMES: dict[str, dict[str, Any]] = {"once": {"times": 1}, "flapping": {"every": 2}, "always": {}}
 ENDLESS = Script(outcome=None, pending=0.0)

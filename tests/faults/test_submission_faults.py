@@ -9,12 +9,12 @@ import pytest
 from fault_table import CARRIED_OUT, FAULTS, add_fault, all_were_met
 from one_task import Task, TaskInstance, airflow_tells, connection_to, said, when_said
 
-from airbyte_deferrable._job.submit import Patience
+from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable.exceptions import AirbyteCredentialsError, AirbyteException, AirbyteUnreachableError
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 
-PATIENCE = Patience(settle=0.3, unreachable=2.0, pause=0.05, unlisted=1.2)
+POLICY = SubmitPolicy(settle=0.3, unreachable=2.0, pause=0.05, unlisted=1.2)
 CALLS = ["token", "create", "list", "get", "connection"]
 
 
@@ -22,7 +22,7 @@ CALLS = ["token", "create", "list", "get", "connection"]
 def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
     fields = connection_to(airbyte_simulator, timeout=0.5, create_timeout=0.6)
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", fields)
-    monkeypatch.setattr(AirbyteTriggerSyncOperator, "patience", PATIENCE)
+    monkeypatch.setattr(AirbyteTriggerSyncOperator, "submit_policy", POLICY)
     return airbyte_simulator
 
 

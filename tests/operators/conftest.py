@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from one_task import Task, TaskInstance, airflow_tells, connection_to
 
-from airbyte_deferrable._job.submit import Patience
+from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Simulator
 
@@ -16,8 +16,8 @@ from airbyte_deferrable.simulator import Simulator
 @pytest.fixture
 def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    patience = Patience(settle=0.6, unreachable=2.0, pause=0.1, unlisted=0.2)
-    monkeypatch.setattr(AirbyteTriggerSyncOperator, "patience", patience)
+    policy = SubmitPolicy(settle=0.6, unreachable=2.0, pause=0.1, unlisted=0.2)
+    monkeypatch.setattr(AirbyteTriggerSyncOperator, "submit_policy", policy)
     return airbyte_simulator
 
 

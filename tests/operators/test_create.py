@@ -8,7 +8,7 @@ import pytest
 from one_task import Task, said, when_said
 
 from airbyte_deferrable._compat import AirflowSkipException
-from airbyte_deferrable._job.submit import Patience
+from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
     AirbyteNotVisibleError,
@@ -28,7 +28,7 @@ BUSY_ANSWER = '{"title": "try-again-later", "data": {"message": "A sync is alrea
 @pytest.fixture
 def patient(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a task be as patient as in production: an answer that can be had must not take minutes."""
-    monkeypatch.setattr(AirbyteTriggerSyncOperator, "patience", Patience())
+    monkeypatch.setattr(AirbyteTriggerSyncOperator, "submit_policy", SubmitPolicy())
 
 
 # A create that fails for a reason that can be had

@@ -9,6 +9,7 @@ import pytest
 from one_task import Store, Task, TaskInstance
 
 from airbyte_deferrable._airflow import retry_store
+from airbyte_deferrable._job.record import Record
 from airbyte_deferrable.exceptions import AirbyteJobFailed
 from airbyte_deferrable.operators import RUN, AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
@@ -203,7 +204,8 @@ def test_a_kill_in_the_second_run_lets_the_first_be_forgotten_too(sim: Simulator
     context: Any = {"ti": TaskInstance(), "task_state_store": store}
     log = task(sim.add_connection()).log
     for run in (1, 2):
-        kept = retry_store.JobMemory(context, log, run=run)
-        kept.remember(retry_store.Record(generation=0, connection_id="c", job_type="sync", written_at=1.0, job_id=run))
+        kept = retry_store.AirflowRetryStore(context, log, run=run)
+        fields = {"connection_id": "c", "job_type": "sync", "written_at": 1.0}
+        kept.write(Record(generation=0, state="started", job_id=run, **fields))
     kept.abandon(cleared=True)
-    assert [retry_store.JobMemory(context, log, run=run).recall("c", "sync") for run in (1, 2)] == [None, None]
+    assert [retry_store.AirflowRetryStore(context, log, run=run).read("c", "sync") for run in (1, 2)] == [None, None]

@@ -1,4 +1,4 @@
-"""The job that a task has started itself, and may cancel: when it is killed, or its life is over."""
+"""The job that a task has started, which goes with it when a user kills it or its ``execution_timeout`` is over."""
 
 from __future__ import annotations
 
@@ -7,47 +7,48 @@ from collections.abc import Callable
 
 from airbyte_deferrable._airflow.kill import ask_while_killed
 from airbyte_deferrable._compat import AIRFLOW_3
+from airbyte_deferrable._job.cancel import CANCEL_WITHIN
 from airbyte_deferrable._job.submit import Submission
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable.api.models import Job
-from airbyte_deferrable.hooks import CANCEL_WITHIN, AirbyteHook
+
+#: Cancels a job, of a connection or, if that is empty, of any, within so many seconds; None for as many as a task has
+#: that is killed.
+Cancel = Callable[[int, str, float | None], Job]
 
 #: Seconds that a task killed while it starts its job waits for the job's id. Airflow 3 ends the process after 5.
-STARTS_WITHIN = 3.0
+NAMED_WITHIN = 3.0
 #: Seconds, at most, that the job of a task whose ``execution_timeout`` is over is given to stop: Airbyte may need most
 #: of a minute. A resumed task has its whole ``execution_timeout`` for it in Airflow 3, and what is left of it in 2.
-STOPS_WITHIN = 60.0 if AIRFLOW_3 else CANCEL_WITHIN
+LONGEST_CANCEL = 60.0 if AIRFLOW_3 else CANCEL_WITHIN
 
 
-class OwnJob:
+class StartedJob:
     """What a task has started, as far as that is known at any moment, also in the middle of the start.
 
     :param submission: Starts it, and knows it.
-    :param connect: Returns the task's hook.
+    :param cancel: Cancels a job.
     :param log: The task's log.
     """
 
-    def __init__(self, submission: Submission, *, connect: Callable[[], AirbyteHook], log: Log) -> None:
+    def __init__(self, submission: Submission, *, cancel: Cancel, log: Log) -> None:
         self.submission = submission
         #: Whether the job is to be cancelled as soon as it is known.
         self.killed = False
-        self._connect = connect
+        self._cancel = cancel
         self._log = log
 
     @property
     def job_id(self) -> int | None:
         """The job; None if none is known."""
-        return self.submission.our_job
+        return self.submission.started_job
 
     @job_id.setter
     def job_id(self, job_id: int | None) -> None:
-        self.submission.our_job = job_id
+        self.submission.started_job = job_id
 
-    def has_started(self, job: Job) -> bool:
-        """Tell whether this task has started the job.
-
-        :param job: The job.
-        """
+    def is_it(self, job: Job) -> bool:
+        """Tell whether this task has started the job."""
         return self.job_id == job.job_id
 
     def kill(self, *, cancel: bool, cleared: bool) -> None:
@@ -58,33 +59,32 @@ class OwnJob:
         """
         self.submission.stopped = True
         try:
-            ask_while_killed(lambda: self.submission.abandon(cleared=cleared))
+            ask_while_killed(lambda: self.submission.store.abandon(cleared=cleared))
         except Exception as error:
             self._log.warning("Airflow does not forget the task's job, a next try will find it: %r", error)
         if cancel:
             self.killed = True
             self.cancel()
 
-    def cancel_out_of_time(self, life: float | None) -> Job | None:
+    def cancel_out_of_time(self, execution_timeout: float | None) -> Job | None:
         """Cancel the job because the task's ``execution_timeout`` is over.
 
-        :param life: The ``execution_timeout``.
         :return: As of :meth:`cancel`.
         """
-        return self.cancel(time_to_stop(life))
+        return self.cancel(time_to_stop(execution_timeout))
 
     def cancel(self, within: float | None = None) -> Job | None:
         """Cancel the job, if there is one; never another.
 
         :param within: Seconds that it is given to stop. Default: as many as a task has that is killed.
-        :return: The job as it was seen last; None if there is none, or it could not be cancelled.
+        :return: The job as it was last; None if there is none, or it could not be cancelled.
         """
-        wait_until = time.monotonic() + STARTS_WITHIN
+        wait_until = time.monotonic() + NAMED_WITHIN
         while self.submission.starting and time.monotonic() < wait_until:
             time.sleep(0.05)
         if self.job_id is None:
             return None
-        return try_to_cancel(self._connect, self.job_id, self.submission.connection_id, within, self._log)
+        return try_to_cancel(self._cancel, self.job_id, self.submission.connection_id, within, self._log)
 
     def fate(self, cancelled: Job | None) -> str:
         """Say what became of the job when the task's ``execution_timeout`` was over.
@@ -98,29 +98,20 @@ class OwnJob:
         return "The job could not be cancelled: see the task's log, and cancel it in Airbyte."
 
 
-def time_to_stop(life: float | None) -> float:
-    """Return the seconds that a job is given to stop when the task's ``execution_timeout`` is over.
-
-    :param life: The ``execution_timeout``.
-    """
-    return max(CANCEL_WITHIN, min(STOPS_WITHIN, 0.8 * (life or STOPS_WITHIN)))
+def time_to_stop(execution_timeout: float | None) -> float:
+    """Return the seconds that a job is given to stop when the task's ``execution_timeout`` is over."""
+    return max(CANCEL_WITHIN, min(LONGEST_CANCEL, 0.8 * (execution_timeout or LONGEST_CANCEL)))
 
 
-def try_to_cancel(
-    connect: Callable[[], AirbyteHook], job_id: int, connection_id: str, within: float | None, log: Log
-) -> Job | None:
+def try_to_cancel(cancel: Cancel, job_id: int, connection_id: str, within: float | None, log: Log) -> Job | None:
     """Cancel a job, and only say so if that cannot be done.
 
-    :param connect: Returns the task's hook.
-    :param job_id: The job.
     :param connection_id: The Airbyte connection whose job it has to be; empty for any.
     :param within: Seconds that it is given to stop; None for as many as a task has that is killed.
-    :param log: The task's log.
-    :return: The job as it was seen last; None if it could not be cancelled.
+    :return: The job as it was last; None if it could not be cancelled.
     """
     try:
-        with connect() as hook:
-            return hook.cancel_job(job_id, connection_id, within)
+        return cancel(job_id, connection_id, within)
     except Exception as error:
         log.error("Airbyte job %s could not be cancelled: %s", job_id, error)
         return None
