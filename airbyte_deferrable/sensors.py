@@ -188,7 +188,7 @@ class AirbyteJobSensor(BaseSensorOperator):
                     return self._end_late(hook, context, told)
                 if told.job is None or told.reason is not None:
                     raise self._no_end(told)
-                return self._finish(context, told.job)
+                return self._finish(context, told.job, xcoms_written=told.xcoms_written)
             except AirflowTaskTimeout:
                 return self._end_late(hook, context, ran_out("execution_timeout", told.job_id, told.job))
 
@@ -296,11 +296,12 @@ class AirbyteJobSensor(BaseSensorOperator):
         began = self._began(context)
         return began is not None and datetime.now(timezone.utc) >= began + self.execution_timeout
 
-    def _finish(self, context: Context, job: Job) -> int:
+    def _finish(self, context: Context, job: Job, *, xcoms_written: bool = False) -> int:
         """Turn the job's end into the task's end."""
         with self._connect() as hook:
-            job = with_figures(hook, job)
-            push(job, self._for_xcoms(context))
+            if not xcoms_written:
+                job = with_figures(hook, job)
+                push(job, self._for_xcoms(context))
             return conclude(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     @contextmanager
