@@ -493,8 +493,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             # A job that goes on is nobody's to cancel from now on, and a next try's to find.
             self._own_job.submission.store.release()
             raise fail(event, self.airbyte_conn_id, self.connection_id, float(self.timeout))
-        job = with_figures(hook, event.job)
-        push(job, self._for_xcoms(context))
+        job = event.job
+        if not event.xcoms_written:
+            job = with_figures(hook, job)
+            push(job, self._for_xcoms(context))
         if event.status != "success":
             self._own_job.submission.store.delete()
         return finish(job, self.log, self.airbyte_conn_id, hook.explain(job))

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from airbyte_deferrable import __version__
+from airbyte_deferrable._preload import preload_before_forks
 
 OFFICIAL_PROVIDER = "apache-airflow-providers-airbyte"
 INTEGRATION = "Airbyte (deferrable)"
@@ -80,7 +81,10 @@ def get_provider_info() -> dict[str, Any]:
     The connection type ``airbyte`` is declared only where the official provider is absent: Airflow gives a
     type to the first package in alphabetical order, which would be ours, and the official form and
     ``get_hook()`` would silently change for DAGs that still use it.
+
+    Every component of Airflow calls this at its start, so this is also where the processes that fork tasks are known.
     """
+    preload_before_forks()
     info: dict[str, Any] = {
         "package-name": "airbyte-deferrable",
         "name": "Airbyte (deferrable)",

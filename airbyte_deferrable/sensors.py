@@ -176,7 +176,7 @@ class AirbyteJobSensor(BaseSensorOperator):
                     job_id: int = self.execute(context)
                     return job_id
                 if told.kind == "ended" and told.job is not None:
-                    return self._finish(context, told.job)
+                    return self._finish(context, told.job, xcoms_written=told.xcoms_written)
                 if told.kind != "not_visible" and told.job is None:
                     # Its last look got no answer.
                     return self._end_late(hook, context, told)
@@ -284,11 +284,12 @@ class AirbyteJobSensor(BaseSensorOperator):
         began = self._began(context)
         return began is not None and datetime.now(timezone.utc) >= began + self.execution_timeout
 
-    def _finish(self, context: Context, job: Job) -> int:
+    def _finish(self, context: Context, job: Job, *, xcoms_written: bool = False) -> int:
         """Turn the job's end into the task's end."""
         with self._connect() as hook:
-            job = with_figures(hook, job)
-            push(job, self._for_xcoms(context))
+            if not xcoms_written:
+                job = with_figures(hook, job)
+                push(job, self._for_xcoms(context))
             return finish(job, self.log, self.airbyte_conn_id, hook.explain(job))
 
     @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -20,8 +20,8 @@ from airbyte_deferrable._airflow.credentials import (
 )
 from airbyte_deferrable._airflow.kill import killed_by_person, warm_up
 from airbyte_deferrable._airflow.off_loop import TaskLog, all_written, freeze_what_is_loaded, in_thread
-from airbyte_deferrable._airflow.results import read_event
-from airbyte_deferrable._airflow.task_instance import write_xcom
+from airbyte_deferrable._airflow.results import read_event, xcoms
+from airbyte_deferrable._airflow.task_instance import write_xcoms
 from airbyte_deferrable._compat import AIRFLOW_3, Stats
 from airbyte_deferrable._job.cancel import cancel_job
 from airbyte_deferrable._job.events import Event, ran_out
@@ -32,7 +32,7 @@ from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
 from airbyte_deferrable.api.aio import Shared
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
-from airbyte_deferrable.api.models import TERMINAL
+from airbyte_deferrable.api.models import TERMINAL, Job
 from airbyte_deferrable.api.rounds import among_few
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.links import JOB_URL, job_url
@@ -56,6 +56,10 @@ RESUMES_WITHIN = 30.0
 INTRODUCE_WITHIN = 120.0
 #: And seconds that a job which ends at once is held back for that.
 INTRODUCED_WITHIN = 3.0
+#: So many triggers of a process, at most, write their jobs' XComs at a time; the tasks of the others do it themselves.
+#: Each XCom is a call of 12 to 20 ms to Airflow, one after the other for all triggers of a process, and events wait
+#: behind them.
+WRITERS_AT_ONCE = 20
 #: Airflow 3.3 tells a trigger that its task was killed; before, the trigger must find out by itself.
 AIRFLOW_TELLS_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 
@@ -145,8 +149,12 @@ class AirbyteSyncTrigger(BaseTrigger):
         can fail a task that is resumed while it is still deferring.
     :param connection_id: The Airbyte connection whose job it is: no other's is cancelled. Default: not known.
     :param started_here: Whether the task has started the job. Default: not known.
-    :param write_xcoms: Write the job's address, for the task's button, into its XComs. Default: True.
+    :param write_xcoms: Write the task's XComs on the job: its address, for the task's button, and how it ended. What
+        cannot be written here the task writes when it is resumed. Default: True.
     """
+
+    #: How many of this process are writing their job's XComs.
+    _writers: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -243,6 +251,7 @@ class AirbyteSyncTrigger(BaseTrigger):
             if introduction is not None:
                 # Most are done long ago.
                 await asyncio.wait({introduction}, timeout=INTRODUCED_WITHIN)
+            written = await self._write_results(event.job)
             await all_written()
             if self.task_instance is not None:
                 await _hold_event(self.not_before)
@@ -256,7 +265,12 @@ class AirbyteSyncTrigger(BaseTrigger):
         # From here on the task has its answer. A trigger that lingers after its event is cancelled like one whose
         # task was killed.
         self._fired = True
-        known = {"connection_id": self.connection_id, "started_here": self.started_here, "job_url": self._job_url}
+        known = {
+            "connection_id": self.connection_id,
+            "started_here": self.started_here,
+            "job_url": self._job_url,
+            "xcoms_written": written,
+        }
         yield TriggerEvent(event.model_copy(update=known).payload())
 
     async def is_still_running(self, hook: AirbyteHook) -> bool:
@@ -309,8 +323,29 @@ class AirbyteSyncTrigger(BaseTrigger):
             if self.task_instance is not None:
                 # What fails here the task does when it is resumed.
                 with suppress(Exception):
-                    await in_thread(write_xcom, self.task_instance, JOB_URL, url)
+                    await in_thread(write_xcoms, self.task_instance, {JOB_URL: url})
                     self._job_url = ""
+
+    async def _write_results(self, job: Job | None) -> bool:
+        """Write how the job ended into the task's XComs, which spares its last leg three calls to Airflow.
+
+        :return: Whether that was done. What was not, the task does.
+        """
+        # Who defers to this trigger by code of its own pushes what it likes.
+        ours = self.try_number is not None and self.started_here is not None
+        if not (ours and self.write_xcoms and self.task_instance) or AirbyteSyncTrigger._writers >= WRITERS_AT_ONCE:
+            return False
+        if job is None or not job.terminal or job.rows_synced is None:
+            # The task asks for the rest.
+            return False
+        AirbyteSyncTrigger._writers += 1
+        try:
+            await in_thread(write_xcoms, self.task_instance, xcoms(job))
+        except Exception:
+            return False
+        finally:
+            AirbyteSyncTrigger._writers -= 1
+        return True
 
     async def _clean_up_after_kill(self) -> None:
         log = _task_log(self)

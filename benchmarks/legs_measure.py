@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,8 @@ ENDS = {"DeferTask": "deferred", "SucceedTask": "success"}
 class Kind(NamedTuple):
     """A way to run a sync.
 
-    :param provider: ``ours`` or ``official``.
+    :param provider: ``ours``, ``official``, or ``alone``: ours, forked from a process that has loaded nothing of it, as
+        in a pod of its own.
     :param way: ``deferrable`` or ``worker``.
     """
 
@@ -37,7 +38,13 @@ class Kind(NamedTuple):
 
 
 #: In the order in which they take turns.
-KINDS = [Kind(provider, way) for way in ("deferrable", "worker") for provider in ("ours", "official")]
+KINDS = [
+    Kind("ours", "deferrable"),
+    Kind("official", "deferrable"),
+    Kind("alone", "deferrable"),
+    Kind("ours", "worker"),
+    Kind("official", "worker"),
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Leg:
     :param round_trips: The most of these requests that came one after the other, none before the last was answered.
     :param calls: What the operator asked of Airflow's API, with the key of an XCom or of the task state store.
     :param airflows_calls: What Airflow asked of it by itself: before ``execute``, after it, and in ``finalize``.
+    :param triggers_calls: What the trigger asked of it before the last leg, beside the triggerer's event loop.
     """
 
     kind: Kind
@@ -63,6 +71,7 @@ class Leg:
     round_trips: int
     calls: list[str]
     airflows_calls: list[str]
+    triggers_calls: list[str]
 
 
 class LegsBench:
@@ -86,6 +95,8 @@ class LegsBench:
     def __enter__(self) -> LegsBench:
         with ExitStack() as started:
             self._worker = started.enter_context(self._helper("benchmarks.legs_worker"))
+            nothing = {"AIRFLOW__AIRBYTE_DEFERRABLE__PRELOAD": "False"}
+            self._bare_worker = started.enter_context(self._helper("benchmarks.legs_worker", nothing))
             # The worker's tasks ask Airflow for it, as they do where it is kept in Airflow's database.
             told = {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self._connection)}
             self._triggerer = started.enter_context(self._helper("benchmarks.legs_triggerer", told))
@@ -116,18 +127,25 @@ class LegsBench:
         self.airbyte.handler_seconds = 0.0
         # Our trigger holds back an event that comes in the first seconds; here nobody is in its way.
         deferral["trigger_kwargs"].pop("not_before", None)
-        next_kwargs = self._triggerer.ask(deferral)
-        last, _ = self._leg(kind, "last", answer, deferral["next_method"], next_kwargs)
+        told = self._triggerer.ask(deferral)
+        last, _ = self._leg(kind, "last", answer, deferral["next_method"], told["next_kwargs"], told["calls"])
         return [first, last]
 
     def _leg(
-        self, kind: Kind, part: str, answer: float, next_method: str | None = None, next_kwargs: Any = None
+        self,
+        kind: Kind,
+        part: str,
+        answer: float,
+        next_method: str | None = None,
+        next_kwargs: Any = None,
+        triggers_calls: Sequence[str] = (),
     ) -> tuple[Leg, dict[str, Any]]:
         self.airbyte.handler_seconds = answer
         self.airbyte.clear_requests()
-        told = self._worker.ask(
+        worker = self._bare_worker if kind.provider == "alone" else self._worker
+        told = worker.ask(
             {
-                "dag": f"legs_{kind.provider}",
+                "dag": "legs_official" if kind.provider == "official" else "legs_ours",
                 "task": kind.way,
                 "connection": {**self._connection, "schema": None, "port": None, "extra": None},
                 "log": str(self._logs),
@@ -149,6 +167,7 @@ class LegsBench:
             round_trips=in_sequence((began, ended) for _, began, ended in spans),
             calls=calls,
             airflows_calls=airflows_calls,
+            triggers_calls=list(triggers_calls),
         )
         return leg, told["end"]
 
@@ -177,7 +196,7 @@ class LegsBench:
         }
         # Containers like to set it: then each leg would compile anew whatever it imports, 0.15 s of CPU.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        errors = self._home / f"{module}.stderr"
+        errors = self._home / f"{module}.{'-'.join(more or ['plain'])}.stderr"
         with open(errors, "w") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", module],

@@ -65,7 +65,11 @@ def to_json(legs: Sequence[Leg]) -> dict[str, Any]:
             values = [figure(leg) for leg in runs]
             group[name] = {"median": median(values), "min": min(values), "max": max(values)}
         group["asked_of_airbyte"] = runs[-1].requests
-        group["asked_of_airflow"] = {"by the operator": runs[-1].calls, "by Airflow itself": runs[-1].airflows_calls}
+        group["asked_of_airflow"] = {
+            "by the operator": runs[-1].calls,
+            "by Airflow itself": runs[-1].airflows_calls,
+            "by the trigger": runs[-1].triggers_calls,
+        }
         groups.append(group)
     return {"machine": machine(), "airflow_answers_after": ANSWERS_AFTER, "legs": groups}
 
@@ -85,7 +89,9 @@ task has deferred, the last from its resumption to its end. All in one run, the 
 first column says, that for the token too.
 
 Each leg is a process of its own, forked by Airflow's own supervisor from one that has loaded what a worker of the
-LocalExecutor has. It counts from the fork to the process's end: the DAG file is parsed, the task runs and is finalized
+LocalExecutor has, and has asked the providers what they are. airbyte-deferrable has loaded then, before the first fork,
+what its tasks import; *in a process of its own* is without that, as in a pod of the KubernetesExecutor. It counts from
+the fork to the process's end: the DAG file is parsed, the task runs and is finalized
 by Airflow's own code, and talks over the real sockets. The resumed task gets the event that its own trigger gave for
 the job. What stands in is Airflow's API server: it answers each call after {ANSWERS_AFTER * 1000:.0f} ms, which is
 what it took in a real Airflow. Not in it: the scheduler, the start of the worker's own process or pod, the wait of
@@ -110,7 +116,7 @@ def _deferrable(legs: Legs) -> str:
     head += ["Requests: first + last", "Round trips", "Calls to Airflow"]
     rows = []
     for answer in legs.answers:
-        for provider in ("ours", "official"):
+        for provider in ("ours", "official", "alone"):
 
             def pair(figure: Figure, form: str, provider: str = provider, answer: float = answer) -> str:
                 return " + ".join(
@@ -159,9 +165,11 @@ def _worker(legs: Legs) -> str:
 def _asked(legs: Legs) -> str:
     rows = []
     for (kind, part, answer), runs in legs.groups.items():
-        if answer == legs.answers[0]:
+        if answer == legs.answers[0] and kind.provider != "alone":
             name = f"{NAMES[kind.provider]}, {'on the worker' if kind.way == 'worker' else f'{part} leg'}"
             rows.append([name, _counted(runs[-1].calls), _counted(runs[-1].airflows_calls)])
+            if runs[-1].triggers_calls:
+                rows.append([f"{NAMES[kind.provider]}, its trigger", _counted(runs[-1].triggers_calls), ""])
     return markdown(["", "by the operator", "by Airflow itself"], rows, names=3)
 
 

@@ -1,7 +1,7 @@
 """The triggerer's part of a leg: it runs the trigger that a task left behind, and gives its event.
 
 Started by :mod:`benchmarks.legs`. Takes one deferral in a line of JSON, as the worker told it to Airflow, and answers
-with the arguments that Airflow resumes the task with.
+with the arguments that Airflow resumes the task with, and with what the trigger asked of Airflow.
 """
 
 from __future__ import annotations
@@ -10,11 +10,34 @@ import asyncio
 import json
 import os
 import sys
+import time
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import MaskSecret
 from airflow.sdk.serde import deserialize, serialize
+
+from benchmarks.legs_airflow import ANSWERS_AFTER
+
+
+class Airflow:
+    """Takes what a trigger tells Airflow, in the place of the triggerer's supervisor."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def send(self, message: Any) -> None:
+        """Take a message.
+
+        :param message: One of Airflow's.
+        """
+        if isinstance(message, MaskSecret):
+            # The supervisor asks nobody.
+            return
+        time.sleep(ANSWERS_AFTER)
+        self.calls.append(" ".join(filter(None, [type(message).__name__, getattr(message, "key", None)])))
 
 
 async def first_event(trigger: Any) -> Any:
@@ -23,7 +46,7 @@ async def first_event(trigger: Any) -> Any:
     :param trigger: The trigger.
     """
     # Airflow gives each trigger the task instance that waits: by this it can tell that it is in a triggerer.
-    trigger.task_instance = SimpleNamespace(task_id="sync")
+    trigger.task_instance = SimpleNamespace(dag_id="legs", task_id="sync", run_id="run", map_index=-1)
     async for event in trigger.run():
         return event.payload
     raise RuntimeError(f"{trigger} ended without an event")
@@ -37,9 +60,11 @@ def main() -> None:
         deferral = json.loads(line)
         module, _, name = deferral["classpath"].rpartition(".")
         trigger = getattr(import_module(module), name)(**deserialize(deferral["trigger_kwargs"]))
+        airflow = task_runner.SUPERVISOR_COMMS = Airflow()  # type: ignore[assignment]
         event = asyncio.run(first_event(trigger))
         # As handle_event_submit does in Airflow's models.trigger.
-        answers.write(json.dumps(serialize({**deserialize(deferral["next_kwargs"]), "event": event})) + "\n")
+        next_kwargs = serialize({**deserialize(deferral["next_kwargs"]), "event": event})
+        answers.write(json.dumps({"next_kwargs": next_kwargs, "calls": airflow.calls}) + "\n")
 
 
 if __name__ == "__main__":

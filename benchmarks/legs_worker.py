@@ -1,8 +1,8 @@
 """A worker's process: it runs one leg after the other, each in a fork, as Airflow's workers do.
 
 Started by :mod:`benchmarks.legs`. Takes one line of JSON for each leg on its standard input, and answers with one. It
-has imported what a worker of Airflow's LocalExecutor has, which is a fork of the scheduler, and nothing of Airbyte's:
-each leg is to pay for that itself.
+has imported what a worker of Airflow's LocalExecutor has, which is a fork of the scheduler, and has asked the providers
+what they are, as the scheduler does: what a provider does not load by itself then, each leg is to pay for.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import airflow.executors.local_executor
 import airflow.jobs.scheduler_job_runner
 import airflow.utils.serve_logs  # noqa: F401
 import httpx
+from airflow.providers_manager import ProvidersManager
 from airflow.sdk._shared.secrets_masker import reset_secrets_masker
 from airflow.sdk.api.client import Client
 from airflow.sdk.api.datamodels._generated import BundleInfo, TaskInstance
@@ -102,6 +103,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if loaded := LEGS_OWN & sys.modules.keys():
         raise RuntimeError(f"no leg would pay any more for {', '.join(sorted(loaded))}")
+    # As ``airflow scheduler`` and ``airflow celery worker`` do, whose forks run the tasks.
+    ProvidersManager().initialize_providers_configuration()
     # As the LocalExecutor does before it forks its workers.
     gc.freeze()
     api: ExecutionApi | None = None

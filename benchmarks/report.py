@@ -14,6 +14,7 @@ NAMES = {
     "ours": "airbyte-deferrable",
     "official": "apache-airflow-providers-airbyte",
     "sleeping": "a trigger that only sleeps",
+    "alone": "airbyte-deferrable, in a process of its own",
 }
 #: Between these the README has what :func:`brief` returns.
 BEGIN, END = "<!-- benchmark begins -->", "<!-- benchmark ends -->"

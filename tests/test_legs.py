@@ -36,7 +36,7 @@ class Cost(NamedTuple):
 COSTS = {
     # Token, list, create. Two where an earlier leg on the machine has left its token.
     "first": Cost(requests=3, round_trips=3, calls=4, airflows_calls=2),
-    "last": Cost(requests=0, round_trips=0, calls=3, airflows_calls=3),
+    "last": Cost(requests=0, round_trips=0, calls=0, airflows_calls=3),
     # Its job is over when the create is answered. What it is called is asked beside: connection, source, destination.
     "whole": Cost(requests=7, round_trips=4, calls=7, airflows_calls=3),
 }

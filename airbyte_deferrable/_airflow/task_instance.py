@@ -5,6 +5,7 @@ All functions block.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from importlib import import_module
 from typing import Any
@@ -58,14 +59,14 @@ def read_xcom(ti: Any, key: str) -> Any:
     return _xcom().get_one(key=key, **_names(ti))
 
 
-def write_xcom(ti: Any, key: str, value: Any) -> None:
-    """Write an XCom of a task instance, also from its trigger.
+def write_xcoms(ti: Any, values: Mapping[str, Any]) -> None:
+    """Write XComs of a task instance, also from its trigger.
 
     :param ti: Names the task instance.
-    :param key: The XCom's key.
-    :param value: JSON data.
+    :param values: JSON data by key. Each is a call to Airflow.
     """
-    _xcom().set(key=key, value=value, **_names(ti))
+    for key, value in values.items():
+        _xcom().set(key=key, value=value, **_names(ti))
 
 
 def first_rescheduled(context: Context) -> datetime | None:

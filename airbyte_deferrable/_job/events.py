@@ -47,6 +47,7 @@ class Event(BaseModel):
     :param connection_id: The connection whose job it is; empty where the trigger did not know it.
     :param started_here: Whether the task has started the job; absent where the trigger did not know it.
     :param job_url: Where the job is in Airbyte's web app, if the task is to write that down; else empty.
+    :param xcoms_written: Whether the task's XComs say already how the job ended.
     """
 
     model_config = ConfigDict(extra="ignore", defer_build=True)
@@ -60,6 +61,7 @@ class Event(BaseModel):
     connection_id: str = ""
     started_here: bool | None = None
     job_url: str = ""
+    xcoms_written: bool = False
 
     def payload(self) -> dict[str, Any]:
         """Return the event as plain JSON data, as Airflow stores it."""
