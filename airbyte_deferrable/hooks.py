@@ -23,7 +23,7 @@ from airbyte_deferrable._job.connections import UnresolvedName, describe, find_c
 from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.failure import Explanation, explain
 from airbyte_deferrable._job.queue import wait_in_queue
-from airbyte_deferrable._job.wait import LAST_LOOK, Deadlines, wait_for_end
+from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable.api.client import AirbyteClient
@@ -358,7 +358,7 @@ def with_figures(hook: AirbyteHook, job: Job) -> Job:
         # It has ended, whatever Airflow and Airbyte say to this.
         with suppress(Exception):
             told = hook.call(
-                lambda client: asyncio.wait_for(client.get_job(job.job_id), LAST_LOOK),
+                lambda client: asyncio.wait_for(client.get_job(job.job_id), FINAL_CHECK_WITHIN),
                 f"looking up job {job.job_id}",
                 job_id=job.job_id,
             )

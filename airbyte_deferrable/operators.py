@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn
 from airbyte_deferrable._airflow import validation
 from airbyte_deferrable._airflow.kill import (
     STARTED_OVER,
-    Lease,
+    WaitMarker,
     ask_while_killed,
-    lease_of,
-    read_lease,
-    stopped_by_person,
-    write_lease,
+    marker_of,
+    read_marker,
+    stopped_by_user,
+    write_marker,
 )
 from airbyte_deferrable._airflow.results import fail, finish, is_of_another_try, push, read_event
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore, begin_run, present_run, resume_run
@@ -193,7 +193,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         deadlines = Deadlines(*clocks)
         if deadlines.left() == 0:
             # The worker slot came too late: nobody would wait for the job.
-            raise self._never_our_turn(deadlines.clock)
+            raise self._never_our_turn(deadlines.nearest)
         return self._run(context, clocks, event["queued_at"], present_run(context))
 
     def execute_complete(self, context: Context, event: Any = None) -> int:
@@ -207,7 +207,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             return self.execute(context)
         told = read_event(event)
         # An event of another version, or of the official provider's trigger, does not tell whose job it is.
-        self._resume(context, lease_of(told) or read_lease(context) or self._lease_of_subclass(told))
+        self._resume(context, marker_of(told) or read_marker(context) or self._marker_of_subclass(told))
         self._know(told.job_id)
         write_link(self._for_xcoms(context), told.job_url)
         with self._connect() as hook:
@@ -232,7 +232,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             if begun_in == try_of(context):
                 resume_run(context, run)
         if next_method == GIVEN_UP and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
-            self._resume(context, read_lease(context)).cancel_out_of_time(self._life())
+            self._resume(context, read_marker(context)).cancel_out_of_time(self._life())
         return super().resume_execution(next_method, next_kwargs, context)
 
     def post_execute(self, context: Context, result: Any = None) -> None:
@@ -249,7 +249,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """Cancel the job that this task started, when a person stops the task on its worker, and let it be forgotten.
 
         Airflow calls this in the middle of whatever the task does, and lets a task of Airflow 3 go on with it. It
-        also does when nobody asked for it, see :func:`~airbyte_deferrable._airflow.kill.stopped_by_person`.
+        also does when nobody asked for it, see :func:`~airbyte_deferrable._airflow.kill.stopped_by_user`.
         """
         # Airflow calls this for a task whose execution_timeout is over, too, Airflow 2 also before it is resumed.
         out_of_time = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
@@ -265,7 +265,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             # A task that is stopped as soon as it is resumed has not read yet what it waited for.
             try:
                 context = get_current_context()
-                read = partial(read_lease, context)
+                read = partial(read_marker, context)
                 self._resume(context, read() if out_of_time else ask_while_killed(read))
             except Exception as error:
                 why = str(error) or type(error).__name__
@@ -406,7 +406,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _leave(self, context: Context, job: Job, clocks: Clocks) -> NoReturn:
         """Hand the job over to the triggerer."""
         ours = self._own_job.is_it(job)
-        write_lease(context, job.job_id, job.connection_id, ours=ours)
+        write_marker(context, job.job_id, job.connection_id, started_here=ours)
         self._heed_kill()
         self.log.info("Leaving the worker; the triggerer waits for job %s", job.job_id)
         self.defer(
@@ -562,25 +562,25 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self._heed_kill()
         return own
 
-    def _resume(self, context: Context, lease: Lease | None) -> StartedJob:
+    def _resume(self, context: Context, marker: WaitMarker | None) -> StartedJob:
         """Learn again which job is ours, after the task was away."""
-        if lease is not None and lease.connection_id:
+        if marker is not None and marker.connection_id:
             # Known by name until now; or a template, which may say something else by now.
             if not self.connection_id:
-                self._named = lease.connection_id
-            self.connection_id = lease.connection_id
+                self._named = marker.connection_id
+            self.connection_id = marker.connection_id
         elif self.connection_id:
             self.connection_id = self._valid_connection_id()
-        job_id = lease.job_id if lease is not None and lease.ours else None
+        job_id = marker.job_id if marker is not None and marker.started_here else None
         return self._begin(context, present_run(context), job_id=job_id)
 
-    def _lease_of_subclass(self, event: Event) -> Lease:
-        """Return the lease that nobody has left: who waits with a trigger of its own making has started the job.
+    def _marker_of_subclass(self, event: Event) -> WaitMarker:
+        """Return the wait marker that nobody has left: who waits with a trigger of its own making has started the job.
 
         That is the official operator before the migration, or a subclass, whose job may be another connection's.
         """
         told = event.job.connection_id if event.job else ""
-        return Lease(event.job_id, event.connection_id or told, ours=True)
+        return WaitMarker(event.job_id, event.connection_id or told, started_here=True)
 
     def _know(self, job_id: int) -> None:
         """Tell a subclass which job it is."""
@@ -601,7 +601,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             return
         if self._stopped_as is None:
             try:
-                self._stopped_as = stopped_by_person(self._ti, self.log)
+                self._stopped_as = stopped_by_user(self._ti, self.log)
             except Exception as error:
                 why = str(error) or type(error).__name__
                 self.log.warning("Airflow does not tell why the task is stopped (%s): leaving its job alone", why)

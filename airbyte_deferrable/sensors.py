@@ -22,7 +22,7 @@ from airbyte_deferrable._compat import (
 from airbyte_deferrable._job.connections import describe
 from airbyte_deferrable._job.events import Event, not_visible, ran_out
 from airbyte_deferrable._job.retrying import WAITS_ON, Outage
-from airbyte_deferrable._job.wait import LAST_LOOK, Course
+from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
     AirbyteCredentialsError,
@@ -199,7 +199,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         job = None
         with suppress(AirbyteException, asyncio.TimeoutError):
             job = hook.call(
-                lambda client: asyncio.wait_for(client.get_job(event.job_id), LAST_LOOK),
+                lambda client: asyncio.wait_for(client.get_job(event.job_id), FINAL_CHECK_WITHIN),
                 f"looking up job {event.job_id}",
             )
         if job is not None and job.terminal:

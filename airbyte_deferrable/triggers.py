@@ -15,10 +15,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airbyte_deferrable._airflow.credentials import (
     Renewal,
-    remembered_settings,
+    known_settings,
     settings_for_trigger,
 )
-from airbyte_deferrable._airflow.kill import killed_by_person, warm_up
+from airbyte_deferrable._airflow.kill import killed_by_user, warm_up
 from airbyte_deferrable._airflow.off_loop import TaskLog, all_written, freeze_what_is_loaded, in_thread
 from airbyte_deferrable._airflow.results import read_event, xcoms
 from airbyte_deferrable._airflow.task_instance import write_xcoms
@@ -27,7 +27,7 @@ from airbyte_deferrable._job.cancel import cancel_job
 from airbyte_deferrable._job.events import Event, ran_out
 from airbyte_deferrable._job.queue import Admission, wait_in_queue
 from airbyte_deferrable._job.task_log import Log
-from airbyte_deferrable._job.wait import LAST_LOOK, Course, CredentialsChanged, Deadlines, wait_for_end
+from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course, CredentialsChanged, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
 from airbyte_deferrable.api.aio import Shared
 from airbyte_deferrable.api.client import AirbyteClient
@@ -228,7 +228,7 @@ class AirbyteSyncTrigger(BaseTrigger):
             deadlines, log = Deadlines(self.end_time, self.execution_deadline), _task_log(self)
             settings = await self._find_settings(deadlines, log)
             if settings is None:
-                event = ran_out(deadlines.clock, self.job_id, None, self.try_number)
+                event = ran_out(deadlines.nearest, self.job_id, None, self.try_number)
             else:
                 introduction = self._introduce_soon(settings, log)
                 course, renewal = Course(), Renewal(self.conn_id, self.api_version, settings)
@@ -290,13 +290,13 @@ class AirbyteSyncTrigger(BaseTrigger):
 
     async def _find_settings(self, deadlines: Deadlines, log: Log) -> Settings | None:
         """Return what the connection holds; None if time is up before it can be read."""
-        settings = remembered_settings(self.conn_id, self.api_version)
+        settings = known_settings(self.conn_id, self.api_version)
         if settings is None:
             left = deadlines.left()
             look_up = settings_for_trigger(self.conn_id, self.api_version, log)
             try:
                 # A trigger that comes back after its deadline still has a last look at the job to take.
-                settings = await asyncio.wait_for(look_up, None if left is None else max(left, LAST_LOOK))
+                settings = await asyncio.wait_for(look_up, None if left is None else max(left, FINAL_CHECK_WITHIN))
             except asyncio.TimeoutError:
                 return None
         if self.cancel_on_kill and self.task_instance is not None:
@@ -363,7 +363,7 @@ class AirbyteSyncTrigger(BaseTrigger):
         if self.end_time is not None and time.time() >= self.end_time:
             # Another triggerer may have said so already, and the job is to go on then.
             return False
-        return await killed_by_person(self.task_instance, self.job_id, self.try_number, log)
+        return await killed_by_user(self.task_instance, self.job_id, self.try_number, log)
 
     async def _cancel_job(self, log: Log) -> None:
         try:
@@ -473,7 +473,7 @@ class AirbyteTurnTrigger(BaseTrigger):
             try:
                 await asyncio.wait_for(self._wait(), deadlines.left())
             except asyncio.TimeoutError:
-                event.update(status="timeout", reason=deadlines.clock)
+                event.update(status="timeout", reason=deadlines.nearest)
             finally:
                 # Not within the time that is limited: the lines of a wait that ran out of it are to be written, too.
                 await all_written()

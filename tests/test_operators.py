@@ -29,7 +29,7 @@ from one_task import (
 
 from airbyte_deferrable import hooks, operators
 from airbyte_deferrable._airflow import kill, started_job
-from airbyte_deferrable._airflow.kill import LEASE
+from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout
 from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable._job.submit import UNSEEN_BUSY
@@ -104,7 +104,7 @@ def test_every_way_ends_the_same(
                 sync.run()
             assert (failed.value.conn_id, failed.value.connection_id) == ("airbyte_default", cid)
         [job] = sim.jobs(cid)
-        xcoms = {key: value for key, value in sync.ti.xcoms.items() if key != "airbyte_lease"}
+        xcoms = {key: value for key, value in sync.ti.xcoms.items() if key != "airbyte_wait_marker"}
         assert xcoms["final_status"] == xcom
         assert xcoms["airbyte_job"]["jobId"] == job["id"]
         assert f"/connections/{cid}/timeline" in xcoms["airbyte_job_url"]
@@ -129,7 +129,7 @@ def test_an_asynchronous_task_returns_the_job_and_leaves_it(sim: Simulator, task
     assert start.run() == sim.jobs(cid)[0]["id"]
     assert sim.jobs(cid)[0]["status"] == "running"
     # Airflow cleans the store up. A worker that dies before it has told of its success finds its job there.
-    assert start.store["airbyte_deferrable"]["job_id"] == sim.jobs(cid)[0]["id"]
+    assert start.store["airbyte_retry"]["job_id"] == sim.jobs(cid)[0]["id"]
 
 
 def test_a_job_that_is_over_already_is_not_left_for(sim: Simulator, task: Make) -> None:
@@ -297,7 +297,7 @@ def test_a_retry_finds_the_job_of_the_try_before(sim: Simulator, task: Make, way
     jobs |= {job["id"] for job in sim.jobs(cid)}
     assert len(jobs) == started
     assert result == (first if started == 1 else max(jobs))
-    assert again.store["airbyte_deferrable"]["job_id"] == result
+    assert again.store["airbyte_retry"]["job_id"] == result
 
 
 def test_a_job_that_was_found_again_is_not_said_to_be_submitted(sim: Simulator, task: Make) -> None:
@@ -1112,14 +1112,14 @@ def test_a_kill_while_a_resumed_task_asks_what_it_waits_for_is_heeded_when_it_kn
     sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", timeout=1.5)
     sync.leave()
     job_id, resumed = sim.jobs(cid)[0]["id"], sync.operator()
-    with kill_in_the_middle_of(monkeypatch, LEASE, sync, resumed, state), pytest.raises(raises):
+    with kill_in_the_middle_of(monkeypatch, WAIT_MARKER, sync, resumed, state), pytest.raises(raises):
         # As the official trigger says it, so that the task has yet to wait.
         resumed.execute_complete(sync.context, {"status": "success", "message": "", "job_id": job_id})
     assert sim.jobs(cid)[0]["status"] == status
     assert said(sync.lines, "The task is stopped before it has learned what it waits for (TimeoutError)") == 1
 
 
-@pytest.mark.parametrize(("way", "what"), [("worker", JOB_URL), ("deferred", LEASE)])
+@pytest.mark.parametrize(("way", "what"), [("worker", JOB_URL), ("deferred", WAIT_MARKER)])
 def test_a_kill_while_a_task_tells_airflow_of_its_job_is_heeded_right_after(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, way: str, what: str
 ) -> None:

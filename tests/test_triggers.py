@@ -15,7 +15,7 @@ from one_task import TaskInstance, airflow_tells, connection_to, first_event, ke
 
 from airbyte_deferrable import triggers
 from airbyte_deferrable._airflow import credentials, off_loop
-from airbyte_deferrable._airflow.kill import LEASE
+from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable._job import wait as waiting_module
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
@@ -133,7 +133,7 @@ async def test_a_trigger_that_comes_back_after_its_deadline_looks_once_more(sim:
 async def test_the_deadline_holds_while_the_connection_cannot_be_read(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "LAST_LOOK", 0.2)
+    monkeypatch.setattr(triggers, "FINAL_CHECK_WITHIN", 0.2)
     event = await first_event(waiting(7, conn_id="missing", end_time=time.time()))
     assert (event["status"], event["reason"]) == ("error", "timeout")
 
@@ -288,7 +288,7 @@ async def test_the_lines_of_a_wait_whose_job_is_to_go_on_are_written_before_a_ki
 @pytest.fixture
 def rotated(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return what gives Airbyte's application another secret, which its Airflow connection is given, too."""
-    monkeypatch.setattr(credentials, "REMEMBER", 0.0)
+    monkeypatch.setattr(credentials, "KNOWN_FOR", 0.0)
     monkeypatch.setattr(credentials, "LOOK_FOR_CHANGE", 0.1)
 
     def rotate() -> None:
@@ -395,7 +395,7 @@ async def test_the_deadline_and_a_kill_hold_while_the_old_secret_is_refused(
     trigger = waiting(killed, ti, cancel_on_kill=True, try_number=1)
     lines = with_log(trigger)
     running = await started(trigger, sim)
-    monkeypatch.setattr(waiting_module, "LAST_LOOK", 0.2)
+    monkeypatch.setattr(waiting_module, "FINAL_CHECK_WITHIN", 0.2)
     runs_out = asyncio.ensure_future(first_event(waiting(late, end_time=time.time() + 2)))
     sim.rotate_secret()
     sim.revoke_tokens()
@@ -484,7 +484,7 @@ async def test_a_kill_by_a_person_cancels_the_job_and_nothing_else_does(
 ) -> None:
     monkeypatch.setattr(triggers, "AIRFLOW_TELLS_OF_KILLS", tells)
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
-    ti = TaskInstance(state=state, xcoms={LEASE: {"job_id": job_id, "try": 1, "ours": True}})
+    ti = TaskInstance(state=state, xcoms={WAIT_MARKER: {"job_id": job_id, "try": 1, "started_here": True}})
     trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1)
     running = await started(trigger, sim)
     trigger.end_time = parameters.get("end_time", trigger.end_time)
@@ -497,7 +497,7 @@ async def test_a_kill_by_a_person_cancels_the_job_and_nothing_else_does(
 
 async def test_a_kill_does_not_cancel_another_airbytes_job(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Airflow connection leads to another Airbyte than when the task began to wait."""
-    monkeypatch.setattr(credentials, "REMEMBER", 0.0)
+    monkeypatch.setattr(credentials, "KNOWN_FOR", 0.0)
     job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
     ti = TaskInstance(state="failed")
     trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1, connection_id=cid)

@@ -18,8 +18,8 @@ from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.rounds import among_few
 from airbyte_deferrable.api.settings import Settings
 
-#: How long a connection that was looked up in the triggerer is used for newcomers, seconds.
-REMEMBER = 30.0
+#: How long a connection that was looked up in the triggerer is used for new triggers, seconds.
+KNOWN_FOR = 30.0
 #: Seconds between two attempts to look a connection up that could not be read.
 LOOK_UP_AGAIN = 20.0
 #: Seconds between two look-ups of a connection whose credentials are refused.
@@ -44,16 +44,16 @@ class _Known:
         self._refused: list[tuple[Settings, asyncio.Future[Settings]]] = []
         self._asking: asyncio.Task[None] | None = None
 
-    def remembered(self) -> Settings | None:
+    def fresh(self) -> Settings | None:
         """Return the settings; None if they are not known or too old."""
         return self._settings if time.monotonic() < self._until else None
 
     async def settings(self) -> Settings:
         """Return the settings, looked up if they are not known or too old."""
-        settings = self.remembered()
+        settings = self.fresh()
         if settings is None:
             settings = self._settings = await self._look_up()
-            self._until = time.monotonic() + REMEMBER
+            self._until = time.monotonic() + KNOWN_FOR
         return settings
 
     def change_from(self, settings: Settings) -> asyncio.Future[Settings]:
@@ -92,14 +92,14 @@ class _Known:
             self._refused, self._asking = [], None
 
 
-def remembered_settings(conn_id: str, api_version: str) -> Settings | None:
+def known_settings(conn_id: str, api_version: str) -> Settings | None:
     """Return what a trigger has learned of an Airflow connection within half a minute; None if it has to be looked up.
 
     :param conn_id: The Airflow connection.
     :param api_version: The version in the public API's path, where the host names no path of its own.
     """
     known = _known.get(asyncio.get_running_loop(), {}).get((conn_id, api_version))
-    return known.remembered() if known is not None else None
+    return known.fresh() if known is not None else None
 
 
 async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Settings:
@@ -155,7 +155,7 @@ class Renewal:
     def heard(self, error: ApiError | None, then: Callable[[], object] | None = None) -> None:
         """Begin to look for others if these may be refused, and stop when Airbyte answers.
 
-        Other trouble in between, as of a server that starts, changes nothing.
+        Another outage in between, as of a server that starts, changes nothing.
 
         :param error: What Airbyte, or a gateway before it, said; None if Airbyte answers.
         :param then: Called when there are others, for :meth:`check` to be.

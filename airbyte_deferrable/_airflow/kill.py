@@ -1,9 +1,9 @@
-"""Which try of a task waits for which job, and from that whether a waiting task was killed by a person.
+"""Whether a user killed the task.
 
-Airflow tells a trigger only that it is cancelled: a person may have killed the task, but the triggerer may also
-stop, or have lost the task to another triggerer, or a new try may wait for the same job already. Only the first
-may cancel the job. The task's state and the *lease*, an XCom that each try writes before it defers and that Airflow
-clears when the next try begins, tell which.
+Airflow tells a trigger only that it is cancelled: a user may have killed the task, but the triggerer may also stop, or
+have lost the task to another triggerer, or a new try may wait for the same job already. Only the first may cancel the
+job. The task's state and the *wait marker* tell which: an XCom that says which try waits for which job, which each try
+writes before it defers and Airflow clears when the next try begins.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from airbyte_deferrable._job.task_log import Log
 
 T = TypeVar("T")
 
-LEASE = "airbyte_lease"
+WAIT_MARKER = "airbyte_wait_marker"
 #: Airflow's states of a task that nobody waits for any more.
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 #: And those of one that waits to be started.
 CLEARED = frozenset({NO_STATUS, "scheduled", "queued"})
-#: What a running task is when a person has cleared it: Airflow stops it to start it over.
+#: What a running task is when a user has cleared it: Airflow stops it to start it over.
 STARTED_OVER = frozenset({NO_STATUS, "restarting"})
-#: Seconds that a cleared task's new try is given to write its lease.
+#: Seconds that a cleared task's new try is given to write its wait marker.
 NEW_TRY_WRITES_WITHIN = 2.0
 #: Seconds that Airflow is given to say how the task stands; without an answer nobody stops the job. All triggers of a
 #: process ask one after the other: two thousand that were killed at once took 34 s, and the first question of a
@@ -45,61 +45,55 @@ ANSWERS_ON_WORKER_WITHIN = 3.0
 _warming: list[asyncio.Future[None]] = []
 
 
-class Lease(NamedTuple):
+class WaitMarker(NamedTuple):
     """What a try wrote before it deferred.
 
     :param job_id: The job that it waits for.
     :param connection_id: The connection whose job it is; empty if Airbyte did not say.
-    :param ours: Whether the task started the job.
+    :param started_here: Whether the task started the job.
     """
 
     job_id: int
     connection_id: str
-    ours: bool
+    started_here: bool
 
 
-def write_lease(context: Context, job_id: int, connection_id: str, *, ours: bool) -> None:
+def write_marker(context: Context, job_id: int, connection_id: str, *, started_here: bool) -> None:
     """Note that this try waits for the job.
 
-    :param context: The task's context.
-    :param job_id: The job.
-    :param connection_id: The connection whose job it is.
-    :param ours: Whether this task started it, so that it may be cancelled on its behalf.
+    :param started_here: Whether this task started it, so that it may be cancelled on its behalf.
     """
     ti = task_instance(context)
     if ti is not None:
-        lease = {"job_id": job_id, "connection_id": connection_id, "try": ti.try_number, "ours": ours}
-        ti.xcom_push(key=LEASE, value=lease)
+        marker = {"job_id": job_id, "connection_id": connection_id, "try": ti.try_number, "started_here": started_here}
+        ti.xcom_push(key=WAIT_MARKER, value=marker)
 
 
-def read_lease(context: Context) -> Lease | None:
-    """Return the lease of this try; None if there is none.
-
-    :param context: The task's context.
-    """
+def read_marker(context: Context) -> WaitMarker | None:
+    """Return the wait marker of this try; None if there is none."""
     now = try_of(context)
-    lease = read_xcom(context["ti"], LEASE) if now is not None else None
-    if not isinstance(lease, dict) or lease.get("try") != now:
+    marker = read_xcom(context["ti"], WAIT_MARKER) if now is not None else None
+    if not isinstance(marker, dict) or marker.get("try") != now:
         return None
-    return Lease(int(lease["job_id"]), str(lease.get("connection_id") or ""), bool(lease.get("ours")))
+    return WaitMarker(int(marker["job_id"]), str(marker.get("connection_id") or ""), bool(marker.get("started_here")))
 
 
-def lease_of(event: Event) -> Lease | None:
+def marker_of(event: Event) -> WaitMarker | None:
     """Return what an event tells of it, which spares a task that is resumed the question; None if it does not.
 
     :param event: The event of this try's trigger.
     """
     if event.started_here is None:
         return None
-    return Lease(event.job_id, event.connection_id, event.started_here)
+    return WaitMarker(event.job_id, event.connection_id, event.started_here)
 
 
-def stopped_by_person(ti: Any, log: Log) -> str | None:
-    """Return how a task on its worker stands if it is stopped because a person wants it; None if nobody does.
+def stopped_by_user(ti: Any, log: Log) -> str | None:
+    """Return how a task on its worker stands if it is stopped because a user wants it; None if nobody does.
 
-    Airflow sends the same signal to a task that a person marked or cleared, and to one that it has lost touch with:
+    Airflow sends the same signal to a task that a user marked or cleared, and to one that it has lost touch with:
     its API server was away for long, another worker runs its next try, the worker itself is told to stop. After a
-    person's action the task is no longer running to Airflow, and not about to run again by itself.
+    user's action the task is no longer running to Airflow, and not about to run again by itself.
 
     :param ti: The task's own task instance; None for a task that is called by hand, as is what stops it.
     :param log: Says why a job is left alone.
@@ -153,19 +147,19 @@ async def _ask_for_nothing(ti: Any) -> None:
         await in_thread(read_state, ti)
 
 
-async def killed_by_person(ti: Any, job_id: int, try_number: int, log: Log) -> bool:
-    """Tell whether a trigger that was cancelled lost its task to a person, so that the job should go too.
+async def killed_by_user(ti: Any, job_id: int, try_number: int, log: Log) -> bool:
+    """Tell whether a trigger that was cancelled lost its task to a user, so that the job should go too.
 
     ====================================================  =====================================================
     what is found                                         what it means
     ====================================================  =====================================================
-    the task has ended                                    marked by a person, or its DAG run timed out: killed
+    the task has ended                                    marked by a user, or its DAG run timed out: killed
     the task waits to be started                          cleared: killed
-    it is deferred, with a lease of this try              shutdown, redistribution: another trigger goes on
-    a lease of a later try, the same job                  the new try re-attached to it
-    a lease of a later try, another job                   cleared, and started afresh: killed
-    no lease, and none for a while                        cleared, the new try has no job yet; or deleted: killed
-    else a lease of this try, for a while                 another triggerer had the event, and it is resumed
+    it is deferred, with a wait marker of this try        shutdown, redistribution: another trigger goes on
+    a wait marker of a later try, the same job            the new try re-attached to it
+    a wait marker of a later try, another job             cleared, and started afresh: killed
+    no wait marker, and none for a while                  cleared, the new try has no job yet; or deleted: killed
+    else a wait marker of this try, for a while           another triggerer had the event, and it is resumed
     no answer                                             not known: left alone
     ====================================================  =====================================================
 
@@ -186,15 +180,15 @@ async def killed_by_person(ti: Any, job_id: int, try_number: int, log: Log) -> b
 
 
 async def _killed(ti: Any, job_id: int, try_number: int) -> bool:
-    lease = None
+    marker = None
     for pause in (0.0, NEW_TRY_WRITES_WITHIN):
         await asyncio.sleep(pause)
         state = await in_thread(read_state, ti)
         if state in ENDED or state in CLEARED:
             return True
-        lease = await in_thread(read_xcom, ti, LEASE)
-        if lease is not None and lease["try"] > try_number:
-            return bool(lease["job_id"] != job_id)
-        if lease is not None and state == "deferred":
+        marker = await in_thread(read_xcom, ti, WAIT_MARKER)
+        if marker is not None and marker["try"] > try_number:
+            return bool(marker["job_id"] != job_id)
+        if marker is not None and state == "deferred":
             return False
-    return lease is None
+    return marker is None

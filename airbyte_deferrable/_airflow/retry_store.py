@@ -22,7 +22,8 @@ from airbyte_deferrable._compat import Context
 from airbyte_deferrable._job.record import Record
 from airbyte_deferrable._job.task_log import Log
 
-KEY = "airbyte_deferrable"
+#: The key in the task state store, and the beginning of a Variable's name.
+KEY = "airbyte_retry"
 #: How many runs the present task has begun in its present try. A process has one task at a time.
 _begun: dict[tuple[Any, ...], int] = {}
 

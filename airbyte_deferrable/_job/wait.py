@@ -18,22 +18,22 @@ from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Trouble, Wa
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
 
-#: Seconds for the last look that is given to a job when the wait is over. Where many are over at once, Airbyte needs
+#: Seconds for the final check of a job when the wait for it is over. Where many waits are over at once, Airbyte needs
 #: longer to answer for all of them: it gets these seconds again with each answer that it gives, but no more than the
 #: longest.
-LAST_LOOK = 5.0
-LONGEST_LAST_LOOK = 60.0
-#: Last looks that ask for a job of their own at once. One that Airbyte cannot tell of must not hold the others, but
+FINAL_CHECK_WITHIN = 5.0
+LONGEST_FINAL_CHECK = 60.0
+#: Final checks that ask for a job of their own at once. One that Airbyte cannot tell of must not hold the others, but
 #: most are answered by the watcher's list.
-LOOKS_AT_ONCE = 2
-#: Seconds until the next last look after one that failed.
+FINAL_CHECKS_AT_ONCE = 2
+#: Seconds until the next final check after one that failed.
 FINAL_CHECK_AGAIN = 1.0
 #: Seconds that Airbyte pauses, at least, after an attempt that failed and brought nothing. A job that has run since
 #: earlier is in its first.
 SECOND_ATTEMPT_AFTER = 10.0
 _EMPTY = Context()
 _BEFORE_ATTEMPTS = (JobStatus.PENDING, JobStatus.QUEUED)
-#: A change to running from one of these begins a new attempt, also from running: nobody looked between the two.
+#: A change to running from one of these begins a new attempt, also from running: nobody checked between the two.
 _BETWEEN_ATTEMPTS = (JobStatus.RUNNING, JobStatus.INCOMPLETE)
 
 
@@ -88,7 +88,7 @@ class Course:
             if job.status != before:
                 return line
             if job.status == JobStatus.INCOMPLETE and job.duration_seconds != lasted:
-                # How many there were between the two looks, nobody knows.
+                # How many there were between the two checks, nobody knows.
                 self._attempt = None
                 return f"{line} again: another attempt failed"
             return None
@@ -105,23 +105,23 @@ class Course:
 
 
 class Deadlines:
-    """When a wait is over, and which clock says so.
+    """When a wait is over, and which deadline says so.
 
     :param end_time: When the task's ``timeout`` runs out, seconds since the epoch; None for never.
     :param execution_deadline: When its ``execution_timeout`` runs out, likewise.
     """
 
     def __init__(self, end_time: float | None, execution_deadline: float | None) -> None:
-        clocks: list[tuple[float, Deadline]] = []
+        deadlines: list[tuple[float, Deadline]] = []
         if execution_deadline is not None:
-            clocks.append((execution_deadline, "execution_timeout"))
+            deadlines.append((execution_deadline, "execution_timeout"))
         if end_time is not None:
-            clocks.append((end_time, "timeout"))
-        self._first = min(clocks, default=None, key=lambda clock: clock[0])
+            deadlines.append((end_time, "timeout"))
+        self._first = min(deadlines, default=None, key=lambda each: each[0])
 
     @property
-    def clock(self) -> Deadline:
-        """The clock that runs out first."""
+    def nearest(self) -> Deadline:
+        """The deadline that passes first."""
         return self._first[1] if self._first else "timeout"
 
     def left(self) -> float | None:
@@ -143,10 +143,9 @@ async def wait_for_end(
 ) -> Event:
     """Wait until the job has ended, cannot be seen, or time is up. Nothing else ends the wait.
 
-    :param watcher: Who looks.
-    :param job_id: The job.
+    :param watcher: Sees the job end.
     :param deadlines: When to give up.
-    :param poll_interval: Seconds between two looks.
+    :param poll_interval: Seconds between two checks.
     :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none.
     :param log: The task's log: a line for each change.
     :param try_number: The try that waits, for the event.
@@ -166,9 +165,9 @@ async def wait_for_end(
         except JobNotVisible as error:
             return events.not_visible(job_id, str(error), try_number)
         except asyncio.TimeoutError:
-            last = await _last_look(watcher, watch)
+            last = await _final_check(watcher, watch)
             if last is None or not last.terminal:
-                return events.ran_out(deadlines.clock, job_id, last, try_number)
+                return events.ran_out(deadlines.nearest, job_id, last, try_number)
             job = last
         finally:
             if alarm is not None:
@@ -221,30 +220,30 @@ def _tell(trouble: Trouble, log: Log) -> None:
         log.warning("%s: %s", WAITS_ON, trouble.error)
 
 
-class _LastLooks:
+class _FinalChecks:
     """What those have in common whose wait is over, and who wait at one watcher."""
 
     def __init__(self) -> None:
-        self.turns = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self.slots = asyncio.Semaphore(FINAL_CHECKS_AT_ONCE)
         self.answered_at = 0.0
 
 
-_last_looks: WeakKeyDictionary[JobWatcher, _LastLooks] = WeakKeyDictionary()
+_final_checks: WeakKeyDictionary[JobWatcher, _FinalChecks] = WeakKeyDictionary()
 
 
-async def _last_look(watcher: JobWatcher, watch: Watch) -> Job | None:
-    """Give the job one more chance: it may have ended since the last look.
+async def _final_check(watcher: JobWatcher, watch: Watch) -> Job | None:
+    """Give the job one more chance: it may have ended since it was checked last.
 
-    The watcher is asked for many at once, but may rest, or be in trouble that is over by now. So the job is asked for
-    by itself, too, unless the watcher was faster by the time that it is the job's turn.
+    The watcher asks for many at once, but may rest, or wait out an outage that is over by now. So the job is asked for
+    by itself, too, unless the watcher is faster.
     """
-    looks = _last_looks.setdefault(watcher, _LastLooks())
+    checks = _final_checks.setdefault(watcher, _FinalChecks())
     began = watcher.now()
     watch.begin_anew()
     while True:
-        async with looks.turns:
+        async with checks.slots:
             asked_at = watcher.now()
-            left = min(max(began, looks.answered_at) + LAST_LOOK, began + LONGEST_LAST_LOOK) - asked_at
+            left = min(max(began, checks.answered_at) + FINAL_CHECK_WITHIN, began + LONGEST_FINAL_CHECK) - asked_at
             if left > 0 and watch.answer_since() is None:
                 try:
                     job = await asyncio.wait_for(watcher.client.get_job(watch.job_id), max(left, FINAL_CHECK_AGAIN))
@@ -256,5 +255,5 @@ async def _last_look(watcher: JobWatcher, watch: Watch) -> Job | None:
                 watch.answered(job, asked_at)
             last = watch.answer_since()
             if last is not None:
-                looks.answered_at = watcher.now()
+                checks.answered_at = watcher.now()
             return last

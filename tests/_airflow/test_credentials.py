@@ -82,7 +82,7 @@ async def test_a_look_up_is_never_cancelled_itself(look_up: LookUp) -> None:
 async def test_a_connection_is_looked_up_again_after_a_while(look_up: LookUp, monkeypatch: pytest.MonkeyPatch) -> None:
     look_up.go.set()
     await settings_for_trigger("mine", "v1", log)
-    monkeypatch.setattr(credentials, "REMEMBER", -1.0)
+    monkeypatch.setattr(credentials, "KNOWN_FOR", -1.0)
     await settings_for_trigger("another", "v1", log)
     await settings_for_trigger("another", "v1", log)
     assert look_up.count == 3

@@ -70,7 +70,7 @@ class Gateway:
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wire, str], None]:
     """Return what puts a key for the gateway into the Airflow connection."""
-    monkeypatch.setattr(credentials, "REMEMBER", 0.0)
+    monkeypatch.setattr(credentials, "KNOWN_FOR", 0.0)
     monkeypatch.setattr(credentials, "LOOK_FOR_CHANGE", 0.05)
 
     def connect(wire: Wire, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Only a person's kill, never Airflow's own moving about, is taken for a reason to cancel the job."""
+"""Only a user's kill, never Airflow's own moving about, is taken for a reason to cancel the job."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from one_task import TaskInstance, airflow_tells
 
 from airbyte_deferrable._airflow import kill
-from airbyte_deferrable._airflow.kill import LEASE, killed_by_person, read_lease, write_lease
+from airbyte_deferrable._airflow.kill import WAIT_MARKER, killed_by_user, read_marker, write_marker
 
 LOG = logging.getLogger(__name__)
-OWN, NEWER_SAME, NEWER_OTHER = ({"job_id": j, "try": t, "ours": True} for j, t in ((7, 1), (7, 2), (8, 2)))
+OWN, NEWER_SAME, NEWER_OTHER = ({"job_id": j, "try": t, "started_here": True} for j, t in ((7, 1), (7, 2), (8, 2)))
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +49,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_table(
     monkeypatch: pytest.MonkeyPatch, state: str | None, written: Any, killed: bool, map_index: int
 ) -> None:
-    ti = TaskInstance(state=state, xcoms={LEASE: written} if written else {}, map_index=map_index)
+    ti = TaskInstance(state=state, xcoms={WAIT_MARKER: written} if written else {}, map_index=map_index)
     with airflow_tells(monkeypatch, ti):
-        assert await killed_by_person(ti, 7, 1, LOG) is killed
+        assert await killed_by_user(ti, 7, 1, LOG) is killed
 
 
-async def test_a_new_try_that_is_just_beginning_is_given_time_to_write_its_lease(
+async def test_a_new_try_that_is_just_beginning_is_given_time_to_write_its_wait_marker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ti = TaskInstance(state="running")
@@ -66,7 +66,7 @@ async def test_a_new_try_that_is_just_beginning_is_given_time_to_write_its_lease
 
     with airflow_tells(monkeypatch, ti):
         monkeypatch.setattr(kill, "read_xcom", look)
-        assert await killed_by_person(ti, 7, 1, LOG) is False
+        assert await killed_by_user(ti, 7, 1, LOG) is False
 
 
 async def test_an_airflow_that_does_not_answer_leaves_the_job_alone(
@@ -76,7 +76,7 @@ async def test_an_airflow_that_does_not_answer_leaves_the_job_alone(
         raise RuntimeError("no supervisor")
 
     monkeypatch.setattr(kill, "read_state", broken)
-    assert await killed_by_person(TaskInstance(), 7, 1, LOG) is False
+    assert await killed_by_user(TaskInstance(), 7, 1, LOG) is False
 
 
 async def test_two_thousand_that_ask_at_once_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,23 +91,23 @@ async def test_two_thousand_that_ask_at_once_are_all_answered(monkeypatch: pytes
 
     monkeypatch.setattr(loop, "time", lambda: real() + ahead)
     monkeypatch.setattr(kill, "read_state", answer)
-    told = await asyncio.gather(*(killed_by_person(TaskInstance(), job, 1, LOG) for job in range(2000)))
+    told = await asyncio.gather(*(killed_by_user(TaskInstance(), job, 1, LOG) for job in range(2000)))
     assert all(told)
 
 
 async def test_dag_test_has_no_task_instance_and_nothing_is_cancelled() -> None:
-    assert await killed_by_person(None, 7, 1, LOG) is False
+    assert await killed_by_user(None, 7, 1, LOG) is False
 
 
-def test_a_lease_is_that_of_its_try(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_marker_is_that_of_its_try(monkeypatch: pytest.MonkeyPatch) -> None:
     ti = TaskInstance(try_number=2)
     context: Any = {"ti": ti}
     with airflow_tells(monkeypatch, ti):
-        assert read_lease(context) is None
-        write_lease(context, 7, "c", ours=True)
-        assert read_lease(context) == (7, "c", True)
-        write_lease(context, 7, "c", ours=False)
-        assert read_lease(context) == (7, "c", False)
-        write_lease(context, 7, "c", ours=True)
+        assert read_marker(context) is None
+        write_marker(context, 7, "c", started_here=True)
+        assert read_marker(context) == (7, "c", True)
+        write_marker(context, 7, "c", started_here=False)
+        assert read_marker(context) == (7, "c", False)
+        write_marker(context, 7, "c", started_here=True)
         ti.try_number = 3
-        assert read_lease(context) is None
+        assert read_marker(context) is None

@@ -127,7 +127,7 @@ def test_no_variable_stays_of_a_task_that_fails_in_every_try(
         ti.try_number = try_number
         with pytest.raises(AirbyteTimeout):
             AirbyteTriggerSyncOperator(
-                task_id="sync", connection_id=connection_id, wait_seconds=0.1, timeout=0.3
+                task_id="sync", connection_id=connection_id, wait_seconds=0.1, timeout=2.0
             ).execute({"ti": ti})
         left.append([value["job_id"] for value in variables.values()])
     (job,) = airbyte_simulator.jobs(connection_id)

@@ -96,7 +96,7 @@ async def test_a_late_job_of_a_killed_try_is_waited_for(airbyte_simulator: Simul
     cid = sim.add_connection()
     store = Store()
     record = Record(generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time())
-    store.set("airbyte_deferrable", record.model_dump())
+    store.set("airbyte_retry", record.model_dump())
     async with client_of(sim) as client:
         again = asyncio.ensure_future(submission(cid, store, settle=20.0).obtain(client))
         await asyncio.wait({again}, timeout=0.5)
@@ -111,7 +111,7 @@ async def test_the_job_of_a_killed_try_that_has_failed_is_not_found_twice(airbyt
     made = sim.add_job(cid, script=ENDLESS)["id"]
     sim.finish(made, "failed")
     record = Record(generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time())
-    store.set("airbyte_deferrable", record.model_dump())
+    store.set("airbyte_retry", record.model_dump())
     async with client_of(sim) as client:
         job = await submission(cid, store).obtain(client)
     assert job.job_id > made
@@ -126,7 +126,7 @@ async def test_another_connections_job_of_the_same_number_is_not_found_again(air
     record = Record(
         generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time() - 600, job_id=others
     )
-    store.set("airbyte_deferrable", record.model_dump())
+    store.set("airbyte_retry", record.model_dump())
     mine = submission(cid, store)
     async with client_of(sim) as client:
         job = await mine.obtain(client)
@@ -138,7 +138,7 @@ async def test_what_a_killed_try_never_got_is_not_waited_for_for_ever(airbyte_si
     cid = sim.add_connection(script=ENDLESS)
     store = Store()
     record = Record(generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time() - 3600)
-    store.set("airbyte_deferrable", record.model_dump())
+    store.set("airbyte_retry", record.model_dump())
     async with client_of(sim) as client:
         job = await submission(cid, store, settle=3600.0).obtain(client)
     assert [job.job_id] == [row["id"] for row in sim.jobs(cid)]
@@ -152,7 +152,7 @@ async def test_a_job_made_long_after_a_lost_request_is_somebody_elses(
     sim = airbyte_simulator
     cid, store = sim.add_connection(), Store()
     record = Record(generation=0, connection_id=cid, job_type="sync", after=0, written_at=time.time() - 3600)
-    store.set("airbyte_deferrable", record.model_dump())
+    store.set("airbyte_retry", record.model_dump())
     made = sim.add_job(cid, script=ENDLESS, created_ago=made_ago)["id"]
     mine = submission(cid, store)
     async with client_of(sim) as client:

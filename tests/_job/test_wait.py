@@ -11,7 +11,7 @@ import pytest
 from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 from airbyte_deferrable._job.events import Event
-from airbyte_deferrable._job.wait import LAST_LOOK, Deadlines, wait_for_end
+from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher
 
 START = 1000.0
@@ -135,7 +135,7 @@ def test_many_waits_that_are_over_together_do_not_storm_an_airbyte_in_trouble(ki
     server = Narrow(ended_jobs(1000), [Fault(0, 1e9, kind)])
     told = all_too_late(server)
     assert {(event.status, event.reason) for event, _ in told} == {("error", "timeout")}
-    assert max(late for _, late in told) < 3 * LAST_LOOK
+    assert max(late for _, late in told) < 3 * FINAL_CHECK_WITHIN
     assert server.requests < 40
 
 
@@ -168,7 +168,7 @@ def test_a_hiccup_at_the_deadline_is_no_timeout() -> None:
     server = ModelAirbyte([life((-60, "running"), (90, "succeeded"))], [Fault(START + 99, 2)])
     ((event, late),) = all_too_late(server, left=100, poll_interval=60)
     assert event.status == "success"
-    assert late < LAST_LOOK
+    assert late < FINAL_CHECK_WITHIN
 
 
 def test_a_cancelled_wait_leaves_no_watch() -> None:

@@ -17,7 +17,7 @@ except ImportError:
     from airflow import DAG
     from airflow.utils.task_group import TaskGroup
 
-from airbyte_deferrable._airflow.kill import LEASE
+from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable.exceptions import AirbyteInputError
 from airbyte_deferrable.links import JOB_URL
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
@@ -41,7 +41,7 @@ def test_without_xcoms_there_is_none_but_what_a_running_wait_needs(
     cid = sim.add_connection(name="Orders", script=Script(duration=1.5, pending=0.0))
     sync = task(cid, way, do_xcom_push=False, **parameters)
     assert sync.run() == sim.jobs(cid)[0]["id"]
-    assert set(sync.ti.xcoms) == ({LEASE} if way == "deferred" else set())
+    assert set(sync.ti.xcoms) == ({WAIT_MARKER} if way == "deferred" else set())
     assert any("See it in Airbyte" in line for line in sync.lines)
 
 
