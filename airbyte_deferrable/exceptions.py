@@ -77,11 +77,11 @@ class AirbyteJobFailed(AirbyteException):
 
 
 class AirbyteConfigError(AirbyteJobFailed):
-    """The job failed for what Airbyte calls a ``config_error``: it fails again until somebody mends the settings."""
+    """The job failed for what Airbyte calls a ``config_error``: it fails again until a user mends the settings."""
 
 
 class AirbyteJobCancelled(AirbyteException):
-    """The job ended as ``cancelled``: by somebody, for a reset of the connection, or after hours in Airbyte's queue."""
+    """The job ended as ``cancelled``: by a user, for a reset of the connection, or after hours in Airbyte's queue."""
 
 
 class AirbyteTimeout(AirbyteException):

@@ -76,7 +76,7 @@ class TaskLog:
         _submit(self._log.info, event, args)
 
     def warning(self, event: str, *args: Any) -> None:
-        """Log what somebody may want to look into.
+        """Log what a user may want to look into.
 
         :param event: The line, with places as in :mod:`logging`.
         """

@@ -82,7 +82,7 @@ def finish(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -> 
     if job.status == JobStatus.CANCELLED:
         raise AirbyteJobCancelled(
             f"Airbyte job {job.job_id} of connection {job.connection_id} was cancelled ({facts(job)}). "
-            "Somebody cancelled it in Airbyte, a reset of the connection took its place, or it was queued for longer "
+            "A user cancelled it in Airbyte, a reset of the connection took its place, or it was queued for longer "
             "than Airbyte lets it.",
             **subject,
         )
@@ -94,7 +94,7 @@ def finish(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -> 
     if why.log_lines:
         log.error("The end of Airbyte's log of job %s:\n%s", job.job_id, "\n".join(why.log_lines))
     if why.is_config_error:
-        what = f"{what} It fails again until somebody mends the settings in Airbyte."
+        what = f"{what} It fails again until a user mends the settings in Airbyte."
         raise AirbyteConfigError(f"{what} {why}", explanation=why, **subject)
     raise AirbyteJobFailed(f"{what} {why}", explanation=why, **subject)
 

@@ -19,7 +19,7 @@ from airbyte_deferrable.api.models import Failure, FailureSummary, JobInfo, JobS
 
 #: Seconds that a failed task waits for the reason.
 EXPLAIN_WITHIN = 5.0
-#: Airbyte's type for what fails again until somebody mends the settings.
+#: Airbyte's type for what fails again until a user mends the settings.
 CONFIG_ERROR = "config_error"
 LOG_LINES = 20
 #: A line of a log, and a message, are cut after so many characters.
@@ -49,7 +49,7 @@ class Explanation:
 
     @property
     def is_config_error(self) -> bool:
-        """Whether trying again is in vain until somebody mends the settings."""
+        """Whether trying again is in vain until a user mends the settings."""
         return self.failure is not None and self.failure.failure_type == CONFIG_ERROR
 
     def __str__(self) -> str:

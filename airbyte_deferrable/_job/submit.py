@@ -70,7 +70,7 @@ class StoppedBeforeStart(Exception):
 
 
 class TooLate(Exception):
-    """Airbyte did not take the request for a job while there was somebody to wait for it."""
+    """Airbyte did not take the request for a job while a task would still wait for it."""
 
 
 class _Unlisted(Exception):
@@ -106,7 +106,7 @@ class Lost:
 
     :param error: What came instead of an answer.
     :param jobs_before: The connection's newest jobs before the request; None if they could not be listed.
-    :param connection_checked: Whether the connection was looked at, and is none that refuses all jobs.
+    :param connection_checked: Whether the connection was checked, and is none that refuses all jobs.
     """
 
     error: ApiError

@@ -12,7 +12,7 @@ class Log(Protocol):
         """Log a change of state."""
 
     def warning(self, event: str, *args: Any) -> Any:
-        """Log what somebody may want to look into."""
+        """Log what a user may want to look into."""
 
     def error(self, event: str, *args: Any) -> Any:
         """Log what failed."""

@@ -189,12 +189,3 @@ async def test_the_job_is_remembered_before_and_after_airbyte_is_asked(airbyte_s
     async with client_of(airbyte_simulator) as client:
         job = await submission(cid, Watched()).obtain(client)
     assert written == [(None, before, 0), (job.job_id, None, 1)]
-
-
-@pytest.mark.parametrize("longest", [0.05, 10.0])
-def test_pauses_grow_with_jitter_and_stay_bounded(longest: float) -> None:
-    pauses = SubmitPolicy(pause=longest).pauses()
-    taken = [next(pauses) for _ in range(20)]
-    assert max(taken) <= longest
-    assert len(set(taken)) == 20
-    assert sum(taken[10:]) > sum(taken[:10]) * 0.5
