@@ -69,4 +69,4 @@ def _preload() -> None:
                 model.model_rebuild()
     except Exception as error:
         # Each task then loads it for itself, and says what is wrong.
-        log.warning("What Airbyte's tasks import is not loaded before they are forked: %s", error)
+        log.warning("The modules of Airbyte's tasks are not loaded before these are forked: %s", error)

@@ -271,7 +271,7 @@ def test_without_do_xcom_push_there_is_no_xcom(
     pushed: list[str] = []
     monkeypatch.setattr(TaskInstance, "xcom_push", lambda _, key, value: pushed.append(key))
     written: list[str] = []
-    monkeypatch.setattr(triggers, "write_xcom", lambda _, key, value: written.append(key))
+    monkeypatch.setattr(triggers, "write_xcoms", lambda _, values: written.extend(values))
     # So that the trigger has somebody to write for.
     monkeypatch.setattr(triggers, "HOLD_EVENTS", 0.0)
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.5, pending=0.0, outcome=end))["id"]
