@@ -83,7 +83,6 @@ class Extra(BaseModel):
 def load_settings(conn_id: str, *, api_version: str = "v1", timeout: float | None = None) -> Settings:
     """Look an Airflow connection up and read it. Blocks: for workers, not for the triggerer's event loop.
 
-    :param conn_id: The Airflow connection.
     :param api_version: The version in the public API's path, where the host names no path of its own.
     :param timeout: Seconds for one request; overrides the connection's extra.
     :return: Everything that a client needs.

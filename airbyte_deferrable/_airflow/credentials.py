@@ -32,7 +32,6 @@ _known: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], _Know
 class _Known:
     """What is known of one connection in one event loop; looked up once for all who ask.
 
-    :param conn_id: The Airflow connection.
     :param api_version: The version in the public API's path.
     """
 
@@ -95,7 +94,6 @@ class _Known:
 def known_settings(conn_id: str, api_version: str) -> Settings | None:
     """Return what a trigger has learned of an Airflow connection within half a minute; None if it has to be looked up.
 
-    :param conn_id: The Airflow connection.
     :param api_version: The version in the public API's path, where the host names no path of its own.
     """
     known = _known.get(asyncio.get_running_loop(), {}).get((conn_id, api_version))
@@ -109,7 +107,6 @@ async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Sett
     connection that cannot be read is no reason to give a running job up: a secrets backend that is down looks
     just like a missing connection. So this tries again until the caller is cancelled.
 
-    :param conn_id: The Airflow connection.
     :param api_version: The version in the public API's path, where the host names no path of its own.
     :param log: The task's log; gets a line when the connection cannot be read, and one when it can again.
     :return: Everything that a client needs.
@@ -138,7 +135,6 @@ async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Sett
 class Renewal:
     """Other credentials for a wait whose own are refused: a :class:`~airbyte_deferrable._job.wait.CredentialSource`.
 
-    :param conn_id: The Airflow connection.
     :param api_version: The version in the public API's path, where the host names no path of its own.
     :param settings: Those that the wait began with.
     """
@@ -178,7 +174,6 @@ class Renewal:
     def check(self, log: Log) -> None:
         """Say so if there are others.
 
-        :param log: The task's log.
         :raises CredentialsChanged: If there are: the wait is to begin again with those.
         """
         if self._change is not None and self._change.done():

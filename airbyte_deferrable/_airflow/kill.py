@@ -116,7 +116,6 @@ def ask_while_killed(question: Callable[[], T]) -> T:
     one at a time, the handler's own question waits for the handler to end.
 
     :param question: What to ask.
-    :return: The answer.
     :raises Exception: What the question raised, or that there is no answer in time.
     """
     answer: Future[T] = Future()

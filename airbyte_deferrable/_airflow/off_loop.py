@@ -45,11 +45,6 @@ async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     The shield is what keeps Airflow alive: on 3.0 and 3.1, cancelling a trigger while it awaits a call to its
     supervisor kills the whole triggerer ("Response read out of order"), and on 3.3 it makes Airflow forget
     ``on_kill`` (asgiref drops the message of the cancellation).
-
-    :param function: What to run.
-    :param args: Its arguments.
-    :param kwargs: Its keyword arguments.
-    :return: The function's result.
     """
     call = asyncio.ensure_future(sync_to_async(function)(*args, **kwargs))
     # Nobody may be left to take the result of a call whose trigger was cancelled.

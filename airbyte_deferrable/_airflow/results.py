@@ -40,8 +40,6 @@ def is_of_another_try(payload: Any, context: Context, log: Log) -> bool:
     """Tell whether an event is not for this try: Airflow 3.0 hands a new try the old one's, without starting it over.
 
     :param payload: What Airflow handed over.
-    :param context: The task's context.
-    :param log: The task's log.
     """
     told = payload.get("try_number") if isinstance(payload, Mapping) else None
     now = try_of(context)
@@ -54,7 +52,6 @@ def is_of_another_try(payload: Any, context: Context, log: Log) -> bool:
 def push(job: Job, context: Context) -> None:
     """Leave the job's facts in XCom. Each key is a call to Airflow of its own, 12 to 20 ms of a worker.
 
-    :param job: The job.
     :param context: The task's context; one without a task instance has no XComs.
     """
     ti = task_instance(context)
@@ -67,10 +64,8 @@ def finish(job: Job, log: Log, conn_id: str, why: Explanation | None = None) -> 
     """Say how a job ended: a line in the log and the task's return value, or the exception.
 
     :param job: The job, which has ended.
-    :param log: The task's log.
     :param conn_id: The Airflow connection, for messages.
     :param why: Why it failed, as far as that is known.
-    :return: The job's id.
     :raises AirbyteConfigError: If the job failed and Airbyte blames the settings.
     :raises AirbyteJobFailed: If the job failed for another reason.
     :raises AirbyteJobCancelled: If the job was cancelled.
@@ -133,10 +128,7 @@ def fail(
 
 
 def xcoms(job: Job) -> dict[str, Any]:
-    """Return what a task leaves in XCom about its job.
-
-    :param job: The job.
-    """
+    """Return what a task leaves in XCom about its job."""
     return {
         "final_status": job.status,
         "rows_synced": job.rows_synced,

@@ -28,7 +28,6 @@ class StartedJob:
 
     :param submission: Starts it, and knows it.
     :param cancel: Cancels a job.
-    :param log: The task's log.
     """
 
     def __init__(self, submission: Submission, *, cancel: Cancel, log: Log) -> None:

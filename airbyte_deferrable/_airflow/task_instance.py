@@ -17,18 +17,12 @@ NO_STATUS = "no_status"
 
 
 def task_instance(context: Context | None) -> Any:
-    """Return the task instance; None for a task that a test calls by hand, with an empty context.
-
-    :param context: The task's context.
-    """
+    """Return the task instance; None for a task that a test calls by hand, with an empty context."""
     return context.get("ti") if context else None
 
 
 def try_of(context: Context | None) -> int | None:
-    """Return the task's present try; None for a task that is called by hand, also with a mock for a task instance.
-
-    :param context: The task's context.
-    """
+    """Return the task's present try; None for a task that is called by hand, also with a mock for a task instance."""
     number = getattr(task_instance(context), "try_number", None)
     return number if isinstance(number, int) else None
 
@@ -54,7 +48,6 @@ def read_xcom(ti: Any, key: str) -> Any:
     """Return an XCom of a task instance; None if there is none.
 
     :param ti: Names the task instance.
-    :param key: The XCom's key.
     """
     return _xcom().get_one(key=key, **_names(ti))
 
@@ -70,10 +63,7 @@ def write_xcoms(ti: Any, values: Mapping[str, Any]) -> None:
 
 
 def first_rescheduled(context: Context) -> datetime | None:
-    """Return when a rescheduled sensor looked first; None if it has not been rescheduled yet.
-
-    :param context: The task's context.
-    """
+    """Return when a rescheduled sensor looked first; None if it has not been rescheduled yet."""
     ti: Any = context["ti"]
     first: datetime | None
     if hasattr(ti, "get_first_reschedule_date"):

@@ -51,10 +51,7 @@ class TokenCache:
         return None
 
     def write(self, kept: KeptToken) -> None:
-        """Keep a token. Blocks for about a millisecond.
-
-        :param kept: The token.
-        """
+        """Keep a token. Blocks for about a millisecond."""
         from cryptography.fernet import Fernet
 
         sealed = Fernet(self._key).encrypt(json.dumps(kept._asdict()).encode())
@@ -74,10 +71,7 @@ class TokenCache:
 
 
 def token_cache_for(settings: Settings) -> TokenCache | None:
-    """Return the cache for these settings; None if they need no token, or the user wants none.
-
-    :param settings: Which Airbyte, and with which credentials.
-    """
+    """Return the cache for these settings; None if they need no token, or the user wants none."""
     if not isinstance(settings.credentials, ClientCredentials):
         return None
     wanted = conf.getboolean("airbyte_deferrable", "token_cache", fallback=True)

@@ -28,8 +28,6 @@ class UnresolvedName(Exception):
 async def describe(client: AirbyteClient, connection_id: str, *, ends: bool = True) -> Description:
     """Look up what a connection is called, for a few seconds at most.
 
-    :param client: The Airbyte.
-    :param connection_id: The connection.
     :param ends: Whether its source and destination are asked for, too. Default: True.
     :return: What could be learned.
     """

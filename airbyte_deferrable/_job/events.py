@@ -87,11 +87,7 @@ _EVENT_OF: dict[str, Literal["success", "error", "cancelled"]] = {
 
 
 def ended(job: Job, try_number: int | None = None) -> Event:
-    """Return the event for a job that has ended.
-
-    :param job: The job.
-    :param try_number: The try that waited for it.
-    """
+    """Return the event for a job that has ended."""
     words = {"success": "completed successfully", "error": "failed", "cancelled": "been cancelled"}
     status = _EVENT_OF[job.status]
     return Event(
@@ -107,9 +103,7 @@ def ran_out(deadline: Deadline, job_id: int, last: Job | None, try_number: int |
     """Return the event for a wait that took too long.
 
     :param deadline: Which deadline passed.
-    :param job_id: The job.
     :param last: What was last known of it.
-    :param try_number: The try that waited for it.
     """
     state = f"it is {last.status!r}" if last else "its status is not known"
     return Event(
@@ -125,9 +119,7 @@ def ran_out(deadline: Deadline, job_id: int, last: Job | None, try_number: int |
 def not_visible(job_id: int, words: str, try_number: int | None = None) -> Event:
     """Return the event for a job that Airbyte says is not there to be seen.
 
-    :param job_id: The job.
     :param words: What Airbyte said.
-    :param try_number: The try that waited for it.
     """
     return Event(status="error", message=words, job_id=job_id, reason="not_visible", try_number=try_number)
 

@@ -76,8 +76,6 @@ def _some(count: int, what: str) -> str:
 async def explain(client: AirbyteClient, job_id: int) -> Explanation | None:
     """Ask why a job failed, for a few seconds at most.
 
-    :param client: The Airbyte.
-    :param job_id: The job.
     :return: What could be learned; None if nothing.
     """
     found: list[Explanation] = []

@@ -23,7 +23,6 @@ RECOVERED = "Airbyte answers again"
 class Outage:
     """Says once that something cannot be had, and once that it can again.
 
-    :param log: The task's log.
     :param begins: What is said when it begins; the error follows.
     :param ends: What is said when it is over; how long it lasted follows.
     """

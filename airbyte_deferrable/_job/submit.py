@@ -145,7 +145,6 @@ class Submission:
     :param store: What the task's tries leave for each other.
     :param connection_id: The connection to run.
     :param job_type: What to run.
-    :param log: The task's log.
     :param until: When nobody would wait for a job any more, seconds since the epoch. Default: never.
     :param waits: Whether the task is to see the job's end, so that a user who kills it until then has the job
         cancelled. Default: True.

@@ -183,7 +183,6 @@ async def until_terminal(
     """Follow a job to its end, and tell each change.
 
     :param watch: The watch on the job.
-    :param log: The task's log.
     :param course: What the log was told so far. Default: nothing.
     :param renewal: Other credentials, should Airbyte refuse these. Default: none.
     :return: The job, ended.
