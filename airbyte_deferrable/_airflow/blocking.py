@@ -86,7 +86,7 @@ class Portal:
         if serving is not None:
             _stop(*serving)
 
-    def begin_anew(self) -> None:
+    def after_fork(self) -> None:
         """Take note that this process was forked from the one whose thread serves the loop."""
         _never_finalize((self._serving, self._forget() if self._forget is not None else None))
         self._serving = None
@@ -138,9 +138,9 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 _portals: WeakSet[Portal] = WeakSet()
 
 
-def _begin_anew() -> None:
+def _after_fork() -> None:
     for portal in list(_portals):
-        portal.begin_anew()
+        portal.after_fork()
 
 
 def _never_finalize(what: object) -> None:
@@ -152,4 +152,4 @@ def _never_finalize(what: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_after_fork)
