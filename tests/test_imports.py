@@ -29,7 +29,8 @@ ROOMS: dict[str, set[str]] = {
     "hooks": {"_airflow", "_job", "_watcher", "api", "exceptions", "provider", "_compat"},
     "links": {"_airflow", "_compat"},
     "triggers": {"links", "_airflow", "_job", "_watcher", "api", "_compat"},
-    "operators": {"triggers", "hooks", "links", "_airflow", "_job", "_watcher", "api", "exceptions", "_compat"},
+    "operators": {"_sync_task", "links", "_airflow", "_job", "_compat"},
+    "_sync_task": {"triggers", "hooks", "links", "_airflow", "_job", "_watcher", "api", "exceptions", "_compat"},
     "sensors": {"triggers", "hooks", "links", "_airflow", "_job", "_watcher", "api", "exceptions", "_compat"},
 }
 
