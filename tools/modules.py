@@ -1,4 +1,4 @@
-"""Writes the table of modules into docs/internals.md, from the first line of each module: ``python -m tools.modules``."""
+"""Writes the table of modules into docs/internals.md, from what each says of itself: ``python -m tools.modules``."""
 
 from __future__ import annotations
 
