@@ -12,7 +12,7 @@ from airflow.models import Connection
 
 from airbyte_deferrable._airflow import connection, credentials
 from airbyte_deferrable._airflow.credentials import in_thread, settings_for_trigger
-from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
+from airbyte_deferrable.api.aio import WOKEN_AT_ONCE
 from airbyte_deferrable.api.settings import Settings
 
 HOST = "https://airbyte.example.com/api/public/v1"

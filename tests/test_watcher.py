@@ -16,9 +16,9 @@ from airbyte_deferrable._watcher import sweep
 from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
 from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Trouble
+from airbyte_deferrable.api.aio import WOKEN_AT_ONCE
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
 from airbyte_deferrable.api.models import Job
-from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
 from airbyte_deferrable.api.settings import Settings
 
 NEVER = 1e9

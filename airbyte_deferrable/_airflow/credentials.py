@@ -13,9 +13,8 @@ from asgiref.sync import sync_to_async
 
 from airbyte_deferrable._airflow.connection import load_settings
 from airbyte_deferrable._airflow.off_loop import Log
-from airbyte_deferrable.api.aio import Shared
+from airbyte_deferrable.api.aio import Shared, among_few
 from airbyte_deferrable.api.errors import ApiError
-from airbyte_deferrable.api.rounds import among_few
 from airbyte_deferrable.api.settings import Settings
 
 #: How long a connection that was looked up in the triggerer is used for newcomers, seconds.

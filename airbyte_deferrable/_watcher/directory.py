@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from airbyte_deferrable.api.aio import Shared, Stopped
+from airbyte_deferrable.api.aio import Shared, SharedCallStopped
 from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
 from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Rejected
 from airbyte_deferrable.api.models import Actor, Connection
@@ -136,7 +136,7 @@ class Directory:
                 await self._learn_wanted()
             except ApiError:
                 await asyncio.sleep(TRY_AGAIN)
-            except Stopped:
+            except SharedCallStopped:
                 break
         connection = self._connections.rows.get(connection_id)
         if connection is None:

@@ -17,9 +17,9 @@ from airbyte_deferrable._watcher.metrics import Meter, Metrics
 from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable._watcher.subscriptions import SHORTEST_POLL, TrackedJob, Trouble, Watch, Watched
 from airbyte_deferrable._watcher.sweep import Sweeper
+from airbyte_deferrable.api.aio import WOKEN_AT_ONCE
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
-from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
 from airbyte_deferrable.api.settings import Settings
 
 log = logging.getLogger(__name__)

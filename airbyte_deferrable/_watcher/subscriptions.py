@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
+from airbyte_deferrable.api.aio import wake
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
-from airbyte_deferrable.api.rounds import wake
 
 #: Looks at one job that fail, one after the other, until those who wait for it are told.
 FAILED_LOOKS = 3

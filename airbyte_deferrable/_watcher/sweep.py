@@ -18,10 +18,10 @@ from airbyte_deferrable._watcher.metrics import Meter
 from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable._watcher.server_clock import ServerClock
 from airbyte_deferrable._watcher.subscriptions import EARLY, FAILED_LOOKS, TrackedJob, Watched
+from airbyte_deferrable.api.aio import WOKEN_AT_ONCE
 from airbyte_deferrable.api.client import LAST_CHANGED_FIRST, NEWEST_FIRST, OLDEST_FIRST, PAGE_SIZE, AirbyteClient
 from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Rejected, Unreachable
 from airbyte_deferrable.api.models import TERMINAL, Job, JobStatus
-from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
 
 #: What a server says that forbids or lacks the list, or one of its parameters.
 LIST_REFUSED = (*NOT_VISIBLE, Rejected)
