@@ -12,7 +12,7 @@ from airbyte_deferrable._airflow.credentials import Renewal
 from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable._airflow.results import Clock, Event
 from airbyte_deferrable._watcher.loop import JobWatcher
-from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Trouble, Watch
+from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Outage, Subscription
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
 
@@ -129,7 +129,7 @@ async def wait_for_end(
     :return: What to tell the task.
     :raises CredentialsChanged: If there are such: it is to be waited on with them.
     """
-    with watcher.watch(job_id, poll_interval=poll_interval, progress_interval=progress_interval) as watch:
+    with watcher.subscribe(job_id, poll_interval=poll_interval, progress_interval=progress_interval) as watch:
         left = deadlines.left()
         # No wait_for: before Python 3.12 it takes a task of its own for each of the thousands that wait. And one
         # context for all of them, for waking needs none.
@@ -152,7 +152,9 @@ async def wait_for_end(
     return results.ended(job, try_number)
 
 
-async def until_terminal(watch: Watch, log: Log, course: Course | None = None, renewal: Renewal | None = None) -> Job:
+async def until_terminal(
+    watch: Subscription, log: Log, course: Course | None = None, renewal: Renewal | None = None
+) -> Job:
     """Follow a job to its end, and tell each change.
 
     :param watch: The watch on the job.
@@ -172,10 +174,10 @@ async def until_terminal(watch: Watch, log: Log, course: Course | None = None, r
                 renewal.check(log)
             await watch.woken()
             continue
-        if isinstance(news, Trouble):
+        if isinstance(news, Outage):
             _tell(news, log)
             if renewal is not None:
-                renewal.heard(news.error, watch.nudge)
+                renewal.heard(news.error, watch.wake)
             continue
         if news.terminal:
             return news
@@ -185,7 +187,7 @@ async def until_terminal(watch: Watch, log: Log, course: Course | None = None, r
             log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, results.facts(news))
 
 
-def _tell(trouble: Trouble, log: Log) -> None:
+def _tell(trouble: Outage, log: Log) -> None:
     if trouble.error is None:
         log.info("Airbyte answers again after %.0f s", trouble.seconds)
     else:
@@ -203,7 +205,7 @@ class _LastLooks:
 _last_looks: WeakKeyDictionary[JobWatcher, _LastLooks] = WeakKeyDictionary()
 
 
-async def _last_look(watcher: JobWatcher, watch: Watch) -> Job | None:
+async def _last_look(watcher: JobWatcher, watch: Subscription) -> Job | None:
     """Give the job one more chance: it may have ended since the last look.
 
     The watcher is asked for many at once, but may rest, or be in trouble that is over by now. So the job is asked for
@@ -211,7 +213,7 @@ async def _last_look(watcher: JobWatcher, watch: Watch) -> Job | None:
     """
     looks = _last_looks.setdefault(watcher, _LastLooks())
     began = watcher.now()
-    watch.begin_anew()
+    watch.resubscribe()
     while True:
         async with looks.turns:
             asked_at = watcher.now()

@@ -1,4 +1,4 @@
-"""What those who wait are told, and what is known of Airbyte's clock."""
+"""Of what those who wait are notified."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 import pytest
 
-from airbyte_deferrable._watcher.server_clock import ServerClock
-from airbyte_deferrable._watcher.subscriptions import FAILED_LOOKS, JobNotVisible, TrackedJob, Trouble, Watch
+from airbyte_deferrable._watcher.subscriptions import FAILED_CHECKS, JobNotVisible, Outage, SubscribedJob, Subscription
 from airbyte_deferrable.api.aio import WOKEN_AT_ONCE
 from airbyte_deferrable.api.errors import Forbidden, Unreachable
 from airbyte_deferrable.api.models import Job
@@ -23,19 +22,19 @@ DOWN = Unreachable("GET /jobs/7", "down", 503)
 
 
 class Desk:
-    """The least that a watch needs of a watcher."""
+    """The least that a subscription needs of a watcher."""
 
     def __init__(self) -> None:
-        self.trouble: Trouble | None = None
-        self.job = TrackedJob(7)
+        self.outage: Outage | None = None
+        self.job = SubscribedJob(7)
         self.time = 0.0
 
-    def join(self, watch: Watch) -> TrackedJob:
-        self.job.watches.append(watch)
+    def add(self, subscription: Subscription) -> SubscribedJob:
+        self.job.subscriptions.append(subscription)
         return self.job
 
-    def leave(self, watch: Watch) -> None:
-        self.job.watches.remove(watch)
+    def remove(self, subscription: Subscription) -> None:
+        self.job.subscriptions.remove(subscription)
 
     def now(self) -> float:
         return self.time
@@ -45,9 +44,9 @@ def job(status: str, **facts: object) -> Job:
     return Job(job_id=7, status=status, **facts)  # type: ignore[arg-type]
 
 
-async def nothing_more(watch: Watch) -> bool:
-    """Whether the watch has nothing to tell now."""
-    asking = asyncio.ensure_future(news_of(watch))
+async def nothing_more(subscription: Subscription) -> bool:
+    """Whether the subscription has no news now."""
+    asking = asyncio.ensure_future(news_of(subscription))
     for _ in range(3):
         await asyncio.sleep(0)
     silent = not asking.done()
@@ -57,129 +56,129 @@ async def nothing_more(watch: Watch) -> bool:
 
 async def test_a_status_is_told_once_and_its_change_again() -> None:
     desk = Desk()
-    with Watch(desk, 7, 5, 0) as watch:
+    with Subscription(desk, 7, 5, 0) as subscription:
         for status in ("pending", "running"):
-            desk.job.saw(job(status), 1.0)
-            assert (await news_of(watch)) == job(status)
-            desk.job.saw(job(status), 2.0)
-            assert await nothing_more(watch)
+            desk.job.update(job(status), 1.0)
+            assert (await news_of(subscription)) == job(status)
+            desk.job.update(job(status), 2.0)
+            assert await nothing_more(subscription)
 
 
 async def test_an_end_is_told_however_often_it_is_asked_for() -> None:
     desk = Desk()
-    with Watch(desk, 7, 5, 0) as watch:
-        desk.job.saw(job("succeeded"), 1.0)
-        assert [await news_of(watch) for _ in range(2)] == [job("succeeded")] * 2
+    with Subscription(desk, 7, 5, 0) as subscription:
+        desk.job.update(job("succeeded"), 1.0)
+        assert [await news_of(subscription) for _ in range(2)] == [job("succeeded")] * 2
 
 
 async def test_who_joins_later_is_told_what_is_known_at_once() -> None:
     desk = Desk()
-    desk.job.saw(job("running"), 1.0)
-    with Watch(desk, 7, 5, 0) as watch:
-        assert await news_of(watch) == job("running")
+    desk.job.update(job("running"), 1.0)
+    with Subscription(desk, 7, 5, 0) as subscription:
+        assert await news_of(subscription) == job("running")
 
 
 async def test_progress_is_told_at_its_interval_though_the_lists_come_a_little_early() -> None:
     desk = Desk()
-    with Watch(desk, 7, 5, 60) as watch:
-        desk.job.saw(job("running"), 0.0)
-        await news_of(watch)
-        desk.job.saw(job("running", rows_synced=1), 30.0)
-        assert await nothing_more(watch)
-        desk.job.saw(job("running", rows_synced=2), 59.0)
-        assert await news_of(watch) == job("running", rows_synced=2)
-        desk.job.saw(job("running", rows_synced=3), 100.0)
-        assert await nothing_more(watch)
+    with Subscription(desk, 7, 5, 60) as subscription:
+        desk.job.update(job("running"), 0.0)
+        await news_of(subscription)
+        desk.job.update(job("running", rows_synced=1), 30.0)
+        assert await nothing_more(subscription)
+        desk.job.update(job("running", rows_synced=2), 59.0)
+        assert await news_of(subscription) == job("running", rows_synced=2)
+        desk.job.update(job("running", rows_synced=3), 100.0)
+        assert await nothing_more(subscription)
 
 
-async def test_a_refusal_is_believed_when_it_comes_twice_in_a_row() -> None:
+async def test_not_found_is_believed_when_it_comes_twice_in_a_row() -> None:
     desk = Desk()
-    with Watch(desk, 7, 5, 0) as watch:
-        desk.job.refuse(FORBIDDEN, 1.0)
-        desk.job.saw(job("running"), 2.0)
-        desk.job.refuse(FORBIDDEN, 3.0)
-        await news_of(watch)
-        assert await nothing_more(watch)
-        desk.job.refuse(FORBIDDEN, 4.0)
+    with Subscription(desk, 7, 5, 0) as subscription:
+        desk.job.not_found(FORBIDDEN, 1.0)
+        desk.job.update(job("running"), 2.0)
+        desk.job.not_found(FORBIDDEN, 3.0)
+        await news_of(subscription)
+        assert await nothing_more(subscription)
+        desk.job.not_found(FORBIDDEN, 4.0)
         with pytest.raises(JobNotVisible, match="403"):
-            await news_of(watch)
+            await news_of(subscription)
 
 
-async def test_trouble_is_told_when_it_begins_and_when_it_ends() -> None:
+async def test_an_outage_is_news_when_it_begins_and_when_it_is_over() -> None:
     desk = Desk()
-    with Watch(desk, 7, 5, 0) as watch:
-        for trouble in (Trouble(DOWN), Trouble(None, 30.0)):
-            desk.trouble = trouble
-            assert await news_of(watch) is trouble
-            assert await nothing_more(watch)
+    with Subscription(desk, 7, 5, 0) as subscription:
+        for outage in (Outage(DOWN), Outage(None, 30.0)):
+            desk.outage = outage
+            assert await news_of(subscription) is outage
+            assert await nothing_more(subscription)
 
 
-async def test_trouble_that_is_over_is_no_news_for_who_comes_later_but_present_trouble_is() -> None:
+async def test_an_outage_that_is_over_is_no_news_for_who_comes_later_but_one_that_lasts_is() -> None:
     desk = Desk()
-    desk.trouble = Trouble(None, 30.0)
-    with Watch(desk, 7, 5, 0) as watch:
-        assert await nothing_more(watch)
-    desk.trouble = Trouble(DOWN)
-    with Watch(desk, 7, 5, 0) as watch:
-        assert await news_of(watch) is desk.trouble
+    desk.outage = Outage(None, 30.0)
+    with Subscription(desk, 7, 5, 0) as subscription:
+        assert await nothing_more(subscription)
+    desk.outage = Outage(DOWN)
+    with Subscription(desk, 7, 5, 0) as subscription:
+        assert await news_of(subscription) is desk.outage
 
 
-async def test_a_job_that_alone_cannot_be_read_has_trouble_of_its_own_with_an_end() -> None:
+async def test_a_job_that_alone_cannot_be_read_has_an_outage_of_its_own_with_an_end() -> None:
     desk = Desk()
-    with Watch(desk, 7, 5, 0) as watch:
-        for number in range(FAILED_LOOKS - 1):
+    with Subscription(desk, 7, 5, 0) as subscription:
+        for number in range(FAILED_CHECKS - 1):
             desk.job.fail(DOWN, float(number))
-        assert await nothing_more(watch)
+        assert await nothing_more(subscription)
         for number in range(2):
             desk.job.fail(DOWN, 10.0 + number)
-        began = await news_of(watch)
-        assert isinstance(began, Trouble)
+        began = await news_of(subscription)
+        assert isinstance(began, Outage)
         assert began.error is DOWN
-        assert await nothing_more(watch)
-        desk.job.saw(job("running"), 60.0)
-        told = [await news_of(watch), await news_of(watch)]
+        assert await nothing_more(subscription)
+        desk.job.update(job("running"), 60.0)
+        told = [await news_of(subscription), await news_of(subscription)]
         assert job("running") in told
-        assert any(isinstance(each, Trouble) and each.error is None and each.seconds == 60.0 for each in told)
+        assert any(isinstance(each, Outage) and each.error is None and each.seconds == 60.0 for each in told)
 
 
-async def test_an_expired_watch_still_tells_an_end() -> None:
+async def test_an_expired_subscription_still_tells_an_end() -> None:
     desk = Desk()
-    with Watch(desk, 7, 5, 0) as watch:
-        asking = asyncio.ensure_future(news_of(watch))
+    with Subscription(desk, 7, 5, 0) as subscription:
+        asking = asyncio.ensure_future(news_of(subscription))
         await asyncio.sleep(0)
-        watch.expire()
+        subscription.expire()
         with pytest.raises(asyncio.TimeoutError):
             await asking
-        desk.job.saw(job("failed"), 1.0)
-        assert await news_of(watch) == job("failed")
+        desk.job.update(job("failed"), 1.0)
+        assert await news_of(subscription) == job("failed")
 
 
-def expire_all(tracked: TrackedJob) -> None:
-    for watch in tracked.watches:
-        watch.expire()
+def expire_all(subscribed: SubscribedJob) -> None:
+    for subscription in subscribed.subscriptions:
+        subscription.expire()
 
 
-def begin_trouble(tracked: TrackedJob) -> None:
-    for _ in range(FAILED_LOOKS):
-        tracked.fail(DOWN, 1.0)
+def begin_outage(subscribed: SubscribedJob) -> None:
+    for _ in range(FAILED_CHECKS):
+        subscribed.fail(DOWN, 1.0)
 
 
-def refuse_twice(tracked: TrackedJob) -> None:
+def not_found_twice(subscribed: SubscribedJob) -> None:
     for _ in range(2):
-        tracked.refuse(FORBIDDEN, 1.0)
+        subscribed.not_found(FORBIDDEN, 1.0)
 
 
 @pytest.mark.parametrize(
-    "happens", [lambda tracked: tracked.saw(job("running"), 1.0), begin_trouble, refuse_twice, expire_all]
+    "happens", [lambda subscribed: subscribed.update(job("running"), 1.0), begin_outage, not_found_twice, expire_all]
 )
-def test_many_who_wait_for_one_job_are_woken_a_few_in_a_round(happens: Callable[[TrackedJob], None]) -> None:
+def test_many_who_wait_for_one_job_are_woken_a_few_in_a_round(happens: Callable[[SubscribedJob], None]) -> None:
     desk = Desk()
     woken: Counter[int] = Counter()
 
     async def wait() -> None:
-        with Watch(desk, 7, 5, 0) as watch, suppress(asyncio.TimeoutError, JobNotVisible):
+        with Subscription(desk, 7, 5, 0) as subscription, suppress(asyncio.TimeoutError, JobNotVisible):
             try:
-                await news_of(watch)
+                await news_of(subscription)
             finally:
                 woken[asyncio.get_running_loop().rounds] += 1  # type: ignore[attr-defined]
 
@@ -196,54 +195,3 @@ def test_many_who_wait_for_one_job_are_woken_a_few_in_a_round(happens: Callable[
     run_in_virtual_time(all_wait())
     assert sum(woken.values()) == 95
     assert max(woken.values()) == WOKEN_AT_ONCE
-
-
-class TestServerClock:
-    """A lower bound of the clock that stamps the jobs."""
-
-    def setup_method(self) -> None:
-        self.time = 100.0
-        self.clock = ServerClock(lambda: self.time)
-
-    def ended(self, at: datetime) -> Job:
-        return job("succeeded", start_time=NOON.isoformat(), last_updated_at=at.isoformat())
-
-    def test_is_not_known_before_a_job_was_seen(self) -> None:
-        assert self.clock.read() is None
-
-    def test_goes_on_from_the_latest_stamp(self) -> None:
-        self.clock.saw(self.ended(NOON))
-        self.time += 10
-        assert self.clock.read() == NOON + timedelta(seconds=10)
-        self.clock.saw(self.ended(NOON + timedelta(seconds=12)))
-        self.clock.saw(self.ended(NOON + timedelta(seconds=3)))
-        assert self.clock.read() == NOON + timedelta(seconds=12)
-
-    @pytest.mark.parametrize("absurd", ["9999-12-31T23:59:59Z", "2999-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
-    def test_does_not_believe_a_stamp_that_no_clock_can_show(self, absurd: str) -> None:
-        broken = job("succeeded", start_time=NOON.isoformat(), last_updated_at=absurd)
-        self.clock.saw(broken)
-        assert self.clock.read() is None
-        self.clock.saw(self.ended(NOON))
-        self.clock.saw(broken)
-        assert self.clock.read() == NOON
-
-    def test_takes_a_running_jobs_stamp_from_its_duration(self) -> None:
-        self.clock.saw(job("running", start_time="2024-01-01T12:00Z", duration="PT1M5S"))
-        assert self.clock.read() == NOON + timedelta(seconds=65)
-
-    def test_learns_how_far_pods_are_apart_from_a_job_that_ends_before_it_was_seen_running(self) -> None:
-        tracked = TrackedJob(7)
-        self.clock.saw(self.ended(NOON + timedelta(minutes=5)))
-        tracked.saw(job("running", start_time=NOON.isoformat()), self.time)
-        self.time += 60
-        self.clock.saw(self.ended(NOON + timedelta(minutes=1)), tracked)
-        assert self.clock.spread == timedelta(minutes=4)
-
-    def test_an_end_after_the_last_look_says_nothing_of_the_pods(self) -> None:
-        tracked = TrackedJob(7)
-        self.clock.saw(self.ended(NOON))
-        tracked.saw(job("running", start_time=NOON.isoformat()), self.time)
-        self.time += 60
-        self.clock.saw(self.ended(NOON + timedelta(seconds=30)), tracked)
-        assert self.clock.spread == timedelta(0)
