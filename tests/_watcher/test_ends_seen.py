@@ -147,3 +147,56 @@ def test_a_job_with_an_absurd_stamp_hides_no_others_end(absurd: str) -> None:
     told = watch_for(Broken([running(1, START + 32), running(2, START + 33)]), 60)
     assert all(each.ended_at is not None and each.ended_at <= START + 33 + POLL + 1 for each in told.values())
     assert not any(each.outages for each in told.values())
+
+
+def test_jobs_that_change_while_pages_are_read_push_no_end_out_of_sight(small_pages: int) -> None:
+    """In the order of changes, those of the first page would move behind all others, and the next begin further on."""
+
+    class Restless(ModelAirbyte):
+        """Ten of its jobs change as soon as a first page of changes was read."""
+
+        async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
+            rows = await super().list_jobs(**query)
+            if query.get("updated_since") is not None and query["offset"] == 0:
+                now = asyncio.get_running_loop().time()
+                self.jobs[:small_pages] = [
+                    ModelJob(job.job_id, (*job.steps, Step(now, "incomplete"))) for job in self.jobs[:small_pages]
+                ]
+            return rows
+
+    restless = [
+        ModelJob(number, (Step(START - 600, "pending"), Step(START - 1, "running")))
+        for number in range(1, small_pages + 1)
+    ]
+    # Between two sweeps, and out of reach of the overlap.
+    ending = [running(number, START + 21.5 + number * 0.01) for number in range(small_pages + 1, 4 * small_pages + 1)]
+    server = Restless([*restless, *ending], page_size=small_pages)
+    told = watch_for(server, 60, [job.job_id for job in ending])
+    assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + POLL + 2 for job in ending)
+
+
+@pytest.mark.parametrize("page", [0, 1, 3], ids=["the first page", "the second page", "the last page"])
+def test_a_sweep_that_fails_before_its_last_page_is_read_again_from_where_it_began(small_pages: int, page: int) -> None:
+    """Otherwise the ends on the pages that were not read would be between two sweeps' windows."""
+
+    class FailsOnce(ModelAirbyte):
+        """Gives no answer for a page of changes in the first sweep after a moment, however often it is asked."""
+
+        failed_at: float | None = None
+
+        async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
+            now = asyncio.get_running_loop().time()
+            if query.get("updated_since") is not None and query["offset"] == page * small_pages and now > START + 23:
+                self.failed_at = self.failed_at or now
+                if now < self.failed_at + POLL / 2:
+                    raise Unreachable("GET /jobs", "Service Unavailable", 503)
+            return await super().list_jobs(**query)
+
+    # In the window of one sweep, and out of reach of the overlap of the next.
+    jobs = [running(number, START + 20.5 + number * 0.01) for number in range(1, 4 * small_pages)]
+    # Its stamp tells Airbyte's clock to a second. Otherwise each window would reach back to the last stamp before.
+    latest = running(100, START - 1, created=START - 500)
+    server = FailsOnce([*jobs, latest], page_size=small_pages)
+    told = watch_for(server, 60, [job.job_id for job in jobs])
+    assert server.failed_at is not None
+    assert all((told[job.job_id].ended_at or NEVER) <= server.failed_at + 2 * POLL for job in jobs)
