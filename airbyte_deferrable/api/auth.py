@@ -83,7 +83,7 @@ class FixedAuth:
 
 
 class KeptToken(NamedTuple):
-    """A token that was fetched by somebody else.
+    """A token that another client fetched.
 
     :param token: The token.
     :param good_until: When it is to be renewed, seconds since the epoch.
