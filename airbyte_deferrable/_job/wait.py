@@ -12,7 +12,7 @@ from airbyte_deferrable._airflow.credentials import Renewal
 from airbyte_deferrable._airflow.off_loop import Log
 from airbyte_deferrable._airflow.results import Clock, Event
 from airbyte_deferrable._watcher.loop import JobWatcher
-from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Outage, Subscription
+from airbyte_deferrable._watcher.subscriptions import JobNotVisible, OutageNews, Subscription
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
 
@@ -174,7 +174,7 @@ async def until_terminal(
                 renewal.check(log)
             await watch.woken()
             continue
-        if isinstance(news, Outage):
+        if isinstance(news, OutageNews):
             _tell(news, log)
             if renewal is not None:
                 renewal.heard(news.error, watch.wake)
@@ -187,7 +187,7 @@ async def until_terminal(
             log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, results.facts(news))
 
 
-def _tell(trouble: Outage, log: Log) -> None:
+def _tell(trouble: OutageNews, log: Log) -> None:
     if trouble.error is None:
         log.info("Airbyte answers again after %.0f s", trouble.seconds)
     else:

@@ -9,7 +9,7 @@ from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
 from airbyte_deferrable._watcher.metrics import Metrics
 from airbyte_deferrable._watcher.pace import Pace
-from airbyte_deferrable._watcher.subscriptions import SHORTEST_POLL, JobNotVisible, Outage, Subscription
+from airbyte_deferrable._watcher.subscriptions import SHORTEST_POLL, JobNotVisible, OutageNews, Subscription
 
 __all__ = [
     "SHORTEST_POLL",
@@ -17,7 +17,7 @@ __all__ = [
     "JobNotVisible",
     "JobWatcher",
     "Metrics",
-    "Outage",
+    "OutageNews",
     "Pace",
     "Subscription",
     "watcher_for",

@@ -17,7 +17,7 @@ from airbyte_deferrable._watcher.metrics import Meter, Metrics
 from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable._watcher.subscriptions import (
     SHORTEST_POLL,
-    Outage,
+    OutageNews,
     SubscribedJob,
     Subscription,
     Subscriptions,
@@ -57,7 +57,7 @@ class JobWatcher:
         #: What this Airbyte's connections are called.
         self.directory = Directory(self.borrow_client)
         #: The outage that all who wait are notified of, its end included.
-        self.outage: Outage | None = None
+        self.outage: OutageNews | None = None
         self._pace = pace or Pace()
         self._meter = Meter(metrics)
         self._log = _silent if quiet else log
@@ -225,9 +225,9 @@ class JobWatcher:
     async def _notify_outage(self, error: ApiError) -> None:
         now, before = self.now(), self.outage
         if before is None or before.error is None:
-            self.outage = Outage(error, since=now)
+            self.outage = OutageNews(error, since=now)
         elif _doubt(error) > _doubt(before.error):
-            self.outage = Outage(error, since=before.since)
+            self.outage = OutageNews(error, since=before.since)
         else:
             # Only refused credentials are news in the middle of an outage: they want a user, or new ones.
             return

@@ -35,8 +35,8 @@ class JobNotVisible(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Outage:
-    """Airbyte could not be asked, or it has recovered.
+class OutageNews:
+    """News that Airbyte cannot be asked, or that it has recovered.
 
     :param error: What went wrong; None when it has recovered.
     :param seconds: How long the outage lasted, when it is over.
@@ -52,12 +52,12 @@ class Outage:
         """Whether Airbyte has not recovered."""
         return self.error is not None
 
-    def recovered(self, now: float) -> Outage:
-        """Return its end.
+    def recovered(self, now: float) -> OutageNews:
+        """Return the news of its end.
 
         :param now: The loop's time.
         """
-        return Outage(None, now - self.since, self.since)
+        return OutageNews(None, now - self.since, self.since)
 
 
 class Visibility(Enum):
@@ -112,7 +112,7 @@ class SubscribedJob:
         self.failed_checks = 0
         self.failing_since = 0.0
         #: The outage of this job alone.
-        self.outage: Outage | None = None
+        self.outage: OutageNews | None = None
 
     @property
     def over(self) -> bool:
@@ -173,7 +173,7 @@ class SubscribedJob:
             self.failing_since = now
         self.failed_checks += 1
         if self.failed_checks == FAILED_CHECKS:
-            self.outage = Outage(error, since=self.failing_since)
+            self.outage = OutageNews(error, since=self.failing_since)
             self._wake_all()
 
     def _answered(self, now: float) -> None:
@@ -190,7 +190,7 @@ class SubscribedJob:
 class Watcher(Protocol):
     """What a subscription needs of its watcher."""
 
-    outage: Outage | None
+    outage: OutageNews | None
 
     def add(self, subscription: Subscription) -> SubscribedJob:
         """Begin to check the subscription's job.
@@ -248,8 +248,8 @@ class Subscription:
         self._resubscribed_at = 0.0
         self._progress_at = 0.0
         #: What the task was notified of last.
-        self._outage: Outage | None = None
-        self._job_outage: Outage | None = None
+        self._outage: OutageNews | None = None
+        self._job_outage: OutageNews | None = None
 
     def __enter__(self) -> Subscription:
         self._job = self._watcher.add(self)
@@ -265,7 +265,7 @@ class Subscription:
     ) -> None:
         self._watcher.remove(self)
 
-    def news(self) -> Job | Outage | None:
+    def news(self) -> Job | OutageNews | None:
         """Return what there is to say; None if there is nothing, then wait until :meth:`woken`.
 
         :return: The job, when it is seen first, its status has changed, a report of its progress is due, or it
@@ -444,5 +444,5 @@ class Subscriptions:
             subscribed.update(*known)
 
 
-def _if_over(outage: Outage | None) -> Outage | None:
+def _if_over(outage: OutageNews | None) -> OutageNews | None:
     return outage if outage is not None and not outage.lasts else None

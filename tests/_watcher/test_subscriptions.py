@@ -10,7 +10,13 @@ from datetime import datetime, timezone
 
 import pytest
 
-from airbyte_deferrable._watcher.subscriptions import FAILED_CHECKS, JobNotVisible, Outage, SubscribedJob, Subscription
+from airbyte_deferrable._watcher.subscriptions import (
+    FAILED_CHECKS,
+    JobNotVisible,
+    OutageNews,
+    SubscribedJob,
+    Subscription,
+)
 from airbyte_deferrable.api.aio import WOKEN_AT_ONCE
 from airbyte_deferrable.api.errors import Forbidden, Unreachable
 from airbyte_deferrable.api.models import Job
@@ -25,7 +31,7 @@ class Desk:
     """The least that a subscription needs of a watcher."""
 
     def __init__(self) -> None:
-        self.outage: Outage | None = None
+        self.outage: OutageNews | None = None
         self.job = SubscribedJob(7)
         self.time = 0.0
 
@@ -107,7 +113,7 @@ async def test_not_found_is_believed_when_it_comes_twice_in_a_row() -> None:
 async def test_an_outage_is_news_when_it_begins_and_when_it_is_over() -> None:
     desk = Desk()
     with Subscription(desk, 7, 5, 0) as subscription:
-        for outage in (Outage(DOWN), Outage(None, 30.0)):
+        for outage in (OutageNews(DOWN), OutageNews(None, 30.0)):
             desk.outage = outage
             assert await news_of(subscription) is outage
             assert await nothing_more(subscription)
@@ -115,10 +121,10 @@ async def test_an_outage_is_news_when_it_begins_and_when_it_is_over() -> None:
 
 async def test_an_outage_that_is_over_is_no_news_for_who_comes_later_but_one_that_lasts_is() -> None:
     desk = Desk()
-    desk.outage = Outage(None, 30.0)
+    desk.outage = OutageNews(None, 30.0)
     with Subscription(desk, 7, 5, 0) as subscription:
         assert await nothing_more(subscription)
-    desk.outage = Outage(DOWN)
+    desk.outage = OutageNews(DOWN)
     with Subscription(desk, 7, 5, 0) as subscription:
         assert await news_of(subscription) is desk.outage
 
@@ -132,13 +138,13 @@ async def test_a_job_that_alone_cannot_be_read_has_an_outage_of_its_own_with_an_
         for number in range(2):
             desk.job.fail(DOWN, 10.0 + number)
         began = await news_of(subscription)
-        assert isinstance(began, Outage)
+        assert isinstance(began, OutageNews)
         assert began.error is DOWN
         assert await nothing_more(subscription)
         desk.job.update(job("running"), 60.0)
         told = [await news_of(subscription), await news_of(subscription)]
         assert job("running") in told
-        assert any(isinstance(each, Outage) and each.error is None and each.seconds == 60.0 for each in told)
+        assert any(isinstance(each, OutageNews) and each.error is None and each.seconds == 60.0 for each in told)
 
 
 async def test_an_expired_subscription_still_tells_an_end() -> None:

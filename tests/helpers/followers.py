@@ -8,7 +8,7 @@ from typing import Any
 
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.pace import Pace
-from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Outage
+from airbyte_deferrable._watcher.subscriptions import JobNotVisible, OutageNews
 from airbyte_deferrable.api.models import Job
 from helpers.model_airbyte import ModelAirbyte, ModelJob, Step, news_of, run_in_virtual_time
 
@@ -29,7 +29,7 @@ class Told:
 
     def __init__(self) -> None:
         self.jobs: list[tuple[float, Job]] = []
-        self.outages: list[tuple[float, Outage]] = []
+        self.outages: list[tuple[float, OutageNews]] = []
         self.gone: JobNotVisible | None = None
 
     @property
@@ -47,7 +47,7 @@ async def follow(watcher: JobWatcher, job_id: int, told: Told, poll: float = POL
             except JobNotVisible as error:
                 told.gone = error
                 return
-            if isinstance(news, Outage):
+            if isinstance(news, OutageNews):
                 told.outages.append((loop.time(), news))
                 continue
             told.jobs.append((loop.time(), news))

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any, TypeVar
 
-from airbyte_deferrable._watcher.subscriptions import Outage, Subscription
+from airbyte_deferrable._watcher.subscriptions import OutageNews, Subscription
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Conflict, Forbidden, Unreachable
 from airbyte_deferrable.api.models import TERMINAL, Job
 from airbyte_deferrable.api.settings import Settings
@@ -55,7 +55,7 @@ class _NeverWaits(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
         return super().select(0)
 
 
-async def news_of(subscription: Subscription) -> Job | Outage:
+async def news_of(subscription: Subscription) -> Job | OutageNews:
     """Wait until a subscription has something to tell."""
     while (told := subscription.news()) is None:
         await subscription.woken()
@@ -135,7 +135,7 @@ class ModelJob:
 
 @dataclass(frozen=True)
 class Fault:
-    """Outage for a while.
+    """OutageNews for a while.
 
     :param start: When it begins.
     :param seconds: How long it lasts.
