@@ -145,6 +145,11 @@ for name in before:
     assert foreign <= {NAME, "airflow", "asgiref", "tenacity"} | pydantics
 
 
+@pytest.mark.parametrize("room", ["api", "_watcher"])
+def test_a_room_that_dag_files_import_loads_no_http(room: str) -> None:
+    assert f"{NAME}.{room}" in loaded_by(f"import {NAME}.{room}", forbidden="aiohttp")
+
+
 @pytest.mark.parametrize("module", ["api.client", "simulator", "simulator.testing"])
 def test_the_api_and_the_simulator_run_without_airflow(module: str) -> None:
     loaded_by(f"import airbyte_deferrable.{module}", forbidden="airflow")

@@ -19,7 +19,7 @@ ENDS = {"source": "Postgres shop", "destination": "BigQuery warehouse"}
 
 @pytest.fixture
 def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    monkeypatch.setattr(directory, "TRY_AGAIN", 0.05)
+    monkeypatch.setattr(directory, "RETRY_AFTER", 0.05)
     monkeypatch.setattr(directory, "SLOWLY", 0.0)
     return airbyte_simulator
 

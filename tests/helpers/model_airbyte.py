@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any, TypeVar
 
-from airbyte_deferrable._watcher.subscriptions import Trouble, Watch
+from airbyte_deferrable._watcher.subscriptions import OutageNews, Subscription
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Conflict, Forbidden, Unreachable
 from airbyte_deferrable.api.models import TERMINAL, Job
 from airbyte_deferrable.api.settings import Settings
@@ -55,10 +55,10 @@ class _NeverWaits(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
         return super().select(0)
 
 
-async def news_of(watch: Watch) -> Job | Trouble:
-    """Wait until a watch has something to tell."""
-    while (told := watch.news()) is None:
-        await watch.woken()
+async def news_of(subscription: Subscription) -> Job | OutageNews:
+    """Wait until a subscription has something to tell."""
+    while (told := subscription.news()) is None:
+        await subscription.woken()
     return told
 
 
@@ -135,7 +135,7 @@ class ModelJob:
 
 @dataclass(frozen=True)
 class Fault:
-    """Trouble for a while.
+    """OutageNews for a while.
 
     :param start: When it begins.
     :param seconds: How long it lasts.
@@ -158,7 +158,7 @@ class ModelAirbyte:
     """What the watcher takes for a client.
 
     :param jobs: All jobs there ever will be.
-    :param faults: All trouble there ever will be.
+    :param faults: All faults there ever will be.
     :param latency: Seconds that a request takes.
     :param page_size: Rows a page.
     :param timeout: Seconds after which a request that hangs fails.

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.wait import Deadlines, wait_for_end
 from airbyte_deferrable._watcher import sweep as module
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.pace import Pace
+from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 #: Pages of three rows, so that a dozen jobs fill several and shift while they are read.
 PAGE = 3
@@ -90,7 +90,7 @@ def jobs(draw: st.DrawFn, job_id: int, skews: tuple[float, ...], most_lag: float
 
 
 @st.composite
-def servers(draw: st.DrawFn, *, skew: float, lag: float, troubled: bool, ties: bool, hidden: bool) -> ModelAirbyte:
+def servers(draw: st.DrawFn, *, skew: float, lag: float, faulty: bool, ties: bool, hidden: bool) -> ModelAirbyte:
     """Return an Airbyte with a past and a future."""
     skews = tuple(draw(st.lists(st.floats(-skew, skew), min_size=1, max_size=3))) if skew else (0.0,)
     count = draw(st.integers(1, 14))
@@ -110,7 +110,7 @@ def servers(draw: st.DrawFn, *, skew: float, lag: float, troubled: bool, ties: b
         every=st.sampled_from((1, 2, 3)),
     )
     refusal = st.builds(Fault, instants(START, START + 120), st.just(40.0), st.just("forbidden"), st.just("list"))
-    faults = draw(st.lists(st.one_of(fault, fault, refusal), max_size=3)) if troubled else []
+    faults = draw(st.lists(st.one_of(fault, fault, refusal), max_size=3)) if faulty else []
     latency = draw(st.sampled_from((0.001, 0.02, 0.4)))
     return ModelAirbyte(made, faults, latency=latency, page_size=PAGE, seed=draw(st.integers(0, 9)))
 
@@ -184,8 +184,8 @@ def assert_true(reports: list[Report]) -> None:
 
 
 @profile
-@given(server=servers(skew=0.2, lag=0.0, troubled=False, ties=False, hidden=False), waiters=waiters)
-def test_in_calm_times_every_end_is_reported_within_the_poll_of_who_waits(
+@given(server=servers(skew=0.2, lag=0.0, faulty=False, ties=False, hidden=False), waiters=waiters)
+def test_in_times_without_faults_every_end_is_reported_within_the_poll_of_who_waits(
     server: ModelAirbyte, waiters: list[Waiter]
 ) -> None:
     reports = watch_all(server, waiters)
@@ -197,7 +197,7 @@ def test_in_calm_times_every_end_is_reported_within_the_poll_of_who_waits(
 
 
 @profile
-@given(server=servers(skew=2.0, lag=4.0, troubled=False, ties=True, hidden=True), waiters=waiters)
+@given(server=servers(skew=2.0, lag=4.0, faulty=False, ties=True, hidden=True), waiters=waiters)
 def test_rows_that_share_a_stamp_or_become_visible_late_are_seen_in_a_bounded_time(
     server: ModelAirbyte, waiters: list[Waiter]
 ) -> None:
@@ -208,7 +208,7 @@ def test_rows_that_share_a_stamp_or_become_visible_late_are_seen_in_a_bounded_ti
 
 
 @profile
-@given(server=servers(skew=7200.0, lag=20.0, troubled=False, ties=True, hidden=True), waiters=waiters)
+@given(server=servers(skew=7200.0, lag=20.0, faulty=False, ties=True, hidden=True), waiters=waiters)
 def test_clocks_that_are_hours_apart_only_delay_a_report(server: ModelAirbyte, waiters: list[Waiter]) -> None:
     reports = watch_all(server, waiters)
     assert_true(reports)
@@ -217,11 +217,11 @@ def test_clocks_that_are_hours_apart_only_delay_a_report(server: ModelAirbyte, w
 
 
 @profile
-@given(server=servers(skew=30.0, lag=4.0, troubled=True, ties=True, hidden=True), waiters=waiters)
+@given(server=servers(skew=30.0, lag=4.0, faulty=True, ties=True, hidden=True), waiters=waiters)
 def test_requests_that_fail_anywhere_end_no_wait_and_lose_no_end(server: ModelAirbyte, waiters: list[Waiter]) -> None:
     reports = watch_all(server, waiters)
     assert_true(reports)
-    calm_at = max((fault.start + fault.seconds for fault in server.faults), default=START)
+    faults_over_at = max((fault.start + fault.seconds for fault in server.faults), default=START)
     for report in reports:
         bound = PACE.confirm_after + PACE.refused_pause + PACE.throttled_pause + 3 * report.poll + 30
-        assert report.told_at - max(report.possible_at, calm_at) <= bound
+        assert report.told_at - max(report.possible_at, faults_over_at) <= bound

@@ -1,13 +1,14 @@
-"""One call for all who ask at the same time."""
+"""One call for all who ask at the same time, and one value for each event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 
 import pytest
 
-from airbyte_deferrable.api.aio import Shared, Stopped
+from airbyte_deferrable.api.aio import PerLoop, Shared, SharedCallStopped
 
 
 class Call:
@@ -81,6 +82,45 @@ async def test_stopping_ends_the_run_and_all_who_wait_for_it() -> None:
     await shared.stop()
     await asyncio.wait([task])
     # It was not the caller who was cancelled: that would end whatever else the caller does.
-    assert isinstance(task.exception(), Stopped)
+    assert isinstance(task.exception(), SharedCallStopped)
     call.go.set()
     assert await shared() == 2
+
+
+class Value:
+    """Something that is kept for a loop, and may know it."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+
+def in_new_loop(values: PerLoop[Value]) -> tuple[asyncio.AbstractEventLoop, Value]:
+    async def ask() -> Value:
+        value = values.here()
+        assert values.here() is values.of(asyncio.get_running_loop()) is value
+        return value
+
+    loop = asyncio.new_event_loop()
+    return loop, loop.run_until_complete(ask())
+
+
+def test_each_loop_has_one_value_of_its_own() -> None:
+    values = PerLoop(Value)
+    (one, first), (other, second) = in_new_loop(values), in_new_loop(values)
+    assert first is not second
+    assert (values.of(one), values.of(other)) == (first, second)
+    one.close()
+    other.close()
+
+
+def test_the_value_of_a_closed_loop_is_dropped_although_it_knows_its_loop() -> None:
+    values = PerLoop(Value)
+    loop, value = in_new_loop(values)
+    value.loop = loop
+    loop.close()
+    gone = weakref.ref(value)
+    del loop, value
+    later, _ = in_new_loop(values)
+    gc.collect()
+    assert gone() is None
+    later.close()
