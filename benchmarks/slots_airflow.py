@@ -10,13 +10,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import RemoteSimulator, Script
 from benchmarks.measure import CREDENTIALS, simulator
-from benchmarks.statsd import StatsdServer
 from benchmarks.triggerer import Bench
 from chaos.cluster import celery_workers
 from chaos.servers import PostgreSQL, Redis
+from harness.airflow import LocalAirflow
+from harness.statsd import StatsdServer
 
 ROOT = Path(__file__).parents[1]
 LOCAL, CELERY = "LocalExecutor", "CeleryExecutor"

@@ -22,12 +22,12 @@ from typing import Any
 import psutil
 import psycopg2
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import RemoteSimulator, Script
 from benchmarks.measure import CREDENTIALS, HANDLER_MS, HANDLER_THREADS, simulator
 from benchmarks.report import machine
-from benchmarks.statsd import StatsdServer
 from chaos.servers import PostgreSQL
+from harness.airflow import LocalAirflow
+from harness.statsd import StatsdServer
 
 ROOT = Path(__file__).parents[1]
 SYNCS, SLEEPERS = "bench_syncs", "bench_sleepers"

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from json import dumps
 from pathlib import Path
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from chaos.servers import Airbyte, PostgreSQL, Redis, Server
+from harness.airflow import LocalAirflow
 
 DAGS = Path(__file__).parent / "dags"
 

@@ -17,9 +17,9 @@ from urllib.error import URLError
 
 import psutil
 
-from airbyte_deferrable.demo.airflow import LOOPBACK, free_port
-from airbyte_deferrable.demo.processes import Service, stop_all
 from airbyte_deferrable.simulator import RemoteSimulator
+from harness.airflow import LOOPBACK, free_port
+from harness.processes import Service, stop_all
 
 
 class Server:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airbyte_deferrable.demo import __main__ as demo
+from demo import __main__ as demo
 
 
 def test_outside_of_a_clone_it_says_that_it_needs_one(

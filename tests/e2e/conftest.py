@@ -10,9 +10,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
-from airbyte_deferrable.demo.processes import Service, stop_all
-from benchmarks.statsd import StatsdServer
+from harness.airflow import LocalAirflow
+from harness.processes import Service, stop_all
+from harness.statsd import StatsdServer
 
 from .support import DAGS, EXAMPLES, MANY, REFUSED, Airbyte, start_airbyte, start_database
 

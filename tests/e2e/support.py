@@ -14,10 +14,10 @@ import httpx
 import psutil
 
 from airbyte_deferrable._compat import AIRFLOW_3
-from airbyte_deferrable.demo.airflow import LOOPBACK, free_port
-from airbyte_deferrable.demo.processes import Service
 from airbyte_deferrable.simulator import RemoteSimulator, Script
 from chaos.servers import PostgreSQL
+from harness.airflow import LOOPBACK, free_port
+from harness.processes import Service
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 DAGS = Path(__file__).parent / "dags"

@@ -23,9 +23,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS, OFFICIAL_PROVIDER
 from airbyte_deferrable.simulator import Fault, Script
+from harness.airflow import LocalAirflow
 
 from .support import EXAMPLES, Airbyte, eventually
 from .test_examples import NAMED

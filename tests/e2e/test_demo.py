@@ -28,7 +28,7 @@ def demo(output: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes
     mark, printed = uuid.uuid4().hex, output.parent / "printed.txt"
     with printed.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "airbyte_deferrable.demo", "--output", str(output), *arguments],
+            [sys.executable, "-m", "demo", "--output", str(output), *arguments],
             env={**os.environ, MARK: mark},
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Script
+from harness.airflow import LocalAirflow
 
 from .support import EXAMPLES, MANY, QUICK, Airbyte
 

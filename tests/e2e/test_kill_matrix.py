@@ -25,9 +25,9 @@ import pytest
 from packaging.version import Version
 
 from airbyte_deferrable._compat import AIRFLOW_3
-from airbyte_deferrable.demo.airflow import LocalAirflow
-from airbyte_deferrable.demo.processes import stop_all
 from airbyte_deferrable.simulator import Fault, Script
+from harness.airflow import LocalAirflow
+from harness.processes import stop_all
 
 from .support import DAGS, Airbyte, eventually, start_airbyte, start_database
 

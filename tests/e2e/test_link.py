@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.links import job_url
 from airbyte_deferrable.simulator import Fault, Script
+from harness.airflow import LocalAirflow
 
 from .support import Airbyte, eventually
 

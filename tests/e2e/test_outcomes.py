@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Fault, Script
-from benchmarks.statsd import StatsdServer
+from harness.airflow import LocalAirflow
+from harness.statsd import StatsdServer
 
 from .support import QUICK, REFUSED, Airbyte, eventually
 

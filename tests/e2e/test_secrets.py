@@ -7,8 +7,8 @@ import json
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Fault, Script
+from harness.airflow import LocalAirflow
 
 from .support import Airbyte, eventually
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Script
+from harness.airflow import LocalAirflow
 
 from .support import MANY, Airbyte, eventually
 

@@ -1,4 +1,4 @@
-"""The command ``python -m airbyte_deferrable.demo``, which ``make demo`` runs."""
+"""The command ``python -m demo``, which ``make demo`` runs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from airbyte_deferrable.demo import page, picture
-from airbyte_deferrable.demo.airflow import LOOPBACK, LocalAirflow, free_port
-from airbyte_deferrable.demo.processes import Service, exit_on_termination, stop_all
-from airbyte_deferrable.demo.progress import Progress
-from airbyte_deferrable.demo.report import Report
-from airbyte_deferrable.demo.timeline import Recorder, Timeline
 from airbyte_deferrable.simulator import RemoteSimulator, Script
+from demo import page, picture
+from demo.progress import Progress
+from demo.report import Report
+from demo.timeline import Recorder, Timeline
+from harness.airflow import LOOPBACK, LocalAirflow, free_port
+from harness.processes import Service, exit_on_termination, stop_all
 
-EXAMPLE = Path(__file__).parents[2] / "example_dags" / "example_mapped.py"
+EXAMPLE = Path(__file__).parents[1] / "example_dags" / "example_mapped.py"
 SYNCHRONOUS = Path(__file__).parent / "dags" / "demo_synchronous.py"
 say = partial(print, flush=True)  # a log file, too, shows what happens when it happens
 OVERHEAD = 120.0  # seconds that a run may take beyond what its syncs need
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m airbyte_deferrable.demo",
+        prog="python -m demo",
         description="Run many Airbyte syncs over few worker slots, in a real Airflow, against a simulated Airbyte.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

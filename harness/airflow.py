@@ -20,8 +20,8 @@ from typing import Any
 
 import httpx
 
-from airbyte_deferrable.demo.processes import Service, exit_on_termination, signals_held, stop_all
-from airbyte_deferrable.demo.rest import PAGE, AirflowApi
+from harness.processes import Service, exit_on_termination, signals_held, stop_all
+from harness.rest import PAGE, AirflowApi
 
 LOOPBACK = "127.0.0.1"
 VERSION_PROBE = """
