@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -23,13 +22,13 @@ import psutil
 import psycopg2
 
 from airbyte_deferrable.simulator import RemoteSimulator, Script
-from benchmarks.measure import CREDENTIALS, HANDLER_MS, HANDLER_THREADS, simulator
+from benchmarks.measure import HANDLER_MS, HANDLER_THREADS, PYTHON_PATH, simulator
 from benchmarks.report import machine
-from chaos.servers import PostgreSQL
 from harness.airflow import LocalAirflow
+from harness.postgresql import PostgreSQL
+from harness.processes import exit_on_termination
 from harness.statsd import StatsdServer
 
-ROOT = Path(__file__).parents[1]
 SYNCS, SLEEPERS = "bench_syncs", "bench_sleepers"
 NAMES = {SYNCS: "syncs", SLEEPERS: "tasks that sleep"}
 LIMIT = 3600.0
@@ -188,11 +187,10 @@ def main() -> int:
     given = parser.parse_args()
     report = Report({SYNCS: given.tasks, SLEEPERS: given.sleepers}, given.poll, given.slots)
     with ExitStack() as cleanup:
+        cleanup.enter_context(exit_on_termination())
         home = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
         airbyte = cleanup.enter_context(simulator())
-        postgresql = PostgreSQL(home / "logs" / "postgresql.log")
-        cleanup.callback(postgresql.stop)
-        postgresql.start()
+        postgresql = cleanup.enter_context(PostgreSQL(home / "logs" / "postgresql.log"))
         statsd = cleanup.enter_context(StatsdServer())
         connections = airbyte.add_connections(given.tasks, Script(outcome=None))
         (home / "connections.json").write_text(json.dumps(connections))
@@ -201,14 +199,7 @@ def main() -> int:
             dags=Path(__file__).parent / "dags" / "triggerer",
             parallelism=given.slots,
             database=postgresql.url,
-            connections={
-                "airbyte_bench": {
-                    "conn_type": "airbyte",
-                    "host": airbyte.url,
-                    "login": CREDENTIALS[0],
-                    "password": CREDENTIALS[1],
-                }
-            },
+            connections={"airbyte_bench": airbyte.airflow_connection},
             config={
                 **statsd.settings,
                 "AIRFLOW__TRIGGERER__CAPACITY": str(2 * given.tasks),
@@ -221,7 +212,7 @@ def main() -> int:
                 "BENCH_SLEEP_FILE": str(home / "wake.json"),
                 "BENCH_SLEEPERS": str(given.sleepers),
                 "BENCH_POLL": str(given.poll),
-                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+                **PYTHON_PATH,
             },
         )
         bench = Bench(cleanup.enter_context(airflow), postgresql.url, airbyte, statsd)

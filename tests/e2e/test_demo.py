@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from .support import eventually, processes_with
+from harness.waiting import eventually
+
+from .support import processes_with
 
 pytestmark = [pytest.mark.e2e]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from e2e.support import eventually
 
 from harness.processes import Service, exit_on_termination, signals_held, stop_all
+from harness.waiting import eventually
 
 # A leader that ignores SIGTERM, with a child in a process group of its own, as Airflow's workers are.
 STUBBORN = """
