@@ -87,7 +87,6 @@ class LocalAirflow(AirflowApi):
         super().__init__(f"http://{LOOPBACK}:{port}", major)
         self._sqlite = None if database else self.home / "airflow.db"
         self._start_timeout = start_timeout
-        #: The environment variables of all components, for commands beside them.
         settings = {
             **base_settings(major, self.home, port),
             "CORE__DAGS_FOLDER": str(self.dags),
@@ -95,6 +94,7 @@ class LocalAirflow(AirflowApi):
             "CORE__PARALLELISM": str(parallelism),
             "DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{self._sqlite}?timeout={LOCKED}",
         }
+        #: The environment variables of all components, for commands beside them.
         self.env = environment(self.home, python=python, settings=settings, connections=connections or {})
         self.env.update(config or {})
         commands = {**components(major, triggerers), **(more or {})}

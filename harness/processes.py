@@ -93,8 +93,16 @@ class Service:
     def _spawn(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
         return self._popen(stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
-    def _popen(self, **streams: IO[bytes] | int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, env=self._env, cwd=self._cwd, start_new_session=True, **streams)
+    def _popen(self, stdin: int, stdout: IO[bytes] | int, stderr: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command,
+            env=self._env,
+            cwd=self._cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
 
 
 def stop_all(services: Iterable[Service], *, grace: float = 10.0) -> None:
