@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,10 @@ HOME = Path("home")
 
 
 def made(major: int) -> dict[str, str]:
-    connections = {"airbyte_default": {"conn_type": "airbyte", "login": "me"}, "other": "http://example.org"}
+    connections: dict[str, Any] = {
+        "airbyte_default": {"conn_type": "airbyte", "login": "me"},
+        "other": "http://example.org",
+    }
     return environment(HOME, python="bin/python", settings=base_settings(major, HOME, 8), connections=connections)
 
 

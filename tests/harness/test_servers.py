@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -75,21 +75,20 @@ def test_stopping_leaves_no_process_and_can_be_done_twice(server: Server) -> Non
 def test_what_postgresql_was_told_survives_a_kill_and_not_its_end(tmp_path: Path) -> None:
     import psycopg2
 
-    def ask(statement: str) -> list[tuple[object, ...]]:
-        with ExitStack() as cleanup:
-            connection = psycopg2.connect(server.url.replace("+psycopg2", ""))
-            cleanup.callback(connection.close)
-            connection.autocommit = True
-            cursor = connection.cursor()
-            cursor.execute(statement)
-            return list(cursor.fetchall()) if cursor.description else []
+    with PostgreSQL(tmp_path / "log") as database:
 
-    with PostgreSQL(tmp_path / "log") as server:
+        def ask(statement: str) -> list[tuple[object, ...]]:
+            with closing(psycopg2.connect(database.url.replace("+psycopg2", ""))) as connection:
+                connection.autocommit = True
+                cursor = connection.cursor()
+                cursor.execute(statement)
+                return list(cursor.fetchall()) if cursor.description else []
+
         folder = Path(str(ask("show data_directory")[0][0]))
         ask("create table kept (number integer)")
         ask("insert into kept values (7)")
-        server.kill()
-        server.start()
+        database.kill()
+        database.start()
         assert ask("select number from kept") == [(7,)]
     assert not folder.exists()
 
