@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airbyte_deferrable.simulator import Script
+from benchmarks.bench import Bench
 from benchmarks.measure import PYTHON_PATH, simulator
-from benchmarks.triggerer import Bench
 from harness.airflow import LocalAirflow
 from harness.celery import celery_workers
 from harness.environment import as_variables
@@ -124,6 +124,7 @@ def measured_airflow(executor: str, size: Size, home: Path) -> Iterator[Measured
             start_timeout=240,
         )
         bench = Bench(cleanup.enter_context(airflow), postgresql.url, airbyte, statsd)
+        cleanup.callback(bench.close)
         # The workers of LocalExecutor are children of the scheduler and write to its log.
         tell = [logs / f"{name}.log" for name in workers or ["scheduler"]]
         # Whether they succeed is no matter: Airflow can fail a task whose event comes as soon as it is deferred.
