@@ -53,7 +53,7 @@ package: $(READY)
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/pytest -m package
+	$(BIN)/pytest --durations=5 -m package
 
 docs: $(READY)
 	$(BIN)/mkdocs build --strict

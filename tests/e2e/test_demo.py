@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -25,12 +26,11 @@ MARK = "AIRBYTE_DEMO_TEST"
 @contextmanager
 def demo(output: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path, str]]:
     """Start the demo; gives its process, the file with what it prints, and the mark of everything it starts."""
-    import os
-
     mark, printed = uuid.uuid4().hex, output.parent / "printed.txt"
     with printed.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "demo", "--output", str(output), *arguments],
+            cwd=Path(__file__).parents[2],
             env={**os.environ, MARK: mark},
             stdout=stream,
             stderr=subprocess.STDOUT,
