@@ -121,7 +121,6 @@ def measured_airflow(executor: str, size: Size, home: Path) -> Iterator[Measured
                 "BENCH_SLEEP_FILE": str(home / "sleeps"),
                 **PYTHON_PATH,
             },
-            start_timeout=240,
         )
         bench = Bench(cleanup.enter_context(airflow), postgresql.url, airbyte, statsd)
         cleanup.callback(bench.close)

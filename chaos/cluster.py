@@ -123,6 +123,5 @@ def cluster(home: Path, airbyte: SimulatorProcess, connection_ids: list[str]) ->
             more=workers,
             connections={"airbyte_default": airbyte.airflow_connection},
             config={"CHAOS_CONNECTIONS": dumps(connection_ids), **as_variables({**celery, **QUICK_RECOVERY})},
-            start_timeout=180,
         ) as airflow:
             yield Cluster(airflow, [postgresql, redis, airbyte])

@@ -72,7 +72,7 @@ class LocalAirflow(AirflowApi):
         connections: Mapping[str, Mapping[str, Any] | str] | None = None,
         config: Mapping[str, str] | None = None,
         python: str = sys.executable,
-        start_timeout: float = 120.0,
+        start_timeout: float = 240.0,
     ) -> None:
         self.home = home.absolute()
         self.dags = dags.absolute()
