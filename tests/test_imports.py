@@ -25,7 +25,6 @@ ROOMS: dict[str, set[str]] = {
     "_airflow": {"_job", "api", "exceptions", "_compat"},
     "_preload": set(),
     "provider": {"_preload"},
-    "demo": {"simulator", "operators"},
     "hooks": {"_airflow", "_job", "_watcher", "api", "exceptions", "provider", "_compat"},
     "links": {"_airflow", "_compat"},
     "triggers": {"links", "_airflow", "_job", "_watcher", "api", "_compat"},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from airbyte_deferrable.demo.rest import FINISHED_RUN, AirflowApi
+from harness.rest import FINISHED_RUN, AirflowApi
 
 
 class Phase(Enum):

@@ -1,31 +1,29 @@
-"""The command ``python -m airbyte_deferrable.demo``, which ``make demo`` runs."""
+"""The command ``python -m demo``, which ``make demo`` runs."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import secrets
 import shutil
 import signal
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from airbyte_deferrable.demo import page, picture
-from airbyte_deferrable.demo.airflow import LOOPBACK, LocalAirflow, free_port
-from airbyte_deferrable.demo.processes import Service, exit_on_termination, stop_all
-from airbyte_deferrable.demo.progress import Progress
-from airbyte_deferrable.demo.report import Report
-from airbyte_deferrable.demo.timeline import Recorder, Timeline
-from airbyte_deferrable.simulator import RemoteSimulator, Script
+from airbyte_deferrable.simulator import Script
+from demo import page, picture
+from demo.progress import Progress
+from demo.report import Report
+from demo.timeline import Recorder, Timeline
+from harness.airflow import LocalAirflow
+from harness.processes import exit_on_termination
+from harness.simulator import SimulatorProcess
 
-EXAMPLE = Path(__file__).parents[2] / "example_dags" / "example_mapped.py"
+EXAMPLE = Path(__file__).parents[1] / "example_dags" / "example_mapped.py"
 SYNCHRONOUS = Path(__file__).parent / "dags" / "demo_synchronous.py"
 say = partial(print, flush=True)  # a log file, too, shows what happens when it happens
 OVERHEAD = 120.0  # seconds that a run may take beyond what its syncs need
@@ -38,11 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :return: The exit status: 0 when every sync succeeded, 1 when not, 130 after Ctrl-C.
     :raises SystemExit: with status 143 after SIGTERM, 129 after SIGHUP.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if not EXAMPLE.exists():
-        # Installed from a wheel, which has neither the example nor the tools that draw.
-        parser.error("the demo needs a clone of the repository: run `make demo` there")
+    options = _parser().parse_args(arguments)
     try:
         with exit_on_termination(), TemporaryDirectory(prefix="airbyte-deferrable-demo-") as scratch:
             return _run(options, Path(scratch))
@@ -56,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m airbyte_deferrable.demo",
+        prog="python -m demo",
         description="Run many Airbyte syncs over few worker slots, in a real Airflow, against a simulated Airbyte.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -85,9 +79,9 @@ def _run(options: argparse.Namespace, scratch: Path) -> int:
     for source in [EXAMPLE, SYNCHRONOUS] if options.compare else [EXAMPLE]:
         shutil.copy(source, dags)
     say("Starting a simulated Airbyte and a real Airflow; this takes about half a minute.")
-    with _airbyte(scratch) as (simulator, connection):
+    with SimulatorProcess(scratch / "simulator.log") as airbyte:
         airbyte_connections = [
-            simulator.add_connection(name=f"Demo {number}", script=Script(duration=options.seconds))
+            airbyte.add_connection(name=f"Demo {number}", script=Script(duration=options.seconds))
             for number in range(1, options.syncs + 1)
         ]
         config = {"AIRBYTE_DEMO_CONNECTIONS": json.dumps(airbyte_connections)}
@@ -95,7 +89,7 @@ def _run(options: argparse.Namespace, scratch: Path) -> int:
             scratch / "airflow",
             dags=dags,
             parallelism=options.slots,
-            connections={"airbyte_default": connection},
+            connections={"airbyte_default": airbyte.airflow_connection},
             config=config,
         ) as airflow:
             until = "until Ctrl-C" if options.keep else "until the demo ends; --keep leaves it open"
@@ -109,37 +103,6 @@ def _run(options: argparse.Namespace, scratch: Path) -> int:
                         time.sleep(3600)
     say("\nEverything that was started is stopped.")
     return 1 if any(timeline.failures for timeline in report.timelines) else 0
-
-
-@contextmanager
-def _airbyte(scratch: Path) -> Iterator[tuple[RemoteSimulator, dict[str, str]]]:
-    """Start the simulator; gives the way to direct it, and the Airflow connection to it."""
-    port, client_id, client_secret = free_port(), str(uuid.uuid4()), secrets.token_hex(16)
-    command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--host", LOOPBACK, "--port", str(port)]
-    options = ["--client-id", client_id, "--client-secret", client_secret, "--connections", "0"]
-    service = Service("simulator", [*command, *options], env=os.environ, log=scratch / "simulator.log")
-    try:
-        service.start()
-        simulator = RemoteSimulator(f"http://{LOOPBACK}:{port}")
-        _await_simulator(simulator, service)
-        yield (
-            simulator,
-            {"conn_type": "airbyte", "host": simulator.url, "login": client_id, "password": client_secret},
-        )
-    finally:
-        stop_all([service])
-
-
-def _await_simulator(simulator: RemoteSimulator, service: Service, timeout: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            simulator.jobs()
-            return
-        except OSError:
-            if service.returncode is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the simulator does not answer:\n{service.tail()}") from None
-            time.sleep(0.1)
 
 
 def _measure(options: argparse.Namespace, airflow: LocalAirflow) -> Report:

@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from airbyte_deferrable.demo.report import Report
-from airbyte_deferrable.demo.timeline import Bar, Phase, Span, Timeline
+from demo.report import Report
+from demo.timeline import Bar, Phase, Span, Timeline
 
 WIDTH = 1000  # of a drawing's time axis, in SVG units
 LABELS = 90  # left of it

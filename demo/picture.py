@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from airbyte_deferrable.demo.report import Report
-from airbyte_deferrable.demo.timeline import LASTING, Phase, Timeline
+from demo.report import Report
+from demo.timeline import LASTING, Phase, Timeline
 
 COLOURS = {
     Phase.WAITING: "#dfe3e8",

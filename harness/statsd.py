@@ -1,4 +1,4 @@
-"""Takes what Airflow sends to a StatsD server."""
+"""A StatsD server that takes what Airflow sends, in a thread of this process: what it got is asked here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import socket
 import threading
 from collections import defaultdict
 from types import TracebackType
+
+from harness.loopback import LOOPBACK
 
 
 class StatsdServer:
@@ -16,13 +18,13 @@ class StatsdServer:
 
     def __init__(self, prefix: str = "airflow.") -> None:
         self._prefix = prefix
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
         self._values: defaultdict[str, list[float]] = defaultdict(list)
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> StatsdServer:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((LOOPBACK, 0))
         self._thread.start()
         return self
 
@@ -30,10 +32,9 @@ class StatsdServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # An empty packet ends the thread: closing the socket would not wake it.
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        with self._socket, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(b"", self._socket.getsockname())
-        self._thread.join()
-        self._socket.close()
+            self._thread.join()
 
     @property
     def settings(self) -> dict[str, str]:

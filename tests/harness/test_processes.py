@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from airbyte_deferrable.demo.processes import Service, exit_on_termination, signals_held, stop_all
-
-from .support import eventually
+from harness.processes import Service, exit_on_termination, signals_held, stop_all
+from harness.waiting import eventually
 
 # A leader that ignores SIGTERM, with a child in a process group of its own, as Airflow's workers are.
 STUBBORN = """
@@ -35,7 +34,7 @@ if os.fork() == 0:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[object]:
+def start(tmp_path: Path) -> Iterator[Callable[[str], Service]]:
     services: list[Service] = []
 
     def starter(program: str) -> Service:
@@ -52,7 +51,7 @@ def start(tmp_path: Path) -> Iterator[object]:
 
 
 @pytest.mark.parametrize("program", [STUBBORN, DESERTER], ids=["stubborn", "deserter"])
-def test_stopping_leaves_no_process_of_the_session(start, program: str) -> None:
+def test_stopping_leaves_no_process_of_the_session(start: Callable[[str], Service], program: str) -> None:
     service = start(program)
     pids = service.members()
     assert pids
@@ -61,7 +60,7 @@ def test_stopping_leaves_no_process_of_the_session(start, program: str) -> None:
     eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
-def test_a_stopped_service_starts_again_and_its_output_goes_on(start) -> None:
+def test_a_stopped_service_starts_again_and_its_output_goes_on(start: Callable[[str], Service]) -> None:
     service = start("print('up'); print('up', flush=True); import time; time.sleep(600)")
     first = service.pid
     with pytest.raises(RuntimeError, match="running already"):
@@ -72,7 +71,7 @@ def test_a_stopped_service_starts_again_and_its_output_goes_on(start) -> None:
     assert service.pid != first
 
 
-def test_a_paused_service_can_be_stopped(start) -> None:
+def test_a_paused_service_can_be_stopped(start: Callable[[str], Service]) -> None:
     service = start("print('up'); print('up', flush=True); import time; time.sleep(600)")
     service.signal(signal.SIGSTOP, everything=True)
     stop_all([service])

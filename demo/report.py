@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from airbyte_deferrable.demo.timeline import Phase, Timeline
+from demo.timeline import Phase, Timeline
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 CHART_WIDTH = 60

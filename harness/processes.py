@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
-import psutil  # type: ignore[import-untyped,unused-ignore]
+import psutil
 
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -28,13 +28,17 @@ class Service:
     :param command: The program and its arguments.
     :param env: The whole environment of the program.
     :param log: File that receives standard output and standard error; appended to, so that it survives a restart.
+    :param cwd: The folder to start it in; that of this process by default.
     """
 
-    def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None
+    ) -> None:
         self.name = name
         self.log = log
         self._command = list(command)
         self._env = dict(env)
+        self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -42,23 +46,21 @@ class Service:
 
         :raises RuntimeError: it is running already.
         """
-        if self._process is not None and self.returncode is None:
+        if self.runs:
             raise RuntimeError(f"{self.name} is running already")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output, signals_held():
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._process = self._spawn(output)
 
     @property
     def pid(self) -> int:
         """Process id of the session's leader; 0 before the first start."""
         return self._process.pid if self._process else 0
+
+    @property
+    def runs(self) -> bool:
+        """Whether the session's leader is alive."""
+        return self._process is not None and self.returncode is None
 
     @property
     def returncode(self) -> int | None:
@@ -73,22 +75,34 @@ class Service:
         return [pid for pid in psutil.pids() if _session(pid) == self.pid and not _is_zombie(pid)]
 
     def signal(self, signum: int, *, everything: bool = False) -> None:
-        """Send a signal.
+        """Send a signal; harmless when nobody is left to get it.
 
-        :param signum: The signal's number.
         :param everything: To every process of the session instead of the leader only.
         """
-        for pid in self.members() if everything else [self.pid]:
-            _send(pid, signum)
+        leader = [self.pid] if self.runs else []
+        for pid in self.members() if everything else leader:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signum)
 
     def tail(self, lines: int = 20) -> str:
-        """The end of the output, for an error message.
-
-        :param lines: How many.
-        """
+        """The end of the output, for an error message."""
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _spawn(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        return self._popen(stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+
+    def _popen(self, stdin: int, stdout: IO[bytes] | int, stderr: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command,
+            env=self._env,
+            cwd=self._cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
 
 
 def stop_all(services: Iterable[Service], *, grace: float = 10.0) -> None:
@@ -103,14 +117,12 @@ def stop_all(services: Iterable[Service], *, grace: float = 10.0) -> None:
     services = list(services)
     with signals_held():
         for service in services:
-            if service.pid and service.returncode is None:
+            if service.runs:
                 # A stopped process can't act on a request to terminate.
                 service.signal(signal.SIGCONT, everything=True)
                 service.signal(signal.SIGTERM)
         deadline = time.monotonic() + grace
-        while any(service.pid and service.returncode is None for service in services):
-            if time.monotonic() > deadline:
-                break
+        while any(service.runs for service in services) and time.monotonic() < deadline:
             time.sleep(0.05)
         while remaining := [service for service in services if service.members()]:
             for service in remaining:
@@ -126,10 +138,12 @@ def signals_held() -> Iterator[None]:
     stopping. Does nothing outside the main thread, where signals never arrive.
     """
     held: list[int] = []
-    with _handlers(lambda signum, _frame: held.append(signum)):
-        yield
-    for signum in dict.fromkeys(held):
-        signal.raise_signal(signum)
+    try:
+        with _handlers(lambda signum, _frame: held.append(signum)):
+            yield
+    finally:
+        for signum in dict.fromkeys(held):
+            signal.raise_signal(signum)
 
 
 @contextmanager
@@ -174,8 +188,3 @@ def _is_zombie(pid: int) -> bool:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
-
-
-def _send(pid: int, signum: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signum)

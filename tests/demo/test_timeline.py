@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from matplotlib import image
 
-from airbyte_deferrable.demo import page, picture
-from airbyte_deferrable.demo.progress import Progress
-from airbyte_deferrable.demo.report import Report
-from airbyte_deferrable.demo.timeline import Bar, Phase, Recorder, Span, Timeline
+from demo import page, picture
+from demo.progress import Progress
+from demo.report import Report
+from demo.timeline import Bar, Phase, Recorder, Span, Timeline
 
 BEGAN = 1_700_000_000.0
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import httpx
 import pytest
 
-from airbyte_deferrable.demo import rest
+from harness import rest
 
 
 class Airflow(HTTPServer):

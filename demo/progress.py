@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
-from airbyte_deferrable.demo.timeline import Phase
+from demo.timeline import Phase
 
 SYMBOLS = {Phase.WAITING: "·", Phase.WORKING: "█", Phase.DEFERRED: "○", Phase.DONE: "✓", Phase.FAILED: "✗"}
 COLOURS = {Phase.WAITING: "2", Phase.WORKING: "33", Phase.DEFERRED: "36", Phase.DONE: "32", Phase.FAILED: "31"}

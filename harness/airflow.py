@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import secrets
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from json import dumps
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx
 
-from airbyte_deferrable.demo.processes import Service, exit_on_termination, signals_held, stop_all
-from airbyte_deferrable.demo.rest import PAGE, AirflowApi
+from harness.environment import LOCKED, WEBSERVER_CONFIG, base_settings, components, environment, reports
+from harness.loopback import LOOPBACK, free_port
+from harness.processes import Service, exit_on_termination, signals_held, stop_all
+from harness.rest import PAGE, AirflowApi
+from harness.waiting import eventually
 
-LOOPBACK = "127.0.0.1"
 VERSION_PROBE = """
 from importlib.metadata import PackageNotFoundError, version
 try:
@@ -76,7 +72,7 @@ class LocalAirflow(AirflowApi):
         connections: Mapping[str, Mapping[str, Any] | str] | None = None,
         config: Mapping[str, str] | None = None,
         python: str = sys.executable,
-        start_timeout: float = 120.0,
+        start_timeout: float = 240.0,
     ) -> None:
         self.home = home.absolute()
         self.dags = dags.absolute()
@@ -87,13 +83,21 @@ class LocalAirflow(AirflowApi):
         major = int(self.version.split(".")[0])
         if major < 3 and database is None:
             raise ValueError(f"Airflow {self.version} needs a database server: its LocalExecutor refuses SQLite")
-        self._port = free_port()
-        super().__init__(f"http://{LOOPBACK}:{self._port}", major)
+        port = free_port()
+        super().__init__(f"http://{LOOPBACK}:{port}", major)
         self._sqlite = None if database else self.home / "airflow.db"
         self._start_timeout = start_timeout
+        settings = {
+            **base_settings(major, self.home, port),
+            "CORE__DAGS_FOLDER": str(self.dags),
+            "CORE__EXECUTOR": executor,
+            "CORE__PARALLELISM": str(parallelism),
+            "DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{self._sqlite}?timeout={LOCKED}",
+        }
         #: The environment variables of all components, for commands beside them.
-        self.env = self._environment(parallelism, executor, database, connections or {}, config or {})
-        commands = {**self._commands(triggerers), **(more or {})}
+        self.env = environment(self.home, python=python, settings=settings, connections=connections or {})
+        self.env.update(config or {})
+        commands = {**components(major, triggerers), **(more or {})}
         self._services = {name: self._service(name, *args) for name, args in commands.items()}
         self._cleanup = ExitStack()
 
@@ -169,81 +173,6 @@ class LocalAirflow(AirflowApi):
         services = [self._services[component]] if component else self._services.values()
         return [pid for service in services for pid in service.members()]
 
-    def _environment(
-        self,
-        parallelism: int,
-        executor: str,
-        database: str | None,
-        connections: Mapping[str, Mapping[str, Any] | str],
-        config: Mapping[str, str],
-    ) -> dict[str, str]:
-        settings = {
-            "API__MAXIMUM_PAGE_LIMIT": str(PAGE),
-            "CORE__DAGS_FOLDER": str(self.dags),
-            "CORE__EXECUTOR": executor,
-            "CORE__PARALLELISM": str(parallelism),
-            "CORE__LOAD_EXAMPLES": "False",
-            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
-            "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            # SQLite lets writers wait this many seconds for each other. Python's default of 5 is short for a start, and
-            # for as long Airflow 3's API server can stand still: it writes down what a user does inside its event loop,
-            # and a heartbeat that has the lock needs that loop to let it go.
-            "DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{self._sqlite}?timeout=15",
-            "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
-            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
-            "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
-            "USAGE_DATA_COLLECTION__ENABLED": "False",
-        }
-        if self.major >= 3:
-            settings |= {
-                "API__HOST": LOOPBACK,
-                "API__PORT": str(self._port),
-                "API__BASE_URL": self.url,
-                "API__WORKERS": "1",
-                "API__SECRET_KEY": secrets.token_hex(16),
-                "API_AUTH__JWT_SECRET": secrets.token_hex(32),
-                "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-                "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-                "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-            }
-        else:
-            settings |= {
-                "WEBSERVER__WEB_SERVER_HOST": LOOPBACK,
-                "WEBSERVER__WEB_SERVER_PORT": str(self._port),
-                "WEBSERVER__BASE_URL": self.url,
-                "WEBSERVER__WORKERS": "1",
-                "WEBSERVER__SECRET_KEY": secrets.token_hex(16),
-                "API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
-                "SCHEDULER__PARSING_PROCESSES": "1",
-            }
-        # Nothing of the user's own Airflow may leak in: neither its settings nor its connections and variables.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-        return {
-            **inherited,
-            "PATH": os.pathsep.join([str(Path(self.python).parent), os.environ.get("PATH", os.defpath)]),
-            "PYTHONUNBUFFERED": "1",
-            "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), LOOPBACK, "localhost"])),
-            # macOS kills forked children that use its frameworks, as Airflow's workers do when they look for proxies.
-            "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
-            "AIRFLOW_HOME": str(self.home),
-            **{f"AIRFLOW__{name}": value for name, value in settings.items()},
-            **{
-                f"AIRFLOW_CONN_{conn_id.upper()}": value if isinstance(value, str) else dumps(value)
-                for conn_id, value in connections.items()
-            },
-            **config,
-        }
-
-    def _commands(self, triggerers: int) -> dict[str, list[str]]:
-        commands = {"scheduler": ["scheduler", "--skip-serve-logs"]}
-        for number in range(1, triggerers + 1):
-            name = "triggerer" if number == 1 else f"triggerer-{number}"
-            commands[name] = ["triggerer", "--skip-serve-logs"]
-        if self.major >= 3:
-            return {**commands, "dag-processor": ["dag-processor"], "api-server": ["api-server"]}
-        return {**commands, "webserver": ["webserver"]}
-
     def _service(self, name: str, *args: str) -> Service:
         return Service(
             name, [self.python, "-m", "airflow", *args], env=self.env, log=self.home / "logs" / f"{name}.log"
@@ -252,7 +181,7 @@ class LocalAirflow(AirflowApi):
     def _prepare(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         if self.major < 3:
-            (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"\nWTF_CSRF_ENABLED = False\n')
+            (self.home / "webserver_config.py").write_text(WEBSERVER_CONFIG)
         migration = self._service("db-migrate", "db", "migrate")
         try:
             migration.start()
@@ -263,9 +192,8 @@ class LocalAirflow(AirflowApi):
             stop_all([migration])
         if self._sqlite:
             # Readers and the one writer don't block each other then; the setting stays with the file.
-            with sqlite3.connect(self._sqlite) as database:
+            with closing(sqlite3.connect(self._sqlite)) as database:
                 database.execute("PRAGMA journal_mode=WAL")
-            database.close()
 
     def _await_ready(self) -> None:
         self._await("all components to be healthy", self._is_healthy)
@@ -280,8 +208,7 @@ class LocalAirflow(AirflowApi):
             health = self.health()
         except (httpx.TransportError, httpx.HTTPStatusError):
             return False
-        needed = {"metadatabase", "scheduler", "triggerer"} | ({"dag_processor"} if self.major >= 3 else set())
-        return all(health.get(component) == "healthy" for component in needed)
+        return all(health.get(component) == "healthy" for component in reports(self.major))
 
     def _is_parsed(self) -> bool:
         errors = self.api("GET", "/importErrors")["import_errors"]
@@ -299,17 +226,9 @@ class LocalAirflow(AirflowApi):
             if all(word in path.read_text(errors="replace").lower() for word in ("dag", "airflow"))
         }
 
-    def _await(self, what: str, condition: Any) -> None:
-        deadline = time.monotonic() + self._start_timeout
-        while not condition():
-            if time.monotonic() > deadline:
-                tails = "\n".join(f"--- {s.name}\n{s.tail(8)}" for s in self._services.values())
-                raise TimeoutError(f"waited {self._start_timeout:g} s for {what}\n{tails}")
-            time.sleep(0.1)
-
-
-def free_port() -> int:
-    """A TCP port on the loopback interface that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    def _await(self, what: str, condition: Callable[[], object]) -> None:
+        try:
+            eventually(condition, self._start_timeout, what=what)
+        except TimeoutError as error:
+            tails = "\n".join(f"--- {service.name}\n{service.tail(8)}" for service in self._services.values())
+            raise TimeoutError(f"{error}\n{tails}") from None
