@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test lint unit e2e bench bench-waiting bench-legs bench-slots bench-triggerer matrix package docs constraints clean
 
 demo: $(READY)
-	$(BIN)/python -m airbyte_deferrable.demo $(DEMO_ARGS)
+	$(BIN)/python -m demo $(DEMO_ARGS)
 
 # Everything beside the official provider: legs, a real Airflow, waiting. An hour and a half; BENCH_ARGS=--quick for some
 # minutes. Nothing else should run meanwhile.
@@ -53,7 +53,7 @@ package: $(READY)
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/pytest -m package
+	$(BIN)/pytest --durations=5 -m package
 
 docs: $(READY)
 	$(BIN)/mkdocs build --strict

@@ -29,11 +29,10 @@ from airbyte_deferrable._job.queue import Admission, wait_in_queue
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course, CredentialsChanged, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
-from airbyte_deferrable.api.aio import Shared
+from airbyte_deferrable.api.aio import Shared, among_few
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import TERMINAL, Job
-from airbyte_deferrable.api.rounds import among_few
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.links import JOB_URL, job_url
 

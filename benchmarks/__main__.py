@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.measure import Result, measure, simulator
 from benchmarks.report import brief, plot, table, write_between
+from harness.processes import exit_on_termination
 
 #: What the repository keeps, and the README and the documentation show.
 RESULTS = Path("benchmarks/results")
@@ -34,7 +35,7 @@ def main() -> int:
 
     results: list[Result] = []
     began = time.monotonic()
-    with simulator() as server:
+    with exit_on_termination(), simulator() as server:
         for trigger, waiters in QUICK if given.quick else FULL:
             print(f"{time.monotonic() - began:4.0f} s  {trigger}, {waiters:,} waiters ...", flush=True)
             results.append(measure(server, trigger, waiters, poll=poll, spread=spread))

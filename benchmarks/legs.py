@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.legs_measure import KINDS, Leg, LegsBench
 from benchmarks.legs_report import plot, table, to_json
 from benchmarks.measure import simulator
+from harness.processes import exit_on_termination
 
 #: Seconds that an answer of Airbyte takes.
 ANSWERS = (0.0, 0.1, 0.3, 1.0, 3.0)
@@ -31,6 +32,7 @@ def main() -> int:
     legs: list[Leg] = []
     began = time.monotonic()
     with (
+        exit_on_termination(),
         tempfile.TemporaryDirectory(prefix="legs-", ignore_cleanup_errors=True) as home,
         simulator() as airbyte,
         LegsBench(airbyte, Path(home)) as bench,

@@ -84,7 +84,7 @@ class ExecutionApi:
         return httpx.Response(200, json={"message": "done"})
 
     def _run_context(self) -> dict[str, Any]:
-        run = {
+        run: dict[str, Any] = {
             "dag_id": self.dag_id,
             "run_id": self.run_id,
             "logical_date": self.started,
@@ -131,10 +131,10 @@ class Supervisor(ActivitySubprocess):
     api: ExecutionApi
     calls: list[Call] = attrs.field(factory=list, init=False)
 
-    def _service_subprocess(self, max_wait_time: float, **options: Any) -> int | None:
+    def _service_subprocess(self, max_wait_time: float, *args: Any, **options: Any) -> Any:
         # A process closes its sockets a moment before it is gone. Airflow's supervisor, with no socket left to listen
         # to, often sees that only after ``[workers] min_heartbeat_interval``, 5 s.
-        return super()._service_subprocess(max_wait_time if self._open_sockets else 0.01, **options)
+        return super()._service_subprocess(max_wait_time if self._open_sockets else 0.01, *args, **options)
 
     def _handle_request(self, msg: ToSupervisor, log: Any, req_id: int) -> None:
         before = self.api.asked

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from airbyte_deferrable.simulator import Script
 from airbyte_deferrable.simulator.surface import Surface
+from benchmarks.measure import ROOT
+from harness.dialogue import Dialogue
+from harness.simulator import airflow_connection
 
-ROOT = Path(__file__).parents[1]
 #: What the DAG files name.
 CONN_ID, CONNECTION_ID = "airbyte_bench", "a1b7e000-0000-4000-8000-000000000001"
 #: Seconds that the job of a task runs that waits on its worker.
@@ -85,12 +86,7 @@ class LegsBench:
         self.airbyte = airbyte
         self._home = home
         self._logs = home / "legs.log"
-        self._connection = {
-            "conn_type": "airbyte",
-            "host": airbyte.url,
-            "login": airbyte.client_id,
-            "password": airbyte.client_secret,
-        }
+        self._connection = airflow_connection(airbyte)
 
     def __enter__(self) -> LegsBench:
         with ExitStack() as started:
@@ -100,8 +96,8 @@ class LegsBench:
             # The worker's tasks ask Airflow for it, as they do where it is kept in Airflow's database.
             told = {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self._connection)}
             self._triggerer = started.enter_context(self._helper("benchmarks.legs_triggerer", told))
+            self.airbyte.add_connection("Orders", connection_id=CONNECTION_ID)
             self._started = started.pop_all()
-        self.airbyte.add_connection("Orders", connection_id=CONNECTION_ID)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -127,7 +123,7 @@ class LegsBench:
         self.airbyte.handler_seconds = 0.0
         # Our trigger holds back an event that comes in the first seconds; here nobody is in its way.
         deferral["trigger_kwargs"].pop("not_before", None)
-        told = self._triggerer.ask(deferral)
+        told = ask(self._triggerer, deferral)
         last, _ = self._leg(kind, "last", answer, deferral["next_method"], told["next_kwargs"], told["calls"])
         return [first, last]
 
@@ -142,8 +138,8 @@ class LegsBench:
     ) -> tuple[Leg, dict[str, Any]]:
         self.airbyte.handler_seconds = answer
         self.airbyte.clear_requests()
-        worker = self._bare_worker if kind.provider == "alone" else self._worker
-        told = worker.ask(
+        told = ask(
+            self._bare_worker if kind.provider == "alone" else self._worker,
             {
                 "dag": "legs_official" if kind.provider == "official" else "legs_ours",
                 "task": kind.way,
@@ -151,7 +147,7 @@ class LegsBench:
                 "log": str(self._logs),
                 "next_method": next_method,
                 "next_kwargs": next_kwargs,
-            }
+            },
         )
         if told["state"] != ("deferred" if part == "first" else "success"):
             raise RuntimeError(f"{kind}, {part} leg: {told['state']}\n{self._logs.read_text()[-5000:]}")
@@ -183,8 +179,7 @@ class LegsBench:
                 raise TimeoutError(f"not answered: {spans}")
             time.sleep(0.01)
 
-    @contextmanager
-    def _helper(self, module: str, more: dict[str, str] | None = None) -> Iterator[_Helper]:
+    def _helper(self, module: str, more: dict[str, str] | None = None) -> Dialogue:
         dags = {"path": str(ROOT / "benchmarks" / "dags")}
         bundle = {"name": "legs", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": dags}
         environment = {
@@ -196,41 +191,15 @@ class LegsBench:
         }
         # Containers like to set it: then each leg would compile anew whatever it imports, 0.15 s of CPU.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        errors = self._home / f"{module}.{'-'.join(more or ['plain'])}.stderr"
-        with open(errors, "w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-            )
-        try:
-            yield _Helper(process, errors)
-        finally:
-            process.kill()
-            process.wait(10)
+        log = self._home / f"{module}.{'-'.join(more or ['plain'])}.stderr"
+        return Dialogue(module, [sys.executable, "-m", module], env=environment, log=log, cwd=ROOT)
 
 
-class _Helper:
-    """A process that answers a line of JSON with one."""
-
-    def __init__(self, process: subprocess.Popen[str], errors: Path) -> None:
-        self._process = process
-        self._errors = errors
-
-    def ask(self, what: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the process has ended:\n{self._errors.read_text()[-5000:]}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+def ask(process: Dialogue, what: dict[str, Any]) -> dict[str, Any]:
+    """Give a process a line of JSON, and return the one that it answers with."""
+    process.say(json.dumps(what))
+    answer: dict[str, Any] = json.loads(process.hear())
+    return answer
 
 
 def in_sequence(spans: Iterable[tuple[float, float]]) -> int:

@@ -59,12 +59,14 @@ def main() -> None:
     for line in sys.stdin:
         deferral = json.loads(line)
         module, _, name = deferral["classpath"].rpartition(".")
-        trigger = getattr(import_module(module), name)(**deserialize(deferral["trigger_kwargs"]))
+        trigger_kwargs: Any = deserialize(deferral["trigger_kwargs"])
+        trigger = getattr(import_module(module), name)(**trigger_kwargs)
         airflow = task_runner.SUPERVISOR_COMMS = Airflow()  # type: ignore[assignment]
         event = asyncio.run(first_event(trigger))
         # As handle_event_submit does in Airflow's models.trigger.
-        next_kwargs = serialize({**deserialize(deferral["next_kwargs"]), "event": event})
-        answers.write(json.dumps({"next_kwargs": next_kwargs, "calls": airflow.calls}) + "\n")
+        next_kwargs: Any = deserialize(deferral["next_kwargs"])
+        resumed = serialize({**next_kwargs, "event": event})
+        answers.write(json.dumps({"next_kwargs": resumed, "calls": airflow.calls}) + "\n")
 
 
 if __name__ == "__main__":

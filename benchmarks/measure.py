@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -18,11 +17,15 @@ from typing import Any
 
 import psutil
 
-from airbyte_deferrable.simulator import RemoteSimulator, Script
+from airbyte_deferrable.simulator import Script
+from harness.dialogue import Dialogue
+from harness.simulator import SimulatorProcess
 
+ROOT = Path(__file__).parents[1]
+#: With it, an Airflow's DAG files and triggers can import what is here, wherever it runs.
+PYTHON_PATH = {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
 #: How Airbyte's public API is sized: five handler threads a server pod. 20 ms is a quick answer of its database.
 HANDLER_THREADS, HANDLER_MS = 5, 20
-CREDENTIALS = ("bench-client", "bench-secret-not-a-secret")
 #: Jobs that are made together; each has its own stamp and they end together.
 COHORTS = 300
 
@@ -65,19 +68,14 @@ class Result:
 
 
 @contextmanager
-def simulator() -> Iterator[RemoteSimulator]:
+def simulator() -> Iterator[SimulatorProcess]:
     """Run the one simulator process that all measurements share."""
-    command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--port", "0", "--connections", "0"]
-    command += ["--handler-threads", str(HANDLER_THREADS), "--handler-ms", str(HANDLER_MS)]
-    command += ["--client-id", CREDENTIALS[0], "--client-secret", CREDENTIALS[1]]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[-1]
-        yield RemoteSimulator(url.removesuffix("/api/public/v1"))
-    finally:
-        process.terminate()
-        process.wait(10)
+    size = ("--handler-threads", str(HANDLER_THREADS), "--handler-ms", str(HANDLER_MS))
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-airbyte-") as folder,
+        SimulatorProcess(Path(folder, "simulator.log"), *size) as airbyte,
+    ):
+        yield airbyte
 
 
 class Memory(threading.Thread):
@@ -107,7 +105,7 @@ class Memory(threading.Thread):
         return int(self._process.memory_full_info().uss)
 
 
-def measure(server: RemoteSimulator, trigger: str, waiters: int, *, poll: float, spread: float) -> Result:
+def measure(server: SimulatorProcess, trigger: str, waiters: int, *, poll: float, spread: float) -> Result:
     """Let so many triggers wait for jobs that end evenly over a while.
 
     :param server: The simulator.
@@ -161,7 +159,7 @@ def measure(server: RemoteSimulator, trigger: str, waiters: int, *, poll: float,
     )
 
 
-def _make_jobs(server: RemoteSimulator, count: int, quiet: float, spread: float) -> tuple[list[int], int]:
+def _make_jobs(server: SimulatorProcess, count: int, quiet: float, spread: float) -> tuple[list[int], int]:
     before = max((job["id"] for job in server.jobs()), default=0) if count <= 10 else _last_id(server)
     connections = server.add_connections(count)
     cohorts = min(count, COHORTS)
@@ -174,55 +172,30 @@ def _make_jobs(server: RemoteSimulator, count: int, quiet: float, spread: float)
     return job_ids, before
 
 
-def _last_id(server: RemoteSimulator) -> int:
+def _last_id(server: SimulatorProcess) -> int:
     # Jobs are numbered in the order in which they are made.
     marker = server.add_job(server.add_connection("Marker"), Script(duration=0))
     return int(marker["id"])
 
 
-def _run(server: RemoteSimulator, trigger: str, jobs: Path, poll: float) -> tuple[dict[str, Any], int]:
+def _run(server: SimulatorProcess, trigger: str, jobs: Path, poll: float) -> tuple[dict[str, Any], int]:
     command = [sys.executable, "-m", "benchmarks.waiters", "--trigger", trigger, "--jobs", str(jobs)]
     command += ["--poll", str(poll)]
-    connection = {"conn_type": "airbyte", "host": server.url, "login": CREDENTIALS[0], "password": CREDENTIALS[1]}
     environment = {
         **os.environ,
-        "AIRFLOW_CONN_AIRBYTE_BENCH": json.dumps(connection),
+        "AIRFLOW_CONN_AIRBYTE_BENCH": json.dumps(server.airflow_connection),
         "AIRFLOW_HOME": str(jobs.parent),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
-    with open(jobs.with_name("stderr"), "w") as errors:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        _expect(process, "ready")
+    log = jobs.with_name("stderr")
+    with Dialogue("the measuring process", command, env=environment, log=log, cwd=ROOT) as process:
+        process.hear("ready")
         memory = Memory(process.pid)
         server.clear_requests()
         memory.start()
-        _go_on(process)
-        _expect(process, "waiting")
-        _expect(process, "done")
+        process.say()
+        process.hear("waiting")
+        process.hear("done")
         growth = memory.stop()
-        _go_on(process)
-        return json.loads(process.stdout.readline()), growth
-    except RuntimeError:
-        sys.stderr.write(jobs.with_name("stderr").read_text()[-3000:])
-        raise
-    finally:
-        process.kill()
-        process.wait(10)
-
-
-def _expect(process: subprocess.Popen[str], word: str) -> None:
-    assert process.stdout is not None
-    line = process.stdout.readline().strip()
-    if line != word:
-        raise RuntimeError(f"the measuring process said {line!r} and not {word!r}")
-
-
-def _go_on(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
+        process.say()
+        return json.loads(process.hear()), growth

@@ -21,7 +21,7 @@ class SleepingTrigger(BaseTrigger):
     """
 
     def __init__(self, end_time: float, poll_interval: float, **ignored: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.end_time = end_time
         self.poll_interval = poll_interval
 
@@ -46,7 +46,7 @@ class SleepingUntilToldTrigger(BaseTrigger):
     """
 
     def __init__(self, file: str, number: int, poll_interval: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.file = file
         self.number = number
         self.poll_interval = poll_interval

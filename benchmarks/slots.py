@@ -27,6 +27,7 @@ from benchmarks.report import machine, write_between
 from benchmarks.slots_airflow import EXECUTORS, LOCAL, Measured, Size, measured_airflow
 from benchmarks.slots_meter import LegReader, Sampler, slot_seconds
 from benchmarks.slots_report import KINDS, MARKS, Report, Run, brief, plot, table
+from harness.processes import exit_on_termination
 
 RESULTS, QUICK_RESULTS = Path("benchmarks/results"), Path("benchmarks/results/quick")
 #: What Airflow calls the states in which a task stays.
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         home = Path(tempfile.mkdtemp(prefix="slots-"))
         print(f"{executor} starts", flush=True)
         try:
-            with measured_airflow(executor, size, home) as measured:
+            with exit_on_termination(), measured_airflow(executor, size, home) as measured:
                 for answer, number, kind in cells:
                     report.add(measure(measured, size, executor, answer, number, kind))
                     _write(report, output)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
-from airbyte_deferrable.simulator import RemoteSimulator, Script
-from benchmarks.measure import CREDENTIALS, simulator
-from benchmarks.statsd import StatsdServer
-from benchmarks.triggerer import Bench
-from chaos.cluster import celery_workers
-from chaos.servers import PostgreSQL, Redis
+from airbyte_deferrable.simulator import Script
+from benchmarks.bench import Bench
+from benchmarks.measure import PYTHON_PATH, simulator
+from harness.airflow import LocalAirflow
+from harness.celery import celery_workers
+from harness.environment import as_variables
+from harness.postgresql import PostgreSQL
+from harness.redis import Redis
+from harness.statsd import StatsdServer
 
-ROOT = Path(__file__).parents[1]
 LOCAL, CELERY = "LocalExecutor", "CeleryExecutor"
 EXECUTORS = (LOCAL, CELERY)
 #: ``[workers] min_heartbeat_interval``, seconds.
@@ -79,18 +79,15 @@ def measured_airflow(executor: str, size: Size, home: Path) -> Iterator[Measured
     :param size: How much each run does.
     :param home: Directory for everything that is written.
     """
+    logs = home / "logs"
     with ExitStack() as cleanup:
         airbyte = cleanup.enter_context(simulator())
-        postgresql = PostgreSQL(home / "logs" / "postgresql.log")
-        cleanup.callback(postgresql.stop)
-        postgresql.start()
+        postgresql = cleanup.enter_context(PostgreSQL(logs / "postgresql.log"))
         statsd = cleanup.enter_context(StatsdServer())
         workers: dict[str, list[str]] = {}
         settings: dict[str, str] = {}
         if executor == CELERY:
-            redis = Redis(home / "redis", home / "logs" / "redis.log")
-            cleanup.callback(redis.stop)
-            redis.start()
+            redis = cleanup.enter_context(Redis(home / "redis", logs / "redis.log"))
             workers, settings = celery_workers(home, postgresql, redis, size.slots // 2)
         durations = size.durations()
         connections = [
@@ -110,31 +107,25 @@ def measured_airflow(executor: str, size: Size, home: Path) -> Iterator[Measured
             database=postgresql.url,
             triggerers=1 if executor == LOCAL else 2,
             more=workers,
-            connections={"airbyte_bench": _airflow_connection(airbyte)},
+            connections={"airbyte_bench": airbyte.airflow_connection},
             config={
                 **statsd.settings,
-                **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+                **as_variables(settings),
                 # An Airflow on a busy machine often misses a process's end, and looks again after so many seconds
                 # (default: 5). That is chance, and would hide what the kinds differ in.
                 "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": str(HEARTBEAT),
-                # Containers like to set it: each of hundreds of processes would compile all that it imports anew.
-                "PYTHONDONTWRITEBYTECODE": "",
                 "BENCH_CONNECTIONS_FILE": str(home / "connections.json"),
                 "BENCH_ON_WORKER": str(size.on_worker),
                 "BENCH_DURATIONS_FILE": str(home / "durations.json"),
                 "BENCH_WARM_UP_FILE": str(home / "warm-up.json"),
                 "BENCH_SLEEP_FILE": str(home / "sleeps"),
-                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+                **PYTHON_PATH,
             },
-            start_timeout=240,
         )
         bench = Bench(cleanup.enter_context(airflow), postgresql.url, airbyte, statsd)
+        cleanup.callback(bench.close)
         # The workers of LocalExecutor are children of the scheduler and write to its log.
-        logs = [home / "logs" / f"{name}.log" for name in workers or ["scheduler"]]
+        tell = [logs / f"{name}.log" for name in workers or ["scheduler"]]
         # Whether they succeed is no matter: Airflow can fail a task whose event comes as soon as it is deferred.
         airflow.wait("slots_warm_up", airflow.trigger("slots_warm_up"), timeout=300)
-        yield Measured(bench, logs, connections, home / "sleeps")
-
-
-def _airflow_connection(airbyte: RemoteSimulator) -> dict[str, str]:
-    return {"conn_type": "airbyte", "host": airbyte.url, "login": CREDENTIALS[0], "password": CREDENTIALS[1]}
+        yield Measured(bench, tell, connections, home / "sleeps")

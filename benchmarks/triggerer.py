@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -17,22 +16,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psutil
-import psycopg2
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
-from airbyte_deferrable.simulator import RemoteSimulator, Script
-from benchmarks.measure import CREDENTIALS, HANDLER_MS, HANDLER_THREADS, simulator
+from airbyte_deferrable.simulator import Script
+from benchmarks.bench import Bench
+from benchmarks.measure import HANDLER_MS, HANDLER_THREADS, PYTHON_PATH, simulator
 from benchmarks.report import machine
-from benchmarks.statsd import StatsdServer
-from chaos.servers import PostgreSQL
+from harness.airflow import LocalAirflow
+from harness.postgresql import PostgreSQL
+from harness.processes import exit_on_termination
+from harness.statsd import StatsdServer
+from harness.waiting import eventually
 
-ROOT = Path(__file__).parents[1]
 SYNCS, SLEEPERS = "bench_syncs", "bench_sleepers"
 NAMES = {SYNCS: "syncs", SLEEPERS: "tasks that sleep"}
-LIMIT = 3600.0
 
 
 @dataclass
@@ -74,44 +72,8 @@ class Report:
     resumed_after: dict[str, list[float]] = field(default_factory=dict)
 
 
-class Bench:
-    """The running parts, and the phase that is under way."""
-
-    def __init__(self, airflow: LocalAirflow, database: str, airbyte: RemoteSimulator, statsd: StatsdServer) -> None:
-        self.airflow = airflow
-        self.airbyte = airbyte
-        self.statsd = statsd
-        self.database = database
-        self._database = psycopg2.connect(database.replace("+psycopg2", ""))
-        self._database.autocommit = True
-        self._began = time.monotonic()
-
-    def say(self, text: str) -> None:
-        """Print a line with the seconds since the start."""
-        print(f"{time.monotonic() - self._began:5.0f} s  {text}", flush=True)
-
-    def states(self, dag: str) -> dict[str, int]:
-        """Return how many tasks of a DAG are in which state."""
-        return dict(
-            self.query("select coalesce(state, ''), count(*) from task_instance where dag_id = %s group by 1", dag)
-        )
-
-    def query(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Ask Airflow's database."""
-        with self._database.cursor() as cursor:
-            cursor.execute(statement, arguments)
-            return list(cursor.fetchall())
-
-    def until(self, what: str, condition: Callable[[], bool], states_of: str) -> None:
-        """Wait, and say now and then how the tasks stand."""
-        deadline, told = time.monotonic() + LIMIT, 0.0
-        while not condition():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{what}: {self.states(states_of)}")
-            if time.monotonic() - told > 30:
-                told = time.monotonic()
-                self.say(f"{what}: {self.states(states_of)}")
-            time.sleep(0.5)
+class TriggererBench(Bench):
+    """An Airflow whose triggerer is looked at, phase by phase."""
 
     @contextmanager
     def phase(self, report: Report, dag: str, name: str) -> Iterator[None]:
@@ -134,15 +96,11 @@ class Bench:
     def _processes(self) -> tuple[psutil.Process, psutil.Process]:
         """Return the triggerer's supervisor and its child with the event loop, which comes a moment later."""
         supervisor = psutil.Process(self.airflow.pids("triggerer")[0])
-        deadline = time.monotonic() + 60
-        while not (children := supervisor.children()):
-            if time.monotonic() > deadline:
-                raise TimeoutError("the triggerer has no process for its triggers")
-            time.sleep(0.2)
-        return supervisor, children[0]
+        eventually(supervisor.children, what="the triggerer's process for its triggers")
+        return supervisor, supervisor.children()[0]
 
 
-def run(bench: Bench, report: Report, dag: str, steady: float, end: Callable[[], dict[int, float]]) -> None:
+def run(bench: TriggererBench, report: Report, dag: str, steady: float, end: Callable[[], dict[int, float]]) -> None:
     """Take a DAG through all phases.
 
     :param bench: The running parts.
@@ -188,11 +146,10 @@ def main() -> int:
     given = parser.parse_args()
     report = Report({SYNCS: given.tasks, SLEEPERS: given.sleepers}, given.poll, given.slots)
     with ExitStack() as cleanup:
+        cleanup.enter_context(exit_on_termination())
         home = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
         airbyte = cleanup.enter_context(simulator())
-        postgresql = PostgreSQL(home / "logs" / "postgresql.log")
-        cleanup.callback(postgresql.stop)
-        postgresql.start()
+        postgresql = cleanup.enter_context(PostgreSQL(home / "logs" / "postgresql.log"))
         statsd = cleanup.enter_context(StatsdServer())
         connections = airbyte.add_connections(given.tasks, Script(outcome=None))
         (home / "connections.json").write_text(json.dumps(connections))
@@ -201,14 +158,7 @@ def main() -> int:
             dags=Path(__file__).parent / "dags" / "triggerer",
             parallelism=given.slots,
             database=postgresql.url,
-            connections={
-                "airbyte_bench": {
-                    "conn_type": "airbyte",
-                    "host": airbyte.url,
-                    "login": CREDENTIALS[0],
-                    "password": CREDENTIALS[1],
-                }
-            },
+            connections={"airbyte_bench": airbyte.airflow_connection},
             config={
                 **statsd.settings,
                 "AIRFLOW__TRIGGERER__CAPACITY": str(2 * given.tasks),
@@ -221,10 +171,11 @@ def main() -> int:
                 "BENCH_SLEEP_FILE": str(home / "wake.json"),
                 "BENCH_SLEEPERS": str(given.sleepers),
                 "BENCH_POLL": str(given.poll),
-                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+                **PYTHON_PATH,
             },
         )
-        bench = Bench(cleanup.enter_context(airflow), postgresql.url, airbyte, statsd)
+        bench = TriggererBench(cleanup.enter_context(airflow), postgresql.url, airbyte, statsd)
+        cleanup.callback(bench.close)
 
         def end_the_jobs() -> dict[int, float]:
             jobs = {job["connectionId"]: job["id"] for job in airbyte.jobs()}

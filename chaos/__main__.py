@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import httpx
 
@@ -21,7 +20,8 @@ from airbyte_deferrable.simulator import Script
 from chaos.cluster import Cluster, cluster
 from chaos.plan import KINDS, Kill, durations, plan
 from chaos.report import ENDED, account
-from chaos.servers import Airbyte
+from harness.processes import exit_on_termination
+from harness.simulator import SimulatorProcess
 
 DAG = "chaos_syncs"
 
@@ -83,18 +83,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = durations(seed, size.tasks, size.shortest, kills)
     print(f"seed {seed}: {size.tasks} syncs of {size.shortest:g} to {max(seconds):g} s, {len(kills)} kills")
     home = Path(tempfile.mkdtemp(prefix="chaos-"))
-    airbyte = Airbyte(home, home / "logs" / "simulator.log")
+    # Its jobs are in a file, and go on while it is down, as Airbyte's own do.
+    options = ("--state-file", str(home / "airbyte.jsonl"))
     fine = False
     try:
-        airbyte.start()
-        connection_ids = [
-            airbyte.remote.add_connection(name=f"Sync {number}", script=Script(duration=duration))
-            for number, duration in enumerate(seconds)
-        ]
-        with cluster(home, airbyte, connection_ids) as everything:
-            fine = _run(everything, airbyte, connection_ids, kills, size)
+        with exit_on_termination(), SimulatorProcess(home / "logs/simulator.log", *options, timeout=10) as airbyte:
+            connection_ids = [
+                airbyte.add_connection(name=f"Sync {number}", script=Script(duration=duration))
+                for number, duration in enumerate(seconds)
+            ]
+            with cluster(home, airbyte, connection_ids) as everything:
+                fine = _run(everything, airbyte, connection_ids, kills, size)
     finally:
-        airbyte.stop()
         if given.keep or not fine:
             print(f"Everything that was written is in {home}")
         else:
@@ -102,14 +102,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if fine else 1
 
 
-def _run(everything: Cluster, airbyte: Airbyte, connection_ids: list[str], kills: list[Kill], size: Size) -> bool:
+def _run(
+    everything: Cluster, airbyte: SimulatorProcess, connection_ids: list[str], kills: list[Kill], size: Size
+) -> bool:
     diary = Diary(time.monotonic())
     airflow = everything.airflow
     run_id = airflow.trigger(DAG)
     state = _kill_and_tend(everything, airbyte, run_id, kills, size, diary)
     diary.say(f"Airflow says: {state}")
     _let_all_rise(everything)
-    balance = account(connection_ids, airbyte.remote.jobs(), airflow.task_instances(DAG, run_id, task_id="sync"))
+    balance = account(connection_ids, airbyte.jobs(), airflow.task_instances(DAG, run_id, task_id="sync"))
     tries = Counter(task["try_number"] for task in airflow.task_instances(DAG, run_id, task_id="sync"))
     print("\nkills (seconds after the first job, victim, seconds down, syncs in flight)")
     for kill in kills:
@@ -128,7 +130,7 @@ def _run(everything: Cluster, airbyte: Airbyte, connection_ids: list[str], kills
 
 
 def _kill_and_tend(
-    everything: Cluster, airbyte: Airbyte, run_id: str, kills: list[Kill], size: Size, diary: Diary
+    everything: Cluster, airbyte: SimulatorProcess, run_id: str, kills: list[Kill], size: Size, diary: Diary
 ) -> str:
     """Kill after the plan until the run has ended; return how it ended."""
     first_job: float | None = None
@@ -159,10 +161,10 @@ def _kill_and_tend(
     return f"not over after {size.limit:g} s"
 
 
-def _jobs(airbyte: Airbyte) -> list[dict[str, Any]] | None:
+def _jobs(airbyte: SimulatorProcess) -> list[dict[str, Any]] | None:
     try:
-        return airbyte.remote.jobs()
-    except (URLError, OSError):
+        return airbyte.jobs()
+    except OSError:
         return None
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
-from chaos.servers import Airbyte, PostgreSQL, Redis, Server
+from harness.airflow import LocalAirflow
+from harness.celery import celery_workers
+from harness.environment import as_variables
+from harness.postgresql import PostgreSQL
+from harness.redis import Redis
+from harness.server import Server
+from harness.simulator import SimulatorProcess
 
 DAGS = Path(__file__).parent / "dags"
 
@@ -93,32 +98,11 @@ class Cluster:
             self.airflow.restart(name)
 
     def _status(self, name: str) -> int | None:
-        return self._servers[name].service.returncode if name in self._servers else self.airflow.returncode(name)
-
-
-def celery_workers(
-    home: Path, postgresql: PostgreSQL, redis: Redis, slots: int
-) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Return the commands of two workers by name, and the settings (section and name) that lead Airflow to them.
-
-    :param home: Airflow's home.
-    :param postgresql: Where the results go.
-    :param redis: Where the messages go.
-    :param slots: Of each of the two.
-    """
-    names = ("worker-1", "worker-2")
-    command = ["celery", "worker", "--skip-serve-logs", "--celery-hostname"]
-    workers = {name: [*command, name, "--pid", str(home / f"{name}.pid")] for name in names}
-    return workers, {
-        "CELERY__BROKER_URL": redis.url,
-        "CELERY__RESULT_BACKEND": f"db+{postgresql.url}",
-        "CELERY__WORKER_CONCURRENCY": str(slots),
-        "CELERY__SYNC_PARALLELISM": "1",
-    }
+        return self._servers[name].returncode if name in self._servers else self.airflow.returncode(name)
 
 
 @contextmanager
-def cluster(home: Path, airbyte: Airbyte, connection_ids: list[str]) -> Iterator[Cluster]:
+def cluster(home: Path, airbyte: SimulatorProcess, connection_ids: list[str]) -> Iterator[Cluster]:
     """Start it all but the Airbyte, and stop it in the end.
 
     :param home: Directory for everything that is written.
@@ -126,15 +110,9 @@ def cluster(home: Path, airbyte: Airbyte, connection_ids: list[str]) -> Iterator
     :param connection_ids: Its connections, a task for each.
     """
     logs = home / "logs"
-    with ExitStack() as cleanup:
-        postgresql = PostgreSQL(logs / "postgresql.log")
-        cleanup.callback(postgresql.stop)
-        postgresql.start()
-        redis = Redis(home / "redis", logs / "redis.log")
-        cleanup.callback(redis.stop)
-        redis.start()
+    with PostgreSQL(logs / "postgresql.log") as postgresql, Redis(home / "redis", logs / "redis.log") as redis:
         workers, celery = celery_workers(home, postgresql, redis, SLOTS)
-        airflow = LocalAirflow(
+        with LocalAirflow(
             home,
             dags=DAGS,
             # More than the workers have: a task that a crash has lost counts until Airflow notices.
@@ -144,10 +122,6 @@ def cluster(home: Path, airbyte: Airbyte, connection_ids: list[str]) -> Iterator
             triggerers=2,
             more=workers,
             connections={"airbyte_default": airbyte.airflow_connection},
-            config={
-                "CHAOS_CONNECTIONS": dumps(connection_ids),
-                **{f"AIRFLOW__{name}": value for name, value in {**celery, **QUICK_RECOVERY}.items()},
-            },
-            start_timeout=180,
-        )
-        yield Cluster(cleanup.enter_context(airflow), [postgresql, redis, airbyte])
+            config={"CHAOS_CONNECTIONS": dumps(connection_ids), **as_variables({**celery, **QUICK_RECOVERY})},
+        ) as airflow:
+            yield Cluster(airflow, [postgresql, redis, airbyte])

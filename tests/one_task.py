@@ -93,7 +93,8 @@ class Task:
         # A process of its own has begun no run yet.
         retry_store._begun.clear()
         operator = self._make()
-        operator._connect()._log = self.log
+        inner = getattr(operator, "_AirbyteTriggerSyncOperator__task", None)
+        (operator._connect() if inner is None else inner.hook)._log = self.log
         # Airflow's own property leads to the log that its task runner has set up. A class of its own, since other
         # tests run the same operators in a real task runner.
         kind, own = type(operator), {"log": property(lambda _, log=self.log: log)}

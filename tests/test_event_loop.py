@@ -7,16 +7,16 @@ import gc
 import json
 import logging
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airbyte_deferrable.simulator import RemoteSimulator, Script
+from airbyte_deferrable.simulator import Script
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from harness.simulator import SimulatorProcess
 
 WAITERS = 1000
 #: Seconds of one callback, above which asyncio's debug mode speaks up.
@@ -48,20 +48,10 @@ class FairLoop(asyncio.SelectorEventLoop):
 
 
 @pytest.fixture
-def simulator() -> Iterator[RemoteSimulator]:
+def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
     """Run the simulator as a process of its own: in this one it would share the interpreter with the loop."""
-    command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--port", "0", "--connections", "0"]
-    command += ["--client-id", "some-client", "--client-secret", "some-client-secret"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[-1]
-        yield RemoteSimulator(url.removesuffix("/api/public/v1"))
-    finally:
-        process.terminate()
-        process.wait(10)
-        assert process.stdout is not None
-        process.stdout.close()
+    with SimulatorProcess(tmp_path / "simulator.log") as process:
+        yield process
 
 
 @pytest.fixture
@@ -75,15 +65,9 @@ def without_collections() -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_collections")
 def test_no_callback_is_slow_while_a_thousand_triggers_start_wait_and_end(
-    simulator: RemoteSimulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    simulator: SimulatorProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    connection = {
-        "conn_type": "airbyte",
-        "host": simulator.url,
-        "login": simulator.client_id,
-        "password": simulator.client_secret,
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_MANY", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_MANY", json.dumps(simulator.airflow_connection))
     job_ids = simulator.add_jobs(simulator.add_connections(WAITERS), Script(duration=30))
     # What a triggerer has loaded long before: a first request of one trigger.
     warm_up = simulator.add_jobs(simulator.add_connections(1), Script(duration=0))

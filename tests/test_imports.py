@@ -25,11 +25,11 @@ ROOMS: dict[str, set[str]] = {
     "_airflow": {"_job", "api", "exceptions", "_compat"},
     "_preload": set(),
     "provider": {"_preload"},
-    "demo": {"simulator", "operators"},
     "hooks": {"_airflow", "_job", "_watcher", "api", "exceptions", "provider", "_compat"},
     "links": {"_airflow", "_compat"},
     "triggers": {"links", "_airflow", "_job", "_watcher", "api", "_compat"},
-    "operators": {"triggers", "hooks", "links", "_airflow", "_job", "_watcher", "api", "exceptions", "_compat"},
+    "operators": {"_sync_task", "links", "_airflow", "_job", "_compat"},
+    "_sync_task": {"triggers", "hooks", "links", "_airflow", "_job", "_watcher", "api", "exceptions", "_compat"},
     "sensors": {"triggers", "hooks", "links", "_airflow", "_job", "_watcher", "api", "exceptions", "_compat"},
 }
 
@@ -142,6 +142,11 @@ for name in before:
     foreign = {each.split(".")[0] for each in loaded} - set(sys.stdlib_module_names)
     pydantics = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
     assert foreign <= {NAME, "airflow", "asgiref", "tenacity"} | pydantics
+
+
+@pytest.mark.parametrize("room", ["api", "_watcher"])
+def test_a_room_that_dag_files_import_loads_no_http(room: str) -> None:
+    assert f"{NAME}.{room}" in loaded_by(f"import {NAME}.{room}", forbidden="aiohttp")
 
 
 @pytest.mark.parametrize("module", ["api.client", "simulator", "simulator.testing"])

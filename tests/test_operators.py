@@ -27,7 +27,7 @@ from one_task import (
     stored,
 )
 
-from airbyte_deferrable import hooks, operators
+from airbyte_deferrable import _sync_task, hooks
 from airbyte_deferrable._airflow import kill, started_job
 from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout
@@ -978,7 +978,7 @@ def test_a_kill_before_the_task_has_begun_starts_no_job(
 ) -> None:
     """Airflow 3 calls on_kill while it still renders templates, and then goes on."""
     sync = task(cid := sim.add_connection(script=ENDLESS))
-    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    monkeypatch.setattr(_sync_task, "get_current_context", lambda: sync.context)
     operator = sync.operator()
     sync.ti.state = "failed"
     operator.on_kill()
@@ -1056,7 +1056,7 @@ def test_a_kill_of_a_resumed_task_cancels_its_own_job_only(
     sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
     sync.leave()
     resumed = sync.operator()
-    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    monkeypatch.setattr(_sync_task, "get_current_context", lambda: sync.context)
     sync.ti.state = "failed"
     resumed.on_kill()
     assert sim.jobs(cid)[0]["status"] == "cancelled"
@@ -1091,7 +1091,7 @@ def kill_in_the_middle_of(
         return wait_and_ask
 
     monkeypatch.setattr(kill, "ANSWERS_ON_WORKER_WITHIN", 0.3)
-    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    monkeypatch.setattr(_sync_task, "get_current_context", lambda: sync.context)
     monkeypatch.setattr(kill, "read_state", one_at_a_time(kill.read_state))
     monkeypatch.setattr(kill, "read_xcom", one_at_a_time(kill.read_xcom))
     monkeypatch.setattr(TaskInstance, "xcom_push", one_at_a_time(TaskInstance.xcom_push))
@@ -1138,7 +1138,7 @@ def test_a_kill_before_templates_are_rendered_starts_no_job(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync = task(cid := sim.add_connection(script=ENDLESS), timeout=2)
-    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    monkeypatch.setattr(_sync_task, "get_current_context", lambda: sync.context)
     operator = sync.operator()
     operator.connection_id = "{{ var.value.orders }}"
     sync.ti.state = "failed"
@@ -1156,7 +1156,7 @@ def test_the_execution_timeout_of_a_resumed_task_cancels_its_job(
     """Airflow calls on_kill for it."""
     sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", cancel_on_kill=cancel_on_kill)
     sync.leave()
-    monkeypatch.setattr(operators, "get_current_context", lambda: sync.context)
+    monkeypatch.setattr(_sync_task, "get_current_context", lambda: sync.context)
     try:
         raise AirflowTaskTimeout
     except AirflowTaskTimeout:

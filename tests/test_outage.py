@@ -11,13 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 from one_task import connection_to, first_event, kept_log, said, stored
 
 from airbyte_deferrable._job.wait import Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 #: The model's loop begins here.
 START = 1000.0

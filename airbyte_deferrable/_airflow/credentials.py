@@ -13,9 +13,8 @@ from airbyte_deferrable._airflow.off_loop import in_thread
 from airbyte_deferrable._job.retrying import Outage
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._job.wait import CredentialsChanged
-from airbyte_deferrable.api.aio import Shared
+from airbyte_deferrable.api.aio import Shared, among_few
 from airbyte_deferrable.api.errors import ApiError
-from airbyte_deferrable.api.rounds import among_few
 from airbyte_deferrable.api.settings import Settings
 
 #: How long a connection that was looked up in the triggerer is used for new triggers, seconds.

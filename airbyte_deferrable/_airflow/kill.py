@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Thread
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from airbyte_deferrable._airflow.off_loop import in_thread
 from airbyte_deferrable._airflow.task_instance import NO_STATUS, read_state, read_xcom, task_instance, try_of
@@ -107,6 +107,45 @@ def stopped_by_user(ti: Any, log: Log) -> str | None:
         return state
     log.warning("Airflow stops the task, but nobody asked for it (it is %s): leaving its job alone", state)
     return None
+
+
+class StopRequest:
+    """That Airflow has told a task on its worker to stop, and who wants it.
+
+    ============  =================================================================================
+    state         what is known
+    ============  =================================================================================
+    ``none``      nothing was told
+    ``received``  it was, and Airflow has not said yet how the task stands: it is to be asked again
+    ``by_user``   a user marked the task, or cleared it
+    ``nobody``    the worker stops, or Airflow has lost touch with the task: its job is left alone
+    ============  =================================================================================
+    """
+
+    def __init__(self) -> None:
+        self.state: Literal["none", "received", "by_user", "nobody"] = "none"
+        #: Whether the user cleared the task, so that another try follows at once.
+        self.cleared = False
+
+    def receive(self) -> None:
+        """Note that Airflow has told it. May be called in a signal handler."""
+        if self.state != "by_user":
+            self.state = "received"
+
+    def by_user(self, ti: Any, log: Log) -> bool:
+        """Tell whether a user wants the task to stop, as far as that is known. Asks Airflow if it is to be asked.
+
+        :param ti: The task's own task instance; None for a task that is called by hand.
+        """
+        if self.state == "received":
+            try:
+                how = stopped_by_user(ti, log)
+            except Exception as error:
+                why = str(error) or type(error).__name__
+                log.warning("Airflow does not tell why the task is stopped (%s): leaving its job alone", why)
+                return False
+            self.state, self.cleared = ("nobody" if how is None else "by_user"), how in STARTED_OVER
+        return self.state == "by_user"
 
 
 def ask_while_killed(question: Callable[[], T]) -> T:

@@ -9,7 +9,10 @@ from numbers import Real
 from typing import Any
 from uuid import UUID
 
+from airbyte_deferrable.api.models import JobType
 from airbyte_deferrable.exceptions import AirbyteInputError
+
+IF_RUNNING = ("wait", "attach", "skip", "fail")
 
 
 def uuid(name: str, value: Any, whose: str, conn_id: str, hint: str = "") -> str:
@@ -67,6 +70,63 @@ def in_seconds(span: Any) -> Any:
     :param span: What was given. Airflow's own parameters take a ``timedelta``, also those of the same name.
     """
     return span.total_seconds() if isinstance(span, timedelta) else span
+
+
+def check_sync(operator: Any) -> None:
+    """Refuse what cannot work before anything is started.
+
+    :param operator: An :class:`~airbyte_deferrable.operators.AirbyteTriggerSyncOperator`, its templates rendered. Its
+        ids become as Airbyte writes them.
+    :raises AirbyteInputError: For the first parameter that is none.
+    """
+    conn_id = operator.airbyte_conn_id
+    if operator.connection_id:
+        # It says all. A name or a workspace beside it may well be meant for other operators.
+        operator.connection_id = connection_id(operator)
+    elif not operator.connection_name:
+        raise AirbyteInputError(
+            "connection_id must be the UUID of an Airbyte connection, or connection_name its name: give one of "
+            "the two. Nothing was started.",
+            conn_id=conn_id,
+        )
+    if operator.workspace_id:
+        try:
+            hint = origin(operator, "workspace_id")
+            operator.workspace_id = uuid("workspace_id", operator.workspace_id, "workspace", conn_id, hint)
+        except AirbyteInputError:
+            if not operator.connection_id:
+                raise
+            operator.log.info("workspace_id %r is no UUID, so not one of Airbyte's: not used", operator.workspace_id)
+            operator.workspace_id = None
+    one_of("job_type", operator.job_type, JobType, conn_id, origin(operator, "job_type"))
+    one_of("if_running", operator.if_running, IF_RUNNING, conn_id, origin(operator, "if_running"))
+    for name in ("wait_seconds", "timeout", "progress_seconds"):
+        seconds(name, getattr(operator, name), conn_id, origin(operator, name), endless=name == "timeout")
+
+
+def connection_id(operator: Any) -> str:
+    """Return an operator's ``connection_id`` as Airbyte writes it.
+
+    :raises AirbyteInputError: If it is no UUID.
+    """
+    hint = origin(operator, "connection_id")
+    return uuid("connection_id", operator.connection_id, "connection", operator.airbyte_conn_id, hint)
+
+
+def origin(operator: Any, name: str) -> str:
+    """Say, for an error, that a parameter may have come from where it was meant for other operators.
+
+    :param name: The parameter.
+    :return: A sentence with a blank behind it; empty if it has not.
+    """
+    dag = operator.dag if operator.has_dag() else None
+    for place in (getattr(operator, "task_group", None), dag):
+        if name in (getattr(place, "default_args", None) or {}):
+            return (
+                f"The default_args of the DAG or of a task group have a {name}, which reaches every operator with "
+                f"such a parameter: give this task its own {name}, or None. "
+            )
+    return ""
 
 
 def _bad(name: str, value: Any, wanted: str, conn_id: str, hint: str) -> AirbyteInputError:

@@ -167,5 +167,5 @@ async def _see_end(
     watcher: JobWatcher, job: Job, poll_interval: float, log: Log, renewal: CredentialSource | None
 ) -> Job:
     log.info("Connection %s runs job %s: waiting for its end", job.connection_id, job.job_id)
-    with watcher.watch(job.job_id, poll_interval=poll_interval) as watch:
+    with watcher.subscribe(job.job_id, poll_interval=poll_interval) as watch:
         return await until_terminal(watch, log, renewal=renewal)

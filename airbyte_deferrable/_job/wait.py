@@ -14,7 +14,7 @@ from airbyte_deferrable._job.events import Deadline, Event
 from airbyte_deferrable._job.retrying import RECOVERED, WAITS_ON
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._watcher.loop import JobWatcher
-from airbyte_deferrable._watcher.subscriptions import JobNotVisible, Trouble, Watch
+from airbyte_deferrable._watcher.subscriptions import JobNotVisible, OutageNews, Subscription
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
 
@@ -154,7 +154,7 @@ async def wait_for_end(
     :return: What to tell the task.
     :raises CredentialsChanged: If there are such: it is to be waited on with them.
     """
-    with watcher.watch(job_id, poll_interval=poll_interval, progress_interval=progress_interval) as watch:
+    with watcher.subscribe(job_id, poll_interval=poll_interval, progress_interval=progress_interval) as watch:
         left = deadlines.left()
         # No wait_for: before Python 3.12 it takes a task of its own for each of the thousands that wait. And one
         # context for all of them, for waking needs none.
@@ -178,7 +178,7 @@ async def wait_for_end(
 
 
 async def until_terminal(
-    watch: Watch, log: Log, course: Course | None = None, renewal: CredentialSource | None = None
+    watch: Subscription, log: Log, course: Course | None = None, renewal: CredentialSource | None = None
 ) -> Job:
     """Follow a job to its end, and tell each change.
 
@@ -198,10 +198,10 @@ async def until_terminal(
                 renewal.check(log)
             await watch.woken()
             continue
-        if isinstance(news, Trouble):
+        if isinstance(news, OutageNews):
             _tell(news, log)
             if renewal is not None:
-                renewal.heard(news.error, watch.nudge)
+                renewal.heard(news.error, watch.wake)
             continue
         if news.terminal:
             return news
@@ -211,7 +211,7 @@ async def until_terminal(
             log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, events.facts(news))
 
 
-def _tell(trouble: Trouble, log: Log) -> None:
+def _tell(trouble: OutageNews, log: Log) -> None:
     """Say what the watcher has told, which tells of an outage once."""
     if trouble.error is None:
         log.info("%s after %.0f s", RECOVERED, trouble.seconds)
@@ -230,7 +230,7 @@ class _FinalChecks:
 _final_checks: WeakKeyDictionary[JobWatcher, _FinalChecks] = WeakKeyDictionary()
 
 
-async def _final_check(watcher: JobWatcher, watch: Watch) -> Job | None:
+async def _final_check(watcher: JobWatcher, watch: Subscription) -> Job | None:
     """Give the job one more chance: it may have ended since it was checked last.
 
     The watcher asks for many at once, but may rest, or wait out an outage that is over by now. So the job is asked for
@@ -238,7 +238,7 @@ async def _final_check(watcher: JobWatcher, watch: Watch) -> Job | None:
     """
     checks = _final_checks.setdefault(watcher, _FinalChecks())
     began = watcher.now()
-    watch.begin_anew()
+    watch.resubscribe()
     while True:
         async with checks.slots:
             asked_at = watcher.now()

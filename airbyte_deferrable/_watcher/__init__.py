@@ -1,1 +1,24 @@
-"""One polling loop for each Airbyte."""
+"""One polling loop for each Airbyte: who waits for a job subscribes to it, and is notified of its end.
+
+What other rooms use of it. Importing it loads no aiohttp: DAG files import this, and are read again and again.
+"""
+
+from __future__ import annotations
+
+from airbyte_deferrable._watcher.directory import Description
+from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
+from airbyte_deferrable._watcher.metrics import Metrics
+from airbyte_deferrable._watcher.pace import Pace
+from airbyte_deferrable._watcher.subscriptions import SHORTEST_POLL, JobNotVisible, OutageNews, Subscription
+
+__all__ = [
+    "SHORTEST_POLL",
+    "Description",
+    "JobNotVisible",
+    "JobWatcher",
+    "Metrics",
+    "OutageNews",
+    "Pace",
+    "Subscription",
+    "watcher_for",
+]

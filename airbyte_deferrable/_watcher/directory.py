@@ -1,8 +1,8 @@
 """What the connections of one Airbyte are called, learned once for all tasks that wait there.
 
 A name only makes a log and a button nicer. Asked for by each task, it would cost three requests a sync, as much as to
-start it. So those who come while others are being asked for are asked for together, a page of a hundred at a time, and
-what was read is kept for a while.
+start it. So names that are wanted while others are being asked for are asked for together, a page of a hundred at a
+time, and what was read is kept for a while.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Generic, TypeVar
 
-from airbyte_deferrable.api.aio import Shared, Stopped
+from airbyte_deferrable.api.aio import Shared, SharedCallStopped
 from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
 from airbyte_deferrable.api.errors import NOT_VISIBLE, ApiError, Rejected
 from airbyte_deferrable.api.models import Actor, Connection
@@ -23,8 +24,8 @@ Row = TypeVar("Row", Connection, Actor)
 
 #: Seconds for which what was learned is kept: a name seldom changes.
 KEEP = 3600.0
-#: Seconds after which it is tried again what failed.
-TRY_AGAIN = 60.0
+#: Seconds until an Airbyte that could not be asked is asked again.
+RETRY_AFTER = 60.0
 #: So many are asked for one by one, before a list is read: most who wait alone wait for the same few.
 FEW = 2
 #: Seconds between two requests for single ones where the list is forbidden.
@@ -54,6 +55,17 @@ class Description:
         return f"{self.name!r}{route}" if self.name else ""
 
 
+class _List(Enum):
+    """How far the list of one kind has been read."""
+
+    #: Not to its end.
+    UNFINISHED = "unfinished"
+    #: To its end, or as far as rows are kept.
+    READ = "read"
+    #: Not at all any more: Airbyte forbids or lacks it.
+    FORBIDDEN = "forbidden"
+
+
 class _Shelf(Generic[Row]):
     """All that is known of one kind: connections, sources or destinations.
 
@@ -73,13 +85,15 @@ class _Shelf(Generic[Row]):
         self._id_of: Callable[[Row], str] = id_of
         #: None for one that cannot be seen.
         self.rows: dict[str, Row | None] = {}
-        #: Whether Airbyte forbids or lacks the list.
-        self.forbidden = False
+        self._list = _List.UNFINISHED
         #: All who were not known when they were wanted.
         self._missed: set[str] = set()
         self._pages = 0
-        #: Whether the list was read to its end.
-        self._complete = False
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether Airbyte forbids or lacks the list."""
+        return self._list is _List.FORBIDDEN
 
     async def learn(self, wanted: set[str]) -> None:
         """Read what is not known yet of those who are wanted.
@@ -93,7 +107,7 @@ class _Shelf(Generic[Row]):
             try:
                 await self._read_list(missing)
             except (*NOT_VISIBLE, Rejected):
-                self.forbidden = True
+                self._list = _List.FORBIDDEN
         for each in sorted(missing - self.rows.keys()):
             try:
                 self.rows[each] = await self._read_one(each)
@@ -104,11 +118,12 @@ class _Shelf(Generic[Row]):
 
     async def _read_list(self, missing: set[str]) -> None:
         """Read on in the list, for no more pages in all than there would have been requests for single ones."""
-        while missing - self.rows.keys() and not self._complete and self._pages < len(self._missed):
+        while missing - self.rows.keys() and self._list is _List.UNFINISHED and self._pages < len(self._missed):
             page = await self._read_page(self._pages * PAGE_SIZE)
             self._pages += 1
             self.rows.update((self._id_of(row), row) for row in page)
-            self._complete = len(page) < PAGE_SIZE or len(self.rows) >= MOST_ROWS
+            if len(page) < PAGE_SIZE or len(self.rows) >= MOST_ROWS:
+                self._list = _List.READ
 
 
 class Directory:
@@ -135,8 +150,8 @@ class Directory:
             try:
                 await self._learn_wanted()
             except ApiError:
-                await asyncio.sleep(TRY_AGAIN)
-            except Stopped:
+                await asyncio.sleep(RETRY_AFTER)
+            except SharedCallStopped:
                 break
         connection = self._connections.rows.get(connection_id)
         if connection is None:

@@ -36,8 +36,8 @@ class Meter:
     """Counts under this package's names. Where the counters go may fail: that is no reason to stop watching.
 
     ``airbyte_deferrable.waiting`` (gauge): jobs that are waited for in this process.
-    ``airbyte_deferrable.sweeps``, ``.requests``, ``.errors`` (counters): looks at an Airbyte, what they took, and
-    those that failed.
+    ``airbyte_deferrable.sweeps``, ``.requests``, ``.errors`` (counters): sweeps, what they took, and sweeps and
+    checks of new subscriptions that failed.
     ``airbyte_deferrable.seen_after`` (timing): from the end of a job to its being noticed.
 
     :param metrics: Where they go; None for nowhere.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-from airbyte_deferrable._watcher.subscriptions import TrackedJob
+from airbyte_deferrable._watcher.subscriptions import SubscribedJob
 from airbyte_deferrable.api.models import Job
 
 
@@ -25,7 +25,7 @@ class ServerClock:
     """
 
     #: The most that one pod's clock is believed to be behind another's.
-    MOST = timedelta(hours=1)
+    MOST_BEHIND = timedelta(hours=1)
     #: Stamps are rounded down to whole seconds.
     ROUNDED = timedelta(seconds=1)
     #: What stamps are believed: those since the beginning of Unix time, and until a year from this machine's own. A
@@ -39,7 +39,7 @@ class ServerClock:
         #: How far the pods' clocks are known to be apart.
         self.spread = timedelta()
 
-    def saw(self, job: Job, before: TrackedJob | None = None) -> None:
+    def update(self, job: Job, before: SubscribedJob | None = None) -> None:
         """Learn from a job that was just read.
 
         :param job: The job.
@@ -54,7 +54,7 @@ class ServerClock:
         if before is not None and before.seen_at is not None and job.terminal and not before.over:
             seen_running = self.read(before.seen_at)
             if seen_running is not None and stamp + self.ROUNDED < seen_running:
-                self.spread = max(self.spread, min(seen_running - stamp, self.MOST))
+                self.spread = max(self.spread, min(seen_running - stamp, self.MOST_BEHIND))
 
     def read(self, at: float | None = None) -> datetime | None:
         """Return a moment that Airbyte's clock had passed; None before any job was seen.

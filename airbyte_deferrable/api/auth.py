@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple, Protocol
 from urllib.parse import urljoin
 
-from airbyte_deferrable.api.aio import Shared, Stopped
+from airbyte_deferrable.api.aio import Shared, SharedCallStopped
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, NoTokenEndpoint, Unreachable
 from airbyte_deferrable.api.refusals import Problem, problem, refusal
 from airbyte_deferrable.api.settings import (
@@ -83,7 +83,7 @@ class FixedAuth:
 
 
 class KeptToken(NamedTuple):
-    """A token that was fetched by somebody else.
+    """A token that another client fetched.
 
     :param token: The token.
     :param good_until: When it is to be renewed, seconds since the epoch.
@@ -146,7 +146,7 @@ class TokenAuth:
             return self._header
         try:
             return await self._fetch()
-        except Stopped:
+        except SharedCallStopped:
             raise Unreachable(_FETCHING, "The connection to Airbyte was closed meanwhile.") from None
 
     def renew(self, refused: str | None) -> bool:

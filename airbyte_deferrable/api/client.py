@@ -79,7 +79,7 @@ class AirbyteClient:
         return _parse(Job, answer, "POST /jobs")
 
     async def get_job(self, job_id: int) -> Job:
-        """Look a job up.
+        """Get a job.
 
         :param job_id: The job.
         :return: The job as it is now.
@@ -90,8 +90,8 @@ class AirbyteClient:
     async def cancel_job(self, job_id: int) -> Job:
         """Cancel **whatever the job's connection runs now**, which may be a newer job.
 
-        Airbyte signals the connection, not the job (``SchedulerHandler.submitCancellationToWorker``): look
-        the job up first, and never call this for one that has ended.
+        Airbyte signals the connection, not the job (``SchedulerHandler.submitCancellationToWorker``): get
+        the job first, and never call this for one that has ended.
 
         :param job_id: The job.
         :return: The named job. While it is still pending Airbyte does nothing and answers 200 all the same.
@@ -140,7 +140,7 @@ class AirbyteClient:
         return _parse(JobPage, answer, "GET /jobs").data
 
     async def get_connection(self, connection_id: str, *, renew: bool = True) -> Connection:
-        """Look an Airbyte connection up.
+        """Get an Airbyte connection.
 
         :param connection_id: The connection.
         :param renew: Whether to try again with another token after a 401. Default: True.
@@ -150,7 +150,7 @@ class AirbyteClient:
         return _parse(Connection, answer, f"GET /connections/{connection_id}")
 
     async def get_source(self, source_id: str, *, renew: bool = True) -> Actor:
-        """Look a source up.
+        """Get a source.
 
         :param source_id: The source.
         :param renew: As for :meth:`get_connection`.
@@ -160,7 +160,7 @@ class AirbyteClient:
         return _parse(Actor, answer, f"GET /sources/{source_id}")
 
     async def get_destination(self, destination_id: str, *, renew: bool = True) -> Actor:
-        """Look a destination up.
+        """Get a destination.
 
         :param destination_id: The destination.
         :param renew: As for :meth:`get_connection`.

@@ -164,8 +164,8 @@ class JobPage(_Wire):
 class Connection(_Wire):
     """An Airbyte connection: what leads from one source to one destination.
 
-    :param name: What it is called, for people.
-    :param true_name: The same to be compared with, never to be shown: somebody's secret header may be a word of it.
+    :param name: What it is called, for users.
+    :param true_name: The same to be compared with, never to be shown: a secret header may be a word of it.
     """
 
     connection_id: str
@@ -201,7 +201,7 @@ class Failure(_Wire):
     """Why an attempt failed, as the config API tells it.
 
     :param failure_origin: ``source``, ``destination``, ``replication``, ``airbyte_platform``, ...
-    :param failure_type: ``config_error`` (will fail again until somebody mends the settings),
+    :param failure_type: ``config_error`` (will fail again until a user mends the settings),
         ``system_error``, ``transient_error``, ``heartbeat_timeout``, ...
     :param external_message: Written for users.
     :param internal_message: Written for developers.

@@ -47,7 +47,7 @@ class Redaction:
     def __call__(self, text: str) -> str:
         """Return the text without the secrets.
 
-        :param text: What somebody said.
+        :param text: The text.
         """
         for secret, anchor in self._secrets.items():
             # The plain search takes a fraction of the other, and answers are read in the event loop.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 DEFAULT_TOKEN_URL = "v1/applications/token"
-#: Below Airbyte's five handler threads a server pod, so that a burst of ours never takes them all.
+#: Below Airbyte's five handler threads a server pod, so that a burst of requests never takes them all.
 DEFAULT_MAX_REQUESTS = 4
 DEFAULT_TIMEOUT = 30.0
 #: Airbyte may take 60 s to answer a create, releases up to 2.0 until the job runs, and its proxies' own limit

@@ -66,7 +66,7 @@ class Answer:
 
     @cached_property
     def text(self) -> str:
-        """The body in words, for people."""
+        """The body in words, for users."""
         return self.redact(self.body)
 
     @property
@@ -152,7 +152,7 @@ class Transport:
         """Send one request and return the answer, whatever its status.
 
         A redirect is followed, with the same method and body, as long as it stays on the same host: ingresses lead
-        from http to https so. Others, to a login page for example, would hand the credentials to somebody else.
+        from http to https so. Others, to a login page for example, would hand the credentials to another server.
 
         :param method: The HTTP method.
         :param url: The absolute address.
@@ -168,26 +168,33 @@ class Transport:
         :raises Unreachable: If no answer came.
         """
         async with self._in_flight:
-            for _ in range(MAX_REDIRECTS + 1):
-                status, received, text = await self._exchange(
-                    call,
-                    method,
-                    url,
-                    json=json_body,
-                    data=form,
-                    params=params,
-                    headers=headers,
-                    proxy=self._proxy_to(url),
-                    timeout=timeout or self._settings.timeout,
-                )
-                elsewhere = _same_host(url, received.get("Location")) if 300 <= status < 400 else None
-                if elsewhere is None:
-                    break
-                # The new address brings its query.
-                url, params = elsewhere, None
+            status, received, text = await self._follow(
+                call,
+                method,
+                url,
+                params,
+                json=json_body,
+                data=form,
+                headers=headers,
+                timeout=timeout or self._settings.timeout,
+            )
         # A page in place of a token will be quoted in the error.
         wanted = secret_answer and status < 300 and text.lstrip().startswith("{")
         return Answer(status, received, text, str if wanted else self._redaction)
+
+    async def _follow(
+        self, call: str, method: str, url: str, params: Mapping[str, str] | None, **request: Any
+    ) -> tuple[int, Mapping[str, str], str]:
+        """Ask, and ask again where a redirect leads on the same host."""
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = await self._exchange(call, method, url, params=params, proxy=self._proxy_to(url), **request)
+            status, headers, _ = answer
+            elsewhere = _same_host(url, headers.get("Location")) if 300 <= status < 400 else None
+            if elsewhere is None:
+                break
+            # The new address brings its query.
+            url, params = elsewhere, None
+        return answer
 
     def _proxy_to(self, url: str) -> str | None:
         return None if bypasses(self._settings.no_proxy, url) else self._proxies.get(urlsplit(url).scheme)

@@ -13,7 +13,7 @@ from airflow.models import Connection
 from airbyte_deferrable._airflow import connection, credentials
 from airbyte_deferrable._airflow.credentials import settings_for_trigger
 from airbyte_deferrable._airflow.off_loop import in_thread
-from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
+from airbyte_deferrable.api.aio import WOKEN_AT_ONCE
 from airbyte_deferrable.api.settings import Settings
 
 HOST = "https://airbyte.example.com/api/public/v1"

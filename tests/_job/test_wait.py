@@ -8,11 +8,11 @@ import time
 from typing import Any
 
 import pytest
-from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher
+from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 START = 1000.0
 TASK = logging.getLogger("tests.task")

@@ -20,7 +20,6 @@ import pytest
 from airflow.configuration import conf
 from one_task import Task, airflow_tells
 
-from airbyte_deferrable import operators
 from airbyte_deferrable._airflow.connection import Extra, read_connection
 from airbyte_deferrable._airflow.results import finish
 from airbyte_deferrable._job.failure import Explanation
@@ -135,7 +134,7 @@ def test_what_is_shown_is_what_is_to_be_seen(block: Block, request: pytest.Fixtu
 def log_of_the_quick_start(request: pytest.FixtureRequest) -> str:
     """Run the page's task on the connection of its simulator, and return what the task logs."""
     monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
-    monkeypatch.setattr(operators, "HOLD_EVENTS", 0)
+    monkeypatch.setattr("airbyte_deferrable._sync_task.HOLD_EVENTS", 0)
     airbyte: Simulator = request.getfixturevalue("airbyte_for")("")
     orders = airbyte.add_connection("Connection 1", Script(duration=2, pending=0, rows=1000), connection_id_of(1))
     task = Task(lambda: AirbyteTriggerSyncOperator(task_id="sync_orders", connection_id=orders, deferrable=True))

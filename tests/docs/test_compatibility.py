@@ -27,7 +27,7 @@ def old(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 def test_a_job_of_which_airbyte_tells_late_is_started_once(
     old: Simulator, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
-    monkeypatch.setattr("airbyte_deferrable.operators.HOLD_EVENTS", 0)
+    monkeypatch.setattr("airbyte_deferrable._sync_task.HOLD_EVENTS", 0)
     orders = old.add_connection(script=Script(pending=1.5, duration=2.5))
     parameters: dict[str, Any] = {"connection_id": orders, "deferrable": deferrable, "wait_seconds": 0.2}
     task = Task(lambda: AirbyteTriggerSyncOperator(task_id="sync", **parameters))

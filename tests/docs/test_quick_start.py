@@ -13,7 +13,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow, free_port
+from harness.airflow import LocalAirflow
+from harness.loopback import free_port
 
 from .blocks import BLOCKS
 

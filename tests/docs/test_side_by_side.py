@@ -226,7 +226,9 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tuple[Seen, Seen]]
                     "submit_policy",
                     SubmitPolicy(settle=2.0, unreachable=4.0, pause=0.2, unlisted=0.5),
                 )
-                patch.setattr(operators, "get_current_context", lambda ti=ti: {"ti": ti, "task_instance": ti})
+                patch.setattr(
+                    "airbyte_deferrable._sync_task.get_current_context", lambda ti=ti: {"ti": ti, "task_instance": ti}
+                )
                 seen.append(case.story(Stage(provider, sim, patch, ti)))
         return seen[0], seen[1]
 

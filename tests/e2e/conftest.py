@@ -6,31 +6,22 @@ import json
 import re
 import shutil
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
-from airbyte_deferrable.demo.processes import Service, stop_all
-from benchmarks.statsd import StatsdServer
+from harness.airflow import LocalAirflow
+from harness.statsd import StatsdServer
 
-from .support import DAGS, EXAMPLES, MANY, REFUSED, Airbyte, start_airbyte, start_database
+from .support import DAGS, EXAMPLES, MANY, REFUSED, Airbyte, database_for_airflow
 
 COMPLAINT = re.compile(r"\[(error|critical) *\]|\b(ERROR|CRITICAL)\b|^\S*(Error|Exception)\b|status_code=5")
 
 
 @pytest.fixture(scope="session")
 def airbytes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Airbyte, Airbyte]]:
-    services: list[Service] = []
-    try:
-        started = []
-        for name in ("airbyte.log", "airbyte-2.log"):
-            airbyte, service = start_airbyte(tmp_path_factory.mktemp("airbyte") / name)
-            services.append(service)
-            started.append(airbyte)
-        yield started[0], started[1]
-    finally:
-        stop_all(services)
+    logs = tmp_path_factory.mktemp("airbyte")
+    with Airbyte(logs / "airbyte.log") as one, Airbyte(logs / "airbyte-2.log") as other:
+        yield one, other
 
 
 @pytest.fixture(scope="session")
@@ -54,12 +45,12 @@ def airflow(
     shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     europe, america = (airbyte.airflow_connection for airbyte in airbytes)
     with (
-        ExitStack() as cleanup,
+        database_for_airflow(home) as database,
         LocalAirflow(
             home,
             dags=home / "dags",
             parallelism=2,
-            database=start_database(home, cleanup),
+            database=database,
             connections={
                 "airbyte_default": europe,
                 "airbyte_europe": europe,

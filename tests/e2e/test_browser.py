@@ -23,11 +23,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS, OFFICIAL_PROVIDER
 from airbyte_deferrable.simulator import Fault, Script
+from harness.airflow import LocalAirflow
+from harness.waiting import eventually
 
-from .support import EXAMPLES, Airbyte, eventually
+from .support import EXAMPLES, Airbyte
 from .test_examples import NAMED
 
 #: What the tests start, and Debian's package of each.
@@ -92,7 +93,7 @@ def run_id(airflow: LocalAirflow, airbyte: Airbyte) -> Iterator[str]:
     """A run whose task waits for a job. It gets there while the other tests look at the form."""
     airbyte.add_connection("Orders", Script(outcome=None, rows=48_200, bytes=91_300_000), ORDERS)
     yield airflow.trigger("example_deferrable")
-    for job in airbyte.jobs_of(ORDERS):
+    for job in airbyte.jobs(ORDERS):
         airbyte.finish(job["id"], "succeeded")
 
 
@@ -235,7 +236,7 @@ def test_the_button_on_a_deferred_task_leads_to_its_job(
         return airflow.task_instance("example_deferrable", run_id, "sync_orders")["state"] == "deferred"
 
     eventually(is_deferred, timeout=60)
-    job = airbyte.jobs_of(ORDERS)[-1]
+    job = airbyte.jobs(ORDERS)[-1]
     page.chrome.set_window_size(1200, 800)
     page.open(f"/dags/example_deferrable/runs/{run_id}/tasks/sync_orders")
     page.one("body", f"Submitted job {job['id']} (sync) of connection {ORDERS}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Script
+from harness.airflow import LocalAirflow
 
 from .support import EXAMPLES, MANY, QUICK, Airbyte
 
@@ -75,7 +75,7 @@ def test_every_example_has_a_test() -> None:
 def test_example_sync(runs: dict[str, Run], airbyte: Airbyte) -> None:
     run = runs["example_sync"]
     run.succeeds()
-    (job,) = airbyte.jobs_of(NAMED["example_sync"][0])
+    (job,) = airbyte.jobs(NAMED["example_sync"][0])
     assert run.xcom("sync_orders") == job["id"]
     assert "Pausing task as DEFERRED" not in run.log("sync_orders")
 
@@ -83,7 +83,7 @@ def test_example_sync(runs: dict[str, Run], airbyte: Airbyte) -> None:
 def test_example_deferrable(runs: dict[str, Run], airbyte: Airbyte) -> None:
     run = runs["example_deferrable"]
     run.succeeds()
-    (job,) = airbyte.jobs_of(NAMED["example_deferrable"][0])
+    (job,) = airbyte.jobs(NAMED["example_deferrable"][0])
     assert run.xcom("sync_orders") == job["id"]
     assert "Pausing task as DEFERRED" in run.log("sync_orders")
     assert run.buttons("sync_orders")["Airbyte job"].endswith(f"jobId={job['id']}")
@@ -92,7 +92,7 @@ def test_example_deferrable(runs: dict[str, Run], airbyte: Airbyte) -> None:
 def test_example_asynchronous_sensor(runs: dict[str, Run], airbyte: Airbyte) -> None:
     run = runs["example_asynchronous_sensor"]
     run.succeeds()
-    (job,) = airbyte.jobs_of(NAMED["example_asynchronous_sensor"][0])
+    (job,) = airbyte.jobs(NAMED["example_asynchronous_sensor"][0])
     assert run.xcom("start_orders") == job["id"]
     assert str(job["id"]) in run.log("wait_for_orders")
     assert "here is time for something else" in run.log("prepare_warehouse")
@@ -101,7 +101,7 @@ def test_example_asynchronous_sensor(runs: dict[str, Run], airbyte: Airbyte) -> 
 def test_example_reset_then_sync(runs: dict[str, Run], airbyte: Airbyte) -> None:
     run = runs["example_reset_then_sync"]
     run.succeeds()
-    jobs = airbyte.jobs_of(NAMED["example_reset_then_sync"][0])
+    jobs = airbyte.jobs(NAMED["example_reset_then_sync"][0])
     assert [job["jobType"] for job in jobs] == ["reset", "sync"]
     assert [run.xcom("reset_orders"), run.xcom("sync_orders")] == [job["id"] for job in jobs]
 
@@ -112,7 +112,7 @@ def test_example_several_servers(runs: dict[str, Run], airbytes: tuple[Airbyte, 
     for server, task_id, connection_id in zip(
         airbytes, ("sync_europe", "sync_america"), NAMED["example_several_servers"], strict=True
     ):
-        (job,) = server.jobs_of(connection_id)
+        (job,) = server.jobs(connection_id)
         assert (run.xcom(task_id), run.xcom(task_id, "final_status")) == (job["id"], "succeeded")
 
 

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -25,11 +25,11 @@ import pytest
 from packaging.version import Version
 
 from airbyte_deferrable._compat import AIRFLOW_3
-from airbyte_deferrable.demo.airflow import LocalAirflow
-from airbyte_deferrable.demo.processes import stop_all
 from airbyte_deferrable.simulator import Fault, Script
+from harness.airflow import LocalAirflow
+from harness.waiting import eventually
 
-from .support import DAGS, Airbyte, eventually, start_airbyte, start_database
+from .support import DAGS, Airbyte, database_for_airflow
 
 pytestmark = [pytest.mark.e2e, pytest.mark.killmatrix]
 
@@ -81,7 +81,7 @@ class Run:
         return self.airflow.task_instance(self.dag_id, self.run_id, "sync", self.map_index)
 
     def jobs(self) -> list[dict[str, Any]]:
-        return self.airbyte.jobs_of(self.connection_id)
+        return self.airbyte.jobs(self.connection_id)
 
     def process(self) -> psutil.Process:
         """The process on the worker that runs it."""
@@ -180,15 +180,15 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     home = tmp_path_factory.mktemp("kill-matrix")
     (home / "dags").mkdir()
     shutil.copy(DAGS / "kill_dags.py", home / "dags")
-    with ExitStack() as cleanup:
-        airbyte, service = start_airbyte(home / "airbyte.log")
-        cleanup.callback(lambda: stop_all([service]))
-        airflow = LocalAirflow(
+    with (
+        Airbyte(home / "airbyte.log") as airbyte,
+        database_for_airflow(home) as database,
+        LocalAirflow(
             home,
             dags=home / "dags",
             parallelism=16,
             triggerers=2,
-            database=start_database(home, cleanup),
+            database=database,
             connections={"airbyte_default": airbyte.airflow_connection},
             config={
                 "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
@@ -202,8 +202,9 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
                 "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "2",
                 "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
             },
-        )
-        found = Matrix(cleanup.enter_context(airflow), airbyte)
+        ) as airflow,
+    ):
+        found = Matrix(airflow, airbyte)
         yield found
         widths = [max(map(len, column)) for column in zip(*found.table, strict=True)]
         print(f"\nThe kill matrix, Airflow {airflow.version}")

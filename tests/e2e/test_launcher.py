@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
+from harness.airflow import LocalAirflow
 
 from .support import processes_with
 

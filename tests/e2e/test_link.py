@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.links import job_url
 from airbyte_deferrable.simulator import Fault, Script
+from harness.airflow import LocalAirflow
+from harness.waiting import eventually
 
-from .support import Airbyte, eventually
+from .support import Airbyte
 
 pytestmark = [pytest.mark.e2e]
 
@@ -48,23 +49,23 @@ class Run:
 
 def address(airbyte: Airbyte, connection_id: str) -> str:
     """Where the connection's latest job is."""
-    return job_url(airbyte.host, airbyte.workspace_id, connection_id, airbyte.jobs_of(connection_id)[-1]["id"])
+    return job_url(airbyte.host, airbyte.workspace_id, connection_id, airbyte.jobs(connection_id)[-1]["id"])
 
 
 def test_the_button_of_an_operator(airflow: LocalAirflow, airbyte: Airbyte) -> None:
     first, second = (airbyte.add_connection(script=ENDLESS) for _ in range(2))
     run = Run(airflow, "e2e_link", airflow.trigger("e2e_link", conf={"first": first, "second": second}))
-    eventually(lambda: airbyte.jobs_of(first))
+    eventually(lambda: airbyte.jobs(first))
     run.leads(address(airbyte, first), "running", *ON_WORKER)
     # Its job is still to come.
     assert run.button(*DEFERRED) is None
 
-    airbyte.finish(airbyte.jobs_of(first)[-1]["id"], "succeeded")
-    eventually(lambda: airbyte.jobs_of(second))
+    airbyte.finish(airbyte.jobs(first)[-1]["id"], "succeeded")
+    eventually(lambda: airbyte.jobs(second))
     run.leads(address(airbyte, second), "deferred", *DEFERRED)
     assert run.button(*ON_WORKER) == address(airbyte, first)
 
-    airbyte.finish(airbyte.jobs_of(second)[-1]["id"], "succeeded")
+    airbyte.finish(airbyte.jobs(second)[-1]["id"], "succeeded")
     assert airflow.wait(run.dag_id, run.run_id) == "success"
     assert run.button(*DEFERRED) == address(airbyte, second)
 
@@ -78,10 +79,10 @@ def test_the_button_of_an_operator(airflow: LocalAirflow, airbyte: Airbyte) -> N
 
     eventually(it_has_no_job)
     airbyte.clear_faults(fault)
-    eventually(lambda: len(airbyte.jobs_of(second)) == 2)
+    eventually(lambda: len(airbyte.jobs(second)) == 2)
     run.leads(address(airbyte, second), "deferred", *DEFERRED)
     # Failed, it is needed most.
-    airbyte.finish(airbyte.jobs_of(second)[-1]["id"], "failed")
+    airbyte.finish(airbyte.jobs(second)[-1]["id"], "failed")
     assert airflow.wait(run.dag_id, run.run_id) == "failed"
     assert run.button(*DEFERRED) == address(airbyte, second)
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Fault, Script
-from benchmarks.statsd import StatsdServer
+from harness.airflow import LocalAirflow
+from harness.statsd import StatsdServer
+from harness.waiting import eventually
 
-from .support import QUICK, REFUSED, Airbyte, eventually
+from .support import QUICK, REFUSED, Airbyte
 
 pytestmark = [pytest.mark.e2e]
 
@@ -52,11 +53,11 @@ class Run:
         return self.airflow.task_instance(self.dag_id, self.run_id, "sync")
 
     def is_in_airbyte(self, status: str) -> bool:
-        return [job["status"] for job in self.airbyte.jobs_of(self.connection_id)] == [status]
+        return [job["status"] for job in self.airbyte.jobs(self.connection_id)] == [status]
 
     def job(self) -> dict[str, Any]:
         """Its one job."""
-        (job,) = self.airbyte.jobs_of(self.connection_id)
+        (job,) = self.airbyte.jobs(self.connection_id)
         return job
 
     def has_seen_its_job(self) -> bool:
@@ -171,7 +172,7 @@ def test_a_job_that_is_deleted_while_a_task_waits_for_it(troubled: dict[str, Run
 def test_credentials_that_airbyte_refuses(troubled: dict[str, Run]) -> None:
     run = troubled["refused"]
     assert run.state() == "failed"
-    assert run.airbyte.jobs_of(run.connection_id) == []
+    assert run.airbyte.jobs(run.connection_id) == []
     assert "AirbyteCredentialsError: " in run.log()
     assert "'airbyte_refused'" in run.log()
     assert REFUSED not in run.log()

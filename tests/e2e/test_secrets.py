@@ -7,10 +7,11 @@ import json
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Fault, Script
+from harness.airflow import LocalAirflow
+from harness.waiting import eventually
 
-from .support import Airbyte, eventually
+from .support import Airbyte
 
 pytestmark = [pytest.mark.e2e]
 
@@ -57,8 +58,8 @@ def test_no_secret_is_in_logs_database_or_xcoms(airflow: LocalAirflow, airbyte: 
     assert "airbyte_deferrable.triggers.AirbyteSyncTrigger" in while_deferred
     for connection_id in connection_ids:
         # Without an attempt there is no reason to tell.
-        eventually(lambda cid=connection_id: [job["status"] for job in airbyte.jobs_of(cid)] == ["running"])
-        airbyte.finish(airbyte.jobs_of(connection_id)[-1]["id"], "failed")
+        eventually(lambda cid=connection_id: [job["status"] for job in airbyte.jobs(cid)] == ["running"])
+        airbyte.finish(airbyte.jobs(connection_id)[-1]["id"], "failed")
     for way, run_id in runs.items():
         assert airflow.wait(way, run_id) == "failed"
         log = airflow.log(way, run_id, "sync")

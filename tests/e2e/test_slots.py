@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from airbyte_deferrable.demo.airflow import LocalAirflow
 from airbyte_deferrable.simulator import Script
+from harness.airflow import LocalAirflow
+from harness.waiting import eventually
 
-from .support import MANY, Airbyte, eventually
+from .support import MANY, Airbyte
 
 pytestmark = [pytest.mark.e2e]
 
@@ -39,7 +40,7 @@ def test_fifty_mapped_syncs_leave_both_slots_to_others(airflow: LocalAirflow, ai
     assert airflow.xcom("e2e_plain", other, "answer") == 42
     assert states() == ["deferred"] * len(MANY)
 
-    jobs = {connection_id: airbyte.jobs_of(connection_id) for connection_id in MANY}
+    jobs = {connection_id: airbyte.jobs(connection_id) for connection_id in MANY}
     assert [len(of_one) for of_one in jobs.values()] == [1] * len(MANY)
     for (job,) in jobs.values():
         airbyte.finish(job["id"], "succeeded")

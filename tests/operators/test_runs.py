@@ -10,8 +10,9 @@ from one_task import Store, Task, TaskInstance
 
 from airbyte_deferrable._airflow import retry_store
 from airbyte_deferrable._job.record import Record
+from airbyte_deferrable._sync_task import RUN
 from airbyte_deferrable.exceptions import AirbyteJobFailed
-from airbyte_deferrable.operators import RUN, AirbyteTriggerSyncOperator
+from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 
 Make = Callable[..., Task]
