@@ -42,7 +42,7 @@ from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
-from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
+from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteQueueTrigger, execution_deadline
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
@@ -174,11 +174,11 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         return self._execute(context, begin_run(context))
 
-    def execute_turn(self, context: Context, event: Any = None) -> int:
+    def execute_queued(self, context: Context, event: Any = None) -> int:
         """Resume when the connection, busy before, may run this task's job.
 
         :param context: The task's context.
-        :param event: What :class:`~airbyte_deferrable.triggers.AirbyteTurnTrigger` tells. It brings back the task's
+        :param event: What :class:`~airbyte_deferrable.triggers.AirbyteQueueTrigger` tells. It brings back the task's
             clocks and its place in the line: in ``dag.test()`` a task is given nothing else.
         :return: The job's id.
         """
@@ -432,7 +432,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     def _leave_for_turn(self, context: Context, clocks: Clocks, queued_at: float) -> NoReturn:
         """Wait for the connection in the triggerer."""
         self.defer(
-            trigger=AirbyteTurnTrigger(
+            trigger=AirbyteQueueTrigger(
                 connection_id=self.connection_id,
                 conn_id=self.airbyte_conn_id,
                 queued_at=queued_at,
@@ -442,7 +442,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
                 try_number=try_of(context),
                 not_before=time.time() + HOLD_EVENTS,
             ),
-            method_name=self.execute_turn.__name__,
+            method_name=self.execute_queued.__name__,
             kwargs=self._run_for_resumption(context),
         )
 

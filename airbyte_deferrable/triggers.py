@@ -40,7 +40,7 @@ from airbyte_deferrable.links import JOB_URL, job_url
 if TYPE_CHECKING:
     from airbyte_deferrable.hooks import AirbyteHook
 
-__all__ = ["AirbyteSyncTrigger", "AirbyteTurnTrigger", "Event", "read_event"]
+__all__ = ["AirbyteSyncTrigger", "AirbyteQueueTrigger", "Event", "read_event"]
 
 #: Seconds for the job to end once its task was killed. One is cancelled at once. But all of a DAG run may be killed
 #: together: at three a time, and half a second each as Airbyte stops them, two thousand take six minutes. No triggerer
@@ -399,7 +399,7 @@ class AirbyteSyncTrigger(BaseTrigger):
                 self.log.exception("Cleaning up after a kill failed")
 
 
-class AirbyteTurnTrigger(BaseTrigger):
+class AirbyteQueueTrigger(BaseTrigger):
     """Waits until a busy connection may run the task's job.
 
     :param connection_id: The Airbyte connection.
@@ -440,7 +440,7 @@ class AirbyteTurnTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments, for Airflow's database."""
         return (
-            "airbyte_deferrable.triggers.AirbyteTurnTrigger",
+            "airbyte_deferrable.triggers.AirbyteQueueTrigger",
             {
                 "connection_id": self.connection_id,
                 "conn_id": self.conn_id,
@@ -455,7 +455,7 @@ class AirbyteTurnTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event: ``status`` is ``turn``, or ``timeout`` with the clock as ``reason``.
+        """Wait, and yield one event: ``status`` is ``free``, or ``timeout`` with the clock as ``reason``.
 
         It also brings what the task is to go on with: its clocks and its place in the line.
         """
@@ -463,7 +463,7 @@ class AirbyteTurnTrigger(BaseTrigger):
             freeze_what_is_loaded()
         deadlines = Deadlines(self.end_time, self.execution_deadline)
         event = {
-            "status": "turn",
+            "status": "free",
             "try_number": self.try_number,
             "queued_at": self.queued_at,
             "end_time": self.end_time,

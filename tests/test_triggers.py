@@ -18,7 +18,7 @@ from airbyte_deferrable._airflow import credentials, off_loop
 from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable._job import wait as waiting_module
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
+from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteQueueTrigger, execution_deadline
 
 ENDLESS = Script(outcome=None, pending=0.0)
 SERVED = {"job_id": 7, "conn_id": "airbyte_default", "end_time": 2e9, "poll_interval": 0.1}
@@ -52,9 +52,9 @@ def waiting(job_id: int, ti: TaskInstance | None = None, **arguments: Any) -> An
     "trigger",
     [
         AirbyteSyncTrigger(7, "c", 1.5, 0.5, 2.5, "v2", True, 3, 4.0, 5.0),
-        AirbyteTurnTrigger("u", "c", 1.0, 2.0, 3.0, None, "v2", 4, 5.0),
+        AirbyteQueueTrigger("u", "c", 1.0, 2.0, 3.0, None, "v2", 4, 5.0),
     ],
-    ids=["job", "turn"],
+    ids=["job", "queue"],
 )
 def test_arguments_survive_airflows_database(trigger: Any) -> None:
     assert stored(trigger).serialize() == trigger.serialize()
@@ -163,24 +163,24 @@ async def test_a_worker_whose_clock_is_ahead_does_not_hold_an_event_for_long(
     job = sim.add_job(cid := sim.add_connection(), script=Script(duration=0.0, pending=0.0))
     trigger = waiting(job["id"], TaskInstance(), not_before=ahead)
     assert (await asyncio.wait_for(first_event(trigger), 20))["status"] == "success"
-    turn: Any = AirbyteTurnTrigger(cid, "airbyte_default", 1.0, 0.1, not_before=ahead)
+    turn: Any = AirbyteQueueTrigger(cid, "airbyte_default", 1.0, 0.1, not_before=ahead)
     turn.task_instance = TaskInstance()
-    assert (await asyncio.wait_for(first_event(turn), 20))["status"] == "turn"
+    assert (await asyncio.wait_for(first_event(turn), 20))["status"] == "free"
 
 
 async def test_a_turn_is_an_event_and_its_deadlines_too(sim: Simulator) -> None:
     idle, busy = sim.add_connection(), sim.add_connection()
     sim.add_job(busy, script=ENDLESS)
     arguments: dict[str, Any] = {"conn_id": "airbyte_default", "queued_at": 1.0, "poll_interval": 0.1}
-    assert (await first_event(AirbyteTurnTrigger(idle, **arguments, try_number=2)))["status"] == "turn"
-    event = await first_event(AirbyteTurnTrigger(busy, **arguments, end_time=time.time() + 0.3))
+    assert (await first_event(AirbyteQueueTrigger(idle, **arguments, try_number=2)))["status"] == "free"
+    event = await first_event(AirbyteQueueTrigger(busy, **arguments, end_time=time.time() + 0.3))
     assert (event["status"], event["reason"]) == ("timeout", "timeout")
-    event = await first_event(AirbyteTurnTrigger(busy, **arguments, execution_deadline=time.time() + 0.3))
+    event = await first_event(AirbyteQueueTrigger(busy, **arguments, execution_deadline=time.time() + 0.3))
     assert (event["status"], event["reason"]) == ("timeout", "execution_timeout")
 
 
 def in_line(cid: str, queued_at: float, ti: TaskInstance | None = None, **arguments: Any) -> Any:
-    turn = AirbyteTurnTrigger(cid, "airbyte_default", queued_at, 0.1, **arguments)
+    turn = AirbyteQueueTrigger(cid, "airbyte_default", queued_at, 0.1, **arguments)
     turn.task_instance = ti
     turn._log = logging.getLogger("task")
     return turn
@@ -198,7 +198,7 @@ async def test_a_turn_whose_task_is_killed_while_the_event_is_held_back_is_the_n
         await asyncio.sleep(0.02)
     assert not second.done()
     await asyncio.wait_for(end_as_airflow_does(first, held), 20)
-    assert (await asyncio.wait_for(second, 20))["status"] == "turn"
+    assert (await asyncio.wait_for(second, 20))["status"] == "free"
 
 
 async def test_a_turn_that_its_task_has_heard_of_stays_its_own(sim: Simulator) -> None:
@@ -433,9 +433,9 @@ async def test_a_turn_is_waited_for_with_a_secret_that_was_changed_meanwhile(
     await is_said(lines[0], "goes on with its new credentials")
     if asks == "for the job that runs":
         sim.finish(job_id, "succeeded")
-    assert (await asyncio.wait_for(waits[0], 20))["status"] == "turn"
+    assert (await asyncio.wait_for(waits[0], 20))["status"] == "free"
     sim.add_job(cid, script=Script(duration=0.0, pending=0.0))
-    assert (await asyncio.wait_for(waits[1], 20))["status"] == "turn"
+    assert (await asyncio.wait_for(waits[1], 20))["status"] == "free"
 
 
 # A kill
