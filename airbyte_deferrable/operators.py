@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn
 
 from airbyte_deferrable._airflow import validation
+from airbyte_deferrable._airflow.base_trigger import HOLD_EVENTS
+from airbyte_deferrable._airflow.execution_timeout import execution_deadline, time_to_stop
 from airbyte_deferrable._airflow.kill import (
     STARTED_OVER,
     WaitMarker,
@@ -23,7 +25,7 @@ from airbyte_deferrable._airflow.kill import (
 )
 from airbyte_deferrable._airflow.results import fail, finish, is_of_another_try, push, read_event
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore, begin_run, present_run, resume_run
-from airbyte_deferrable._airflow.started_job import StartedJob, time_to_stop, try_to_cancel
+from airbyte_deferrable._airflow.started_job import StartedJob, try_to_cancel
 from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import (
     AirflowSkipException,
@@ -42,7 +44,7 @@ from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
-from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteQueueTrigger, execution_deadline
+from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context

@@ -28,7 +28,7 @@ from one_task import (
 )
 
 from airbyte_deferrable import hooks, operators
-from airbyte_deferrable._airflow import kill, started_job
+from airbyte_deferrable._airflow import execution_timeout, kill, started_job
 from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout
 from airbyte_deferrable._job.retrying import SubmitPolicy
@@ -701,8 +701,8 @@ def test_a_job_is_given_time_to_stop_when_the_execution_timeout_is_over(
 ) -> None:
     """Contrary to a kill, Airflow leaves the task that time; and a retry would take a job that still stops for live."""
     monkeypatch.setattr(world, "CANCELLING", 1.5)
-    monkeypatch.setattr(started_job, "CANCEL_WITHIN", 0.3)
-    monkeypatch.setattr(started_job, "LONGEST_CANCEL", 60.0)
+    monkeypatch.setattr(execution_timeout, "CANCEL_WITHIN", 0.3)
+    monkeypatch.setattr(execution_timeout, "LONGEST_CANCEL", 60.0)
     sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", execution_timeout=timedelta(seconds=4))
     with pytest.raises(AirbyteTimeout, match="The job is cancelled"):
         sync.run()
@@ -752,8 +752,8 @@ def test_execution_timeout_before_a_job_is_started_says_so(
 def test_execution_timeout_does_not_say_cancelled_of_a_job_that_goes_on(
     sim: Simulator, task: Make, interrupt_after: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(started_job, "CANCEL_WITHIN", 0.5)
-    monkeypatch.setattr(started_job, "LONGEST_CANCEL", 0.5)
+    monkeypatch.setattr(execution_timeout, "CANCEL_WITHIN", 0.5)
+    monkeypatch.setattr(execution_timeout, "LONGEST_CANCEL", 0.5)
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("cancel", status=500))
     with pytest.raises(AirbyteTimeout, match="could not be cancelled"), interrupt_after(2.0):

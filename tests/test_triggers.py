@@ -14,11 +14,19 @@ import pytest
 from one_task import TaskInstance, airflow_tells, connection_to, first_event, kept_log, said, stored
 
 from airbyte_deferrable import triggers
-from airbyte_deferrable._airflow import credentials, off_loop
+from airbyte_deferrable._airflow import (
+    base_trigger,
+    cancel_killed,
+    credentials,
+    execution_timeout,
+    off_loop,
+    shared_watcher,
+)
+from airbyte_deferrable._airflow.execution_timeout import execution_deadline
 from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable._job import wait as waiting_module
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteQueueTrigger, execution_deadline
+from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
 
 ENDLESS = Script(outcome=None, pending=0.0)
 SERVED = {"job_id": 7, "conn_id": "airbyte_default", "end_time": 2e9, "poll_interval": 0.1}
@@ -82,9 +90,9 @@ def test_arguments_hold_no_secret(sim: Simulator) -> None:
 
 def test_airflow_2_is_told_before_it_ends_the_task_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert execution_deadline(100.0, None) is None
-    monkeypatch.setattr(triggers, "AIRFLOW_3", True)
+    monkeypatch.setattr(execution_timeout, "AIRFLOW_3", True)
     assert execution_deadline(100.0, timedelta(seconds=50)) == 150.0
-    monkeypatch.setattr(triggers, "AIRFLOW_3", False)
+    monkeypatch.setattr(execution_timeout, "AIRFLOW_3", False)
     assert execution_deadline(100.0, timedelta(seconds=50)) == 145.0
     assert execution_deadline(100.0, timedelta(hours=5)) == 100.0 + 5 * 3600 - 30
 
@@ -93,7 +101,7 @@ def test_airflow_2_is_told_before_it_ends_the_task_itself(monkeypatch: pytest.Mo
 def test_an_execution_timeout_of_no_length_is_none_as_to_airflow(
     monkeypatch: pytest.MonkeyPatch, airflow_3: bool
 ) -> None:
-    monkeypatch.setattr(triggers, "AIRFLOW_3", airflow_3)
+    monkeypatch.setattr(execution_timeout, "AIRFLOW_3", airflow_3)
     assert execution_deadline(100.0, timedelta(0)) is None
 
 
@@ -147,7 +155,7 @@ async def test_an_early_event_is_held_back_where_a_scheduler_is(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow 3 can fail a task that is resumed while it still finishes to defer; in dag.test there is no such race."""
-    monkeypatch.setattr(triggers, "HOLD_EVENTS", 10.0)
+    monkeypatch.setattr(base_trigger, "HOLD_EVENTS", 10.0)
     job = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))
     later = time.time() + 0.6
     await first_event(waiting(job["id"], not_before=time.time() + 3600))
@@ -158,7 +166,7 @@ async def test_an_early_event_is_held_back_where_a_scheduler_is(
 async def test_a_worker_whose_clock_is_ahead_does_not_hold_an_event_for_long(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "HOLD_EVENTS", 0.1)
+    monkeypatch.setattr(base_trigger, "HOLD_EVENTS", 0.1)
     ahead = time.time() + 3600
     job = sim.add_job(cid := sim.add_connection(), script=Script(duration=0.0, pending=0.0))
     trigger = waiting(job["id"], TaskInstance(), not_before=ahead)
@@ -189,7 +197,7 @@ def in_line(cid: str, queued_at: float, ti: TaskInstance | None = None, **argume
 async def test_a_turn_whose_task_is_killed_while_the_event_is_held_back_is_the_next_ones(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "HOLD_EVENTS", 3600.0)
+    monkeypatch.setattr(base_trigger, "HOLD_EVENTS", 3600.0)
     cid = sim.add_connection()
     first = in_line(cid, 1.0, TaskInstance(), not_before=time.time() + 3600)
     held, second = (asyncio.ensure_future(first_event(each)) for each in (first, in_line(cid, 2.0)))
@@ -536,7 +544,7 @@ async def test_dag_test_cancels_the_trigger_after_its_event_and_no_job(sim: Simu
 async def test_a_kill_while_airbyte_is_in_trouble_is_said_and_ends(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "CANCEL_KILLED_WITHIN", 0.5)
+    monkeypatch.setattr(cancel_killed, "CANCEL_KILLED_WITHIN", 0.5)
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     ti = TaskInstance(state="failed")
     trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1)
@@ -585,8 +593,8 @@ async def test_the_first_metric_is_not_sent_from_the_event_loop(
 
             return fail
 
-    monkeypatch.setattr(triggers, "Stats", Broken())
-    monkeypatch.setattr(triggers, "_metrics_opened", False)
+    monkeypatch.setattr(shared_watcher, "Stats", Broken())
+    monkeypatch.setattr(shared_watcher, "_metrics_opened", False)
     job_ids = sim.add_jobs(sim.add_connections(3), Script(duration=0.5))
     events = await asyncio.gather(*(first_event(waiting(job_id)) for job_id in job_ids))
     assert [event["status"] for event in events] == ["success"] * 3

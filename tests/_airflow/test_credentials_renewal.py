@@ -13,7 +13,7 @@ from api.wire import Request, Wire, reply, token
 from one_task import first_event, kept_log, said
 
 from airbyte_deferrable._airflow import credentials
-from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteQueueTrigger
+from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
 
 CONNECTION = "a1b7e000-0000-4000-8000-000000000001"
 KONG = {"message": "no Route matched with those values"}

@@ -10,7 +10,7 @@ from one_task import TaskInstance, connection_to, first_event
 
 from airbyte_deferrable._airflow import off_loop
 from airbyte_deferrable.simulator import Script, Simulator
-from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteQueueTrigger
+from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
 
 SETTING = "AIRFLOW__AIRBYTE_DEFERRABLE__GC_FREEZE"
 
