@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger
 
-from airbyte_deferrable._airflow.base_trigger import AirbyteDeferrableTrigger, Wait, logger_of, task_log
+from airbyte_deferrable._airflow.base_trigger import AirbyteDeferrableTrigger, Wait, logger_of
 from airbyte_deferrable._airflow.cancel_killed import cancel_killed, to_the_end
 from airbyte_deferrable._airflow.credentials import Renewal, known_settings, settings_for_trigger
 from airbyte_deferrable._airflow.job_report import JobReport
@@ -21,7 +21,7 @@ from airbyte_deferrable._airflow.results import read_event
 from airbyte_deferrable._airflow.shared_watcher import shared_watcher
 from airbyte_deferrable._job.events import Event, ran_out
 from airbyte_deferrable._job.queue import Admission, wait_in_queue
-from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course, CredentialsChanged, Deadlines, wait_for_end
+from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course, CredentialsChanged, wait_for_end
 from airbyte_deferrable.api.models import TERMINAL
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.links import JOB_URL, job_url
@@ -148,16 +148,14 @@ class AirbyteSyncTrigger(AirbyteDeferrableTrigger):
         return await in_thread(hook.get_job_status, self.job_id) not in TERMINAL
 
 
-class _JobWait(Wait):
+class _JobWait(Wait[AirbyteSyncTrigger]):
     """Waits for the job of an :class:`AirbyteSyncTrigger`."""
 
-    __slots__ = ("deadlines", "end", "log", "report", "trigger", "xcoms_written")
+    __slots__ = ("end", "report", "xcoms_written")
     end: Event
 
     def __init__(self, trigger: AirbyteSyncTrigger) -> None:
-        self.trigger = trigger
-        self.log = task_log(trigger)
-        self.deadlines = Deadlines(trigger.end_time, trigger.execution_deadline)
+        super().__init__(trigger)
         self.report = JobReport(trigger.task_instance, self.log, JOB_URL if trigger.write_xcoms else None)
         self.xcoms_written = False
 
@@ -260,8 +258,8 @@ class _JobWait(Wait):
 class AirbyteQueueTrigger(AirbyteDeferrableTrigger):
     """Waits until a busy connection may run the task's job.
 
-    Its one event has the ``status`` ``free``, or ``timeout`` with the deadline as ``reason``; and what the task is to go
-    on with: its deadlines and its position in the queue.
+    Its one event has the ``status`` ``free``, or ``timeout`` with the deadline as ``reason``; and it brings what the
+    task goes on with: its deadlines and its position in the queue.
 
     :param connection_id: The Airbyte connection.
     :param conn_id: The Airflow connection to Airbyte.
@@ -317,15 +315,13 @@ class AirbyteQueueTrigger(AirbyteDeferrableTrigger):
         )
 
 
-class _QueueWait(Wait):
+class _QueueWait(Wait[AirbyteQueueTrigger]):
     """Waits until the connection of an :class:`AirbyteQueueTrigger` is free for its task."""
 
-    __slots__ = ("admission", "deadlines", "log", "outcome", "trigger")
+    __slots__ = ("admission", "outcome")
 
     def __init__(self, trigger: AirbyteQueueTrigger) -> None:
-        self.trigger = trigger
-        self.log = task_log(trigger)
-        self.deadlines = Deadlines(trigger.end_time, trigger.execution_deadline)
+        super().__init__(trigger)
         self.admission: Admission | None = None
         self.outcome = {"status": "free"}
 
@@ -353,7 +349,8 @@ class _QueueWait(Wait):
 
     def event(self) -> dict[str, Any]:
         trigger = self.trigger
-        return self.outcome | {
+        return {
+            **self.outcome,
             "try_number": trigger.try_number,
             "queued_at": trigger.queued_at,
             "end_time": trigger.end_time,

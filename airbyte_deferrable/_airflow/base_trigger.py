@@ -5,32 +5,43 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow.utils.log.logging_mixin import LoggingMixin
 
 from airbyte_deferrable._airflow.off_loop import TaskLog, all_written, freeze_what_is_loaded
 from airbyte_deferrable._compat import AIRFLOW_3
+from airbyte_deferrable._job.wait import Deadlines
 
 #: Seconds after deferral before which Airflow 3 may fail a task that is resumed: the executor's late "success" of
 #: the leg that deferred then hits the re-queued task (apache/airflow#66374, #71580). None was seen at 8 s.
 HOLD_EVENTS = 10.0 if AIRFLOW_3 else 0.0
 
 
-class Wait(Protocol):
+T = TypeVar("T", bound="AirbyteDeferrableTrigger")
+
+
+class Wait(Generic[T]):
     """The wait of one trigger, from its start to its event.
 
     It is an object of its own, so that no name in it can be that of something in a user's subclass of the trigger.
     """
 
-    __slots__ = ()
+    __slots__ = ("deadlines", "log", "trigger")
+
+    def __init__(self, trigger: T) -> None:
+        self.trigger = trigger
+        self.log = TaskLog(logger_of(trigger))
+        self.deadlines = Deadlines(trigger.end_time, trigger.execution_deadline)
 
     async def until_over(self) -> None:
         """Wait until there is something to tell."""
+        raise NotImplementedError
 
     def event(self) -> dict[str, Any]:
         """Return what to tell the task."""
+        raise NotImplementedError
 
     async def stopped(self) -> None:
         """Do what is due when the trigger is cancelled before its event: killed, or moved to another triggerer."""
@@ -53,7 +64,7 @@ class AirbyteDeferrableTrigger(BaseTrigger):
 
     def __init__(
         self,
-        wait: Callable[[Any], Wait],
+        wait: Callable[[Any], Wait[Any]],
         *,
         conn_id: str,
         poll_interval: float,
@@ -121,8 +132,3 @@ def logger_of(trigger: BaseTrigger) -> Any:
     trigger.logger()
     logger = trigger.log
     return logger if hasattr(logger, "info") else _NoLog.logger()
-
-
-def task_log(trigger: BaseTrigger) -> TaskLog:
-    """Return the task's log, which never holds the event loop."""
-    return TaskLog(logger_of(trigger))
