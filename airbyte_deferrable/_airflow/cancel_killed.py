@@ -8,12 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from airbyte_deferrable._airflow.credentials import Renewal, settings_for_trigger
-from airbyte_deferrable._airflow.shared_watcher import shared_watcher
-from airbyte_deferrable._compat import Stats
+from airbyte_deferrable._airflow.shared_watcher import opened_watcher, shared_watcher
 from airbyte_deferrable._job.cancel import cancel_job
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._job.wait import CredentialsChanged
-from airbyte_deferrable._watcher.loop import watcher_for
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
 
@@ -37,7 +35,7 @@ async def cancel_killed(conn_id: str, api_version: str, job_id: int, connection_
         def borrow() -> AirbyteClient:
             with suppress(CredentialsChanged):
                 renewal.check(log)
-            return watcher_for(renewal.settings, metrics=Stats).borrow_client()
+            return opened_watcher(renewal.settings).borrow_client()
 
         renewal.seek()
         try:

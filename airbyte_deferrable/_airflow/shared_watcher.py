@@ -21,6 +21,11 @@ async def shared_watcher(settings: Settings) -> JobWatcher:
     """
     if not _metrics_opened:
         await _open_metrics_once()
+    return opened_watcher(settings)
+
+
+def opened_watcher(settings: Settings) -> JobWatcher:
+    """Return the same, once :func:`shared_watcher` has returned one."""
     return watcher_for(settings, metrics=Stats)
 
 
