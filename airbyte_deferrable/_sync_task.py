@@ -14,6 +14,8 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airbyte_deferrable._airflow import validation
+from airbyte_deferrable._airflow.base_trigger import HOLD_EVENTS
+from airbyte_deferrable._airflow.execution_timeout import execution_deadline, time_to_stop
 from airbyte_deferrable._airflow.kill import (
     StopRequest,
     WaitMarker,
@@ -24,7 +26,7 @@ from airbyte_deferrable._airflow.kill import (
 )
 from airbyte_deferrable._airflow.results import fail, finish, is_of_another_try, push, read_event
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore, begin_run, present_run, resume_run
-from airbyte_deferrable._airflow.started_job import StartedJob, time_to_stop, try_to_cancel
+from airbyte_deferrable._airflow.started_job import StartedJob, try_to_cancel
 from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout, get_current_context
 from airbyte_deferrable._job.connections import describe, find_connection
@@ -43,7 +45,7 @@ from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.links import lead_to_job, lead_when_described, leave_link_to_task, write_link
-from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
+from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
@@ -98,7 +100,7 @@ class SyncTask:
     def go_on_in_queue(self, context: Context, event: Any) -> int:
         """Resume when the connection, busy before, may run this task's job.
 
-        :param event: Of :class:`~airbyte_deferrable.triggers.AirbyteTurnTrigger`.
+        :param event: Of :class:`~airbyte_deferrable.triggers.AirbyteQueueTrigger`.
         :return: The job's id.
         """
         if is_of_another_try(event, context, self._log):
@@ -374,13 +376,13 @@ class SyncTask:
     def _defer_in_queue(self) -> NoReturn:
         """Wait for the connection in the triggerer."""
         self.operator.defer(
-            trigger=AirbyteTurnTrigger(
+            trigger=AirbyteQueueTrigger(
                 connection_id=self.operator.connection_id,
                 queued_at=self._queued_at,
                 poll_interval=self._poll_interval,
                 **self._for_every_trigger(),
             ),
-            method_name=self.operator.execute_turn.__name__,
+            method_name=self.operator.execute_queued.__name__,
             kwargs=self._run_for_resumption(),
         )
 

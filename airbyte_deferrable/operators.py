@@ -126,11 +126,11 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         return self.__task.start(context)
 
-    def execute_turn(self, context: Context, event: Any = None) -> int:
+    def execute_queued(self, context: Context, event: Any = None) -> int:
         """Resume when the connection, busy before, may run this task's job.
 
         :param context: The task's context.
-        :param event: What :class:`~airbyte_deferrable.triggers.AirbyteTurnTrigger` tells. It brings back the task's
+        :param event: What :class:`~airbyte_deferrable.triggers.AirbyteQueueTrigger` tells. It brings back the task's
             deadlines and its position in the queue: in ``dag.test()`` a task is given nothing else.
         :return: The job's id.
         """

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airbyte_deferrable._airflow import validation
+from airbyte_deferrable._airflow.base_trigger import HOLD_EVENTS
+from airbyte_deferrable._airflow.execution_timeout import execution_deadline
 from airbyte_deferrable._airflow.results import fail, finish, is_of_another_try, push, read_event
 from airbyte_deferrable._airflow.task_instance import first_rescheduled, task_instance, try_of
 from airbyte_deferrable._compat import (
@@ -38,7 +40,7 @@ from airbyte_deferrable.exceptions import (
 )
 from airbyte_deferrable.hooks import AirbyteHook, with_figures
 from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
-from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, execution_deadline
+from airbyte_deferrable.triggers import AirbyteSyncTrigger
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context

@@ -1,116 +1,41 @@
-"""What waits in the triggerer for one task."""
+"""The triggers: what waits in the triggerer for one task, and the arguments with which Airflow stores it."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger
 
-from airbyte_deferrable._airflow.credentials import (
-    Renewal,
-    known_settings,
-    settings_for_trigger,
-)
+from airbyte_deferrable._airflow.base_trigger import AirbyteDeferrableTrigger, Wait, logger_of
+from airbyte_deferrable._airflow.cancel_killed import cancel_killed, to_the_end
+from airbyte_deferrable._airflow.credentials import Renewal, known_settings, settings_for_trigger
+from airbyte_deferrable._airflow.job_report import JobReport
 from airbyte_deferrable._airflow.kill import killed_by_user, warm_up
-from airbyte_deferrable._airflow.off_loop import TaskLog, all_written, freeze_what_is_loaded, in_thread
-from airbyte_deferrable._airflow.results import read_event, xcoms
-from airbyte_deferrable._airflow.task_instance import write_xcoms
-from airbyte_deferrable._compat import AIRFLOW_3, Stats
-from airbyte_deferrable._job.cancel import cancel_job
+from airbyte_deferrable._airflow.off_loop import all_written, in_thread
+from airbyte_deferrable._airflow.results import read_event
+from airbyte_deferrable._airflow.shared_watcher import shared_watcher
 from airbyte_deferrable._job.events import Event, ran_out
 from airbyte_deferrable._job.queue import Admission, wait_in_queue
-from airbyte_deferrable._job.task_log import Log
-from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course, CredentialsChanged, Deadlines, wait_for_end
-from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
-from airbyte_deferrable.api.aio import Shared, among_few
-from airbyte_deferrable.api.client import AirbyteClient
-from airbyte_deferrable.api.errors import ApiError
-from airbyte_deferrable.api.models import TERMINAL, Job
+from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course, CredentialsChanged, wait_for_end
+from airbyte_deferrable.api.models import TERMINAL
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.links import JOB_URL, job_url
 
 if TYPE_CHECKING:
     from airbyte_deferrable.hooks import AirbyteHook
 
-__all__ = ["AirbyteSyncTrigger", "AirbyteTurnTrigger", "Event", "read_event"]
+__all__ = ["AirbyteQueueTrigger", "AirbyteSyncTrigger", "Event", "read_event"]
 
-#: Seconds for the job to end once its task was killed. One is cancelled at once. But all of a DAG run may be killed
-#: together: at three a time, and half a second each as Airbyte stops them, two thousand take six minutes. No triggerer
-#: that stops is held by it: Airflow ends that within half a minute.
-CANCEL_KILLED_WITHIN = 600.0
-#: Seconds after deferral before which Airflow 3 may fail a task that is resumed: the executor's late "success" of
-#: the leg that deferred then hits the re-queued task (apache/airflow#66374, #71580). None was seen at 8 s.
-HOLD_EVENTS = 10.0 if AIRFLOW_3 else 0.0
-#: Seconds, at most, that Airflow 2 leaves a task to be resumed before its ``execution_timeout`` is over.
-RESUMES_WITHIN = 30.0
-#: Seconds after the task has left its worker in which its trigger tells what its connection is called. One that takes
-#: over later from another triggerer would tell it again.
+#: Seconds after the task has deferred in which its trigger tells what its connection is called. One that takes over
+#: later from another triggerer would tell it again.
 INTRODUCE_WITHIN = 120.0
-#: And seconds that a job which ends at once is held back for that.
-INTRODUCED_WITHIN = 3.0
-#: So many triggers of a process, at most, write their jobs' XComs at a time; the tasks of the others do it themselves.
-#: Each XCom is a call of 12 to 20 ms to Airflow, one after the other for all triggers of a process, and events wait
-#: behind them.
-WRITERS_AT_ONCE = 20
 #: Airflow 3.3 tells a trigger that its task was killed; before, the trigger must find out by itself.
 AIRFLOW_TELLS_OF_KILLS = hasattr(BaseTrigger, "on_kill")
-
-
-#: Whether Airflow's metrics have been used once in this process.
-_metrics_opened = False
-
-
-def _open_metrics() -> None:
-    global _metrics_opened
-    with suppress(Exception):
-        Stats.incr("airbyte_deferrable.sweeps", 0)
-    _metrics_opened = True
-
-
-_open_metrics_once = Shared(lambda: in_thread(_open_metrics))
-
-
-async def _watcher(settings: Settings) -> JobWatcher:
-    """Return the watcher of this Airbyte, which counts in Airflow's metrics.
-
-    The first metric of a process reads a file and looks its server up (60 ms were measured): not in the event loop.
-    """
-    if not _metrics_opened:
-        await _open_metrics_once()
-    return watcher_for(settings, metrics=Stats)
-
-
-def _task_log(trigger: BaseTrigger) -> TaskLog:
-    # One logger for all triggers of a class, since Airflow finds the task of a line by other means. One each is six
-    # objects for each of the thousands that wait, which the garbage collector goes through.
-    trigger.logger()
-    return TaskLog(trigger.log)
-
-
-async def _hold_event(not_before: float) -> None:
-    """Hold an event back, but not for longer than is of use: a worker's clock may be ahead."""
-    await asyncio.sleep(min(not_before - time.time(), HOLD_EVENTS))
-
-
-def execution_deadline(now: float, life: timedelta | None) -> float | None:
-    """Return when the trigger is to say that a task's ``execution_timeout`` is over, seconds since the epoch.
-
-    Airflow 3 does not apply it to a deferred task. Airflow 2 does, so the trigger is to tell before that.
-
-    :param now: When the task began.
-    :param life: Its ``execution_timeout``; to Airflow, one of no length is none.
-    """
-    if not life:
-        return None
-    seconds = life.total_seconds()
-    return now + seconds - (0.0 if AIRFLOW_3 else min(RESUMES_WITHIN, seconds / 10))
 
 
 @cache
@@ -127,20 +52,21 @@ def _arguments_of(kind: type[AirbyteSyncTrigger]) -> frozenset[str]:
     return frozenset(names)
 
 
-class AirbyteSyncTrigger(BaseTrigger):
+class AirbyteSyncTrigger(AirbyteDeferrableTrigger):
     """Waits for an Airbyte job in the triggerer's event loop, together with all others that wait there.
+
+    Its one event is an :class:`Event`.
 
     The arguments are stored in Airflow's database and may be read by a later version of this package: they are
     plain JSON, hold no secret, and those after the official provider's have defaults.
 
-    :param job_id: The job.
     :param conn_id: The Airflow connection to Airbyte.
     :param end_time: When the task's ``timeout`` runs out, seconds since the epoch; None for never.
-    :param poll_interval: Seconds between two looks.
+    :param poll_interval: Seconds between two checks.
     :param execution_deadline: When its ``execution_timeout`` runs out, seconds since the epoch. Default: never.
         Kept by the trigger: Airflow 3 does not apply ``execution_timeout`` to a deferred task.
     :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
-    :param cancel_on_kill: Cancel the job when a person kills the task. Only for a job that the task started.
+    :param cancel_on_kill: Cancel the job when a user kills the task. Only for a job that the task started.
         Default: False.
     :param try_number: The try that waits. Default: not known.
     :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
@@ -151,9 +77,6 @@ class AirbyteSyncTrigger(BaseTrigger):
     :param write_xcoms: Write the task's XComs on the job: its address, for the task's button, and how it ended. What
         cannot be written here the task writes when it is resumed. Default: True.
     """
-
-    #: How many of this process are writing their job's XComs.
-    _writers: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -171,23 +94,22 @@ class AirbyteSyncTrigger(BaseTrigger):
         started_here: bool | None = None,
         write_xcoms: bool = True,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(
+            _JobWait,
+            conn_id=conn_id,
+            poll_interval=poll_interval,
+            end_time=end_time,
+            execution_deadline=execution_deadline,
+            api_version=api_version,
+            try_number=try_number,
+            not_before=not_before,
+        )
         self.job_id = int(job_id)
-        self.conn_id = conn_id
-        self.end_time = end_time
-        self.poll_interval = poll_interval
-        self.execution_deadline = execution_deadline
-        self.api_version = api_version
         self.cancel_on_kill = cancel_on_kill
-        self.try_number = try_number
         self.progress_interval = progress_interval
-        self.not_before = not_before
         self.connection_id = connection_id
         self.started_here = started_here
         self.write_xcoms = write_xcoms
-        #: Where the job's page is, until Airflow has it.
-        self._job_url = ""
-        self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments, for Airflow's database.
@@ -218,60 +140,6 @@ class AirbyteSyncTrigger(BaseTrigger):
             official | {name: value for name, value in further.items() if name in taken},
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event: see :class:`Event`."""
-        if self.task_instance is not None:
-            freeze_what_is_loaded()
-        introduction: asyncio.Task[None] | None = None
-        try:
-            deadlines, log = Deadlines(self.end_time, self.execution_deadline), _task_log(self)
-            settings = await self._find_settings(deadlines, log)
-            if settings is None:
-                event = ran_out(deadlines.nearest, self.job_id, None, self.try_number)
-            else:
-                introduction = self._introduce_soon(settings, log)
-                course, renewal = Course(), Renewal(self.conn_id, self.api_version, settings)
-                while True:
-                    try:
-                        event = await wait_for_end(
-                            await _watcher(renewal.settings),
-                            self.job_id,
-                            deadlines,
-                            poll_interval=self.poll_interval,
-                            progress_interval=self.progress_interval,
-                            log=log,
-                            try_number=self.try_number,
-                            course=course,
-                            renewal=renewal,
-                        )
-                        break
-                    except CredentialsChanged:
-                        continue
-            if introduction is not None:
-                # Most are done long ago.
-                await asyncio.wait({introduction}, timeout=INTRODUCED_WITHIN)
-            written = await self._write_results(event.job)
-            await all_written()
-            if self.task_instance is not None:
-                await _hold_event(self.not_before)
-        except asyncio.CancelledError:
-            if not AIRFLOW_TELLS_OF_KILLS:
-                await self._finish(self._clean_up_after_kill())
-            raise
-        finally:
-            if introduction is not None:
-                introduction.cancel()
-        # From here on the task has its answer. A trigger that lingers after its event is cancelled like one whose
-        # task was killed.
-        self._fired = True
-        known = {
-            "connection_id": self.connection_id,
-            "started_here": self.started_here,
-            "job_url": self._job_url,
-            "xcoms_written": written,
-        }
-        yield TriggerEvent(event.model_copy(update=known).payload())
-
     async def is_still_running(self, hook: AirbyteHook) -> bool:
         """Ask once whether the job is live, for subclasses of the official provider's trigger.
 
@@ -279,132 +147,124 @@ class AirbyteSyncTrigger(BaseTrigger):
         """
         return await in_thread(hook.get_job_status, self.job_id) not in TERMINAL
 
-    async def on_kill(self) -> None:
-        """Cancel the job after a person killed the task. Called by Airflow 3.3 and later.
 
-        Contrary to Airflow's documentation it is also called when a triggerer that paused for long comes back and
-        finds that another has taken its triggers over (apache/airflow#73454).
-        """
-        await self._finish(self._clean_up_after_kill())
+class _JobWait(Wait[AirbyteSyncTrigger]):
+    """Waits for the job of an :class:`AirbyteSyncTrigger`."""
 
-    async def _find_settings(self, deadlines: Deadlines, log: Log) -> Settings | None:
-        """Return what the connection holds; None if time is up before it can be read."""
-        settings = known_settings(self.conn_id, self.api_version)
+    __slots__ = ("end", "report", "xcoms_written")
+    end: Event
+
+    def __init__(self, trigger: AirbyteSyncTrigger) -> None:
+        super().__init__(trigger)
+        self.report = JobReport(trigger.task_instance, self.log, JOB_URL if trigger.write_xcoms else None)
+        self.xcoms_written = False
+
+    async def until_over(self) -> None:
+        trigger = self.trigger
+        settings = await self.find_settings()
         if settings is None:
-            left = deadlines.left()
-            look_up = settings_for_trigger(self.conn_id, self.api_version, log)
-            try:
-                # A trigger that comes back after its deadline still has a last look at the job to take.
-                settings = await asyncio.wait_for(look_up, None if left is None else max(left, FINAL_CHECK_WITHIN))
-            except asyncio.TimeoutError:
-                return None
-        if self.cancel_on_kill and self.task_instance is not None:
-            warm_up(self.task_instance)
-        return settings
+            self.end = ran_out(self.deadlines.nearest, trigger.job_id, None, trigger.try_number)
+        else:
+            if trigger.cancel_on_kill and trigger.task_instance is not None:
+                warm_up(trigger.task_instance)
+            self.introduce(settings)
+            course, renewal = Course(), Renewal(trigger.conn_id, trigger.api_version, settings)
+            while True:
+                with suppress(CredentialsChanged):
+                    self.end = await wait_for_end(
+                        await shared_watcher(renewal.settings),
+                        trigger.job_id,
+                        self.deadlines,
+                        poll_interval=trigger.poll_interval,
+                        progress_interval=trigger.progress_interval,
+                        log=self.log,
+                        try_number=trigger.try_number,
+                        course=course,
+                        renewal=renewal,
+                    )
+                    break
+        await self.report.introduced()
+        # Code of a user's own that defers to this trigger pushes what it likes.
+        if trigger.write_xcoms and trigger.try_number is not None and trigger.started_here is not None:
+            self.xcoms_written = await self.report.write_end(self.end.job)
 
-    def _introduce_soon(self, settings: Settings, log: Log) -> asyncio.Task[None] | None:
-        """Begin to tell the task what its connection is called, if it has left its worker only now."""
-        if not self.connection_id or time.time() > self.not_before + INTRODUCE_WITHIN:
+    async def find_settings(self) -> Settings | None:
+        """Return what the connection holds; None if time is up before it can be read."""
+        conn_id, api_version = self.trigger.conn_id, self.trigger.api_version
+        settings = known_settings(conn_id, api_version)
+        if settings is not None:
+            return settings
+        left = self.deadlines.left()
+        # A trigger that starts after its deadline still has a final check to make.
+        within = None if left is None else max(left, FINAL_CHECK_WITHIN)
+        try:
+            return await asyncio.wait_for(settings_for_trigger(conn_id, api_version, self.log), within)
+        except asyncio.TimeoutError:
             return None
-        return asyncio.create_task(self._introduce(settings, log))
 
-    async def _introduce(self, settings: Settings, log: Log) -> None:
-        about = await (await _watcher(settings)).directory.describe(self.connection_id)
-        url = job_url(settings.web_url, about.workspace_id, self.connection_id, self.job_id)
-        await among_few()
-        if about.name:
-            log.info("Airbyte job %s is one of connection %s", self.job_id, about)
-        if url:
-            log.info("See it in Airbyte: %s", url)
-            if not self.write_xcoms:
-                return
-            self._job_url = url
-            if self.task_instance is not None:
-                # What fails here the task does when it is resumed.
-                with suppress(Exception):
-                    await in_thread(write_xcoms, self.task_instance, {JOB_URL: url})
-                    self._job_url = ""
+    def introduce(self, settings: Settings) -> None:
+        """Begin to tell the task what its connection is called, if it has deferred only now."""
+        job_id, connection_id = self.trigger.job_id, self.trigger.connection_id
+        if connection_id and time.time() <= self.trigger.not_before + INTRODUCE_WITHIN:
+            self.report.introduce(
+                settings,
+                job_id,
+                connection_id,
+                lambda workspace_id: job_url(settings.web_url, workspace_id, connection_id, job_id),
+            )
 
-    async def _write_results(self, job: Job | None) -> bool:
-        """Write how the job ended into the task's XComs, which spares its last leg three calls to Airflow.
+    def event(self) -> dict[str, Any]:
+        known = {
+            "connection_id": self.trigger.connection_id,
+            "started_here": self.trigger.started_here,
+            "job_url": self.report.job_url,
+            "xcoms_written": self.xcoms_written,
+        }
+        return self.end.model_copy(update=known).payload()
 
-        :return: Whether that was done. What was not, the task does.
-        """
-        # Who defers to this trigger by code of its own pushes what it likes.
-        ours = self.try_number is not None and self.started_here is not None
-        if not (ours and self.write_xcoms and self.task_instance) or AirbyteSyncTrigger._writers >= WRITERS_AT_ONCE:
-            return False
-        if job is None or not job.terminal or job.rows_synced is None:
-            # The task asks for the rest.
-            return False
-        AirbyteSyncTrigger._writers += 1
+    async def stopped(self) -> None:
+        if not AIRFLOW_TELLS_OF_KILLS:
+            await self.killed()
+
+    async def killed(self) -> None:
+        await to_the_end(self.cancel_if_killed(), logger_of(self.trigger))
+
+    async def cancel_if_killed(self) -> None:
+        trigger = self.trigger
         try:
-            await in_thread(write_xcoms, self.task_instance, xcoms(job))
-        except Exception:
-            return False
-        finally:
-            AirbyteSyncTrigger._writers -= 1
-        return True
-
-    async def _clean_up_after_kill(self) -> None:
-        log = _task_log(self)
-        try:
-            if await self._job_is_to_go(log):
-                log.info("The task was killed by a user action")
-                await self._cancel_job(log)
+            if await self.was_killed():
+                self.log.info("The task was killed by a user action")
+                await cancel_killed(
+                    trigger.conn_id, trigger.api_version, trigger.job_id, trigger.connection_id, self.log
+                )
         finally:
             # Those of the wait, too, which was stopped.
             await all_written()
 
-    async def _job_is_to_go(self, log: Log) -> bool:
-        if self._fired or not self.cancel_on_kill or self.try_number is None:
+    async def was_killed(self) -> bool:
+        """Tell whether a user killed the task, whose job then is to be cancelled."""
+        trigger = self.trigger
+        if not trigger.cancel_on_kill or trigger.try_number is None:
             return False
-        if self.end_time is not None and time.time() >= self.end_time:
+        if trigger.end_time is not None and time.time() >= trigger.end_time:
             # Another triggerer may have said so already, and the job is to go on then.
             return False
-        return await killed_by_user(self.task_instance, self.job_id, self.try_number, log)
+        return await killed_by_user(trigger.task_instance, trigger.job_id, trigger.try_number, self.log)
 
-    async def _cancel_job(self, log: Log) -> None:
-        try:
-            look_up = settings_for_trigger(self.conn_id, self.api_version, log)
-            renewal = Renewal(self.conn_id, self.api_version, await asyncio.wait_for(look_up, CANCEL_KILLED_WITHIN))
-            await _watcher(renewal.settings)
-
-            def borrow() -> AirbyteClient:
-                with suppress(CredentialsChanged):
-                    renewal.check(log)
-                return watcher_for(renewal.settings, metrics=Stats).borrow_client()
-
-            renewal.seek()
-            try:
-                await cancel_job(
-                    borrow, self.job_id, within=CANCEL_KILLED_WITHIN, log=log, connection_id=self.connection_id
-                )
-            finally:
-                renewal.stop()
-        except (ApiError, asyncio.TimeoutError) as error:
-            why = str(error) or "the connection cannot be read"
-            log.error("Airbyte job %s could not be cancelled: %s", self.job_id, why)
-
-    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run to the end: Airflow cancels a trigger again each second until it has ended."""
-        task = asyncio.ensure_future(work)
-        while not task.done():
-            try:
-                await asyncio.shield(task)
-            except asyncio.CancelledError:
-                continue
-            except Exception:
-                self.log.exception("Cleaning up after a kill failed")
+    def close(self) -> None:
+        self.report.stop()
 
 
-class AirbyteTurnTrigger(BaseTrigger):
+class AirbyteQueueTrigger(AirbyteDeferrableTrigger):
     """Waits until a busy connection may run the task's job.
+
+    Its one event has the ``status`` ``free``, or ``timeout`` with the deadline as ``reason``; and it brings what the
+    task goes on with: its deadlines and its position in the queue.
 
     :param connection_id: The Airbyte connection.
     :param conn_id: The Airflow connection to Airbyte.
-    :param queued_at: When the task began to wait, seconds since the epoch: its place in the line.
-    :param poll_interval: Seconds between two looks.
+    :param queued_at: When the task began to wait, seconds since the epoch: its position in the queue.
+    :param poll_interval: Seconds between two checks.
     :param end_time: When the task's ``timeout`` runs out, seconds since the epoch. Default: never.
     :param execution_deadline: When its ``execution_timeout`` runs out, likewise. Default: never.
     :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
@@ -424,22 +284,23 @@ class AirbyteTurnTrigger(BaseTrigger):
         try_number: int | None = None,
         not_before: float = 0.0,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(
+            _QueueWait,
+            conn_id=conn_id,
+            poll_interval=poll_interval,
+            end_time=end_time,
+            execution_deadline=execution_deadline,
+            api_version=api_version,
+            try_number=try_number,
+            not_before=not_before,
+        )
         self.connection_id = connection_id
-        self.conn_id = conn_id
         self.queued_at = queued_at
-        self.poll_interval = poll_interval
-        self.end_time = end_time
-        self.execution_deadline = execution_deadline
-        self.api_version = api_version
-        self.try_number = try_number
-        self.not_before = not_before
-        self._admission: Admission | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments, for Airflow's database."""
         return (
-            "airbyte_deferrable.triggers.AirbyteTurnTrigger",
+            "airbyte_deferrable.triggers.AirbyteQueueTrigger",
             {
                 "connection_id": self.connection_id,
                 "conn_id": self.conn_id,
@@ -453,50 +314,50 @@ class AirbyteTurnTrigger(BaseTrigger):
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event: ``status`` is ``turn``, or ``timeout`` with the clock as ``reason``.
 
-        It also brings what the task is to go on with: its clocks and its place in the line.
-        """
-        if self.task_instance is not None:
-            freeze_what_is_loaded()
-        deadlines = Deadlines(self.end_time, self.execution_deadline)
-        event = {
-            "status": "turn",
-            "try_number": self.try_number,
-            "queued_at": self.queued_at,
-            "end_time": self.end_time,
-            "execution_deadline": self.execution_deadline,
-        }
+class _QueueWait(Wait[AirbyteQueueTrigger]):
+    """Waits until the connection of an :class:`AirbyteQueueTrigger` is free for its task."""
+
+    __slots__ = ("admission", "outcome")
+
+    def __init__(self, trigger: AirbyteQueueTrigger) -> None:
+        super().__init__(trigger)
+        self.admission: Admission | None = None
+        self.outcome = {"status": "free"}
+
+    async def until_over(self) -> None:
         try:
-            try:
-                await asyncio.wait_for(self._wait(), deadlines.left())
-            except asyncio.TimeoutError:
-                event.update(status="timeout", reason=deadlines.nearest)
-            finally:
-                # Not within the time that is limited: the lines of a wait that ran out of it are to be written, too.
-                await all_written()
-            if self.task_instance is not None:
-                await _hold_event(self.not_before)
-        except asyncio.CancelledError:
-            # The task was killed, or goes on to wait in another triggerer: it never hears of its turn.
-            if self._admission is not None:
-                self._admission.release()
-            raise
-        yield TriggerEvent(event)
+            await asyncio.wait_for(self.until_admitted(), self.deadlines.left())
+        except asyncio.TimeoutError:
+            self.outcome = {"status": "timeout", "reason": self.deadlines.nearest}
 
-    async def _wait(self) -> None:
-        log = _task_log(self)
-        settings = await settings_for_trigger(self.conn_id, self.api_version, log)
-        renewal = Renewal(self.conn_id, self.api_version, settings)
+    async def until_admitted(self) -> None:
+        trigger = self.trigger
+        settings = await settings_for_trigger(trigger.conn_id, trigger.api_version, self.log)
+        renewal = Renewal(trigger.conn_id, trigger.api_version, settings)
         # Kept here, not returned: before Python 3.12 what a wait_for that is cancelled waits for may end all the same.
-        while self._admission is None:
+        while self.admission is None:
             with suppress(CredentialsChanged):
-                self._admission = await wait_in_queue(
-                    await _watcher(renewal.settings),
-                    self.connection_id,
-                    self.queued_at,
-                    poll_interval=self.poll_interval,
-                    log=log,
+                self.admission = await wait_in_queue(
+                    await shared_watcher(renewal.settings),
+                    trigger.connection_id,
+                    trigger.queued_at,
+                    poll_interval=trigger.poll_interval,
+                    log=self.log,
                     renewal=renewal,
                 )
+
+    def event(self) -> dict[str, Any]:
+        trigger = self.trigger
+        return {
+            **self.outcome,
+            "try_number": trigger.try_number,
+            "queued_at": trigger.queued_at,
+            "end_time": trigger.end_time,
+            "execution_deadline": trigger.execution_deadline,
+        }
+
+    async def stopped(self) -> None:
+        # The task never hears that the connection is free.
+        if self.admission is not None:
+            self.admission.release()

@@ -28,7 +28,7 @@ from one_task import (
 )
 
 from airbyte_deferrable import _sync_task, hooks
-from airbyte_deferrable._airflow import kill, started_job
+from airbyte_deferrable._airflow import execution_timeout, kill, started_job
 from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout
 from airbyte_deferrable._job.retrying import SubmitPolicy
@@ -558,7 +558,7 @@ def test_somebody_elses_job_is_not_taken_for_ours_after_the_wait(sim: Simulator,
     body = '{"title": "try-again-later", "data": {"message": "A sync is already running"}}'
     sim.add_fault(Fault("create", status=409, body=body, times=UNSEEN_BUSY + 1))
     deferred = sync.leave()
-    assert deferred.method_name == "execute_turn"
+    assert deferred.method_name == "execute_queued"
     other = sim.add_job(cid, script=Script(duration=0.0, pending=0.0))["id"]
     job_id = sync.come_back(deferred)
     assert job_id != other
@@ -622,7 +622,7 @@ def test_a_cleared_task_waits_for_its_own_old_job_to_be_gone(sim: Simulator, tas
     sync = task(sim.add_connection(script=ENDLESS), "deferred", if_running=if_running)
     sync.leave()
     sync.clear()
-    assert sync.leave().method_name == "execute_turn"
+    assert sync.leave().method_name == "execute_queued"
 
 
 @pytest.mark.parametrize("if_running", ["skip", "fail", "attach"])
@@ -701,8 +701,8 @@ def test_a_job_is_given_time_to_stop_when_the_execution_timeout_is_over(
 ) -> None:
     """Contrary to a kill, Airflow leaves the task that time; and a retry would take a job that still stops for live."""
     monkeypatch.setattr(world, "CANCELLING", 1.5)
-    monkeypatch.setattr(started_job, "CANCEL_WITHIN", 0.3)
-    monkeypatch.setattr(started_job, "LONGEST_CANCEL", 60.0)
+    monkeypatch.setattr(execution_timeout, "CANCEL_WITHIN", 0.3)
+    monkeypatch.setattr(execution_timeout, "LONGEST_CANCEL", 60.0)
     sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", execution_timeout=timedelta(seconds=4))
     with pytest.raises(AirbyteTimeout, match="The job is cancelled"):
         sync.run()
@@ -752,8 +752,8 @@ def test_execution_timeout_before_a_job_is_started_says_so(
 def test_execution_timeout_does_not_say_cancelled_of_a_job_that_goes_on(
     sim: Simulator, task: Make, interrupt_after: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(started_job, "CANCEL_WITHIN", 0.5)
-    monkeypatch.setattr(started_job, "LONGEST_CANCEL", 0.5)
+    monkeypatch.setattr(execution_timeout, "CANCEL_WITHIN", 0.5)
+    monkeypatch.setattr(execution_timeout, "LONGEST_CANCEL", 0.5)
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("cancel", status=500))
     with pytest.raises(AirbyteTimeout, match="could not be cancelled"), interrupt_after(2.0):
@@ -791,11 +791,11 @@ def test_a_job_that_has_ended_when_the_execution_timeout_is_over_is_the_outcome(
 def test_a_turn_that_comes_too_late_starts_nothing(sim: Simulator, task: Make, clock: str) -> None:
     """A worker slot may be long in coming."""
     cid = sim.add_connection(script=ENDLESS)
-    event = {"status": "turn", "try_number": 1, "queued_at": time.time() - 6}
+    event = {"status": "free", "try_number": 1, "queued_at": time.time() - 6}
     event |= {"end_time": None, "execution_deadline": None, clock: time.time() - 1}
     sync = task(cid, "deferred")
     with pytest.raises(AirbyteTimeout, match="No job was started"):
-        sync.operator().execute_turn(sync.context, event)
+        sync.operator().execute_queued(sync.context, event)
     assert sim.count("create") == 0
 
 
@@ -1035,7 +1035,7 @@ def test_a_task_that_is_cleared_while_it_runs_starts_afresh(
     again = task(cid, "deferred", cancel_on_kill=cancel_on_kill, if_running=if_running)
     again.store = sync.store
     # It waits for the first to end, which runs still.
-    assert again.leave().method_name == "execute_turn"
+    assert again.leave().method_name == "execute_queued"
 
 
 def test_a_kill_leaves_an_adopted_job_alone(sim: Simulator, task: Make) -> None:

@@ -24,7 +24,8 @@ except ImportError:
 
 from one_task import Task, TaskInstance, airflow_tells, connection_to
 
-from airbyte_deferrable import links, sensors, triggers
+from airbyte_deferrable import links, sensors
+from airbyte_deferrable._airflow import base_trigger, job_report
 from airbyte_deferrable._compat import AirflowSkipException, BaseSensorOperator, PokeReturnValue
 from airbyte_deferrable.exceptions import AirbyteJobFailed, AirbyteSensorTimeout, AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
@@ -271,9 +272,9 @@ def test_without_do_xcom_push_there_is_no_xcom(
     pushed: list[str] = []
     monkeypatch.setattr(TaskInstance, "xcom_push", lambda _, key, value: pushed.append(key))
     written: list[str] = []
-    monkeypatch.setattr(triggers, "write_xcoms", lambda _, values: written.extend(values))
+    monkeypatch.setattr(job_report, "write_xcoms", lambda _, values: written.extend(values))
     # So that the trigger has somebody to write for.
-    monkeypatch.setattr(triggers, "HOLD_EVENTS", 0.0)
+    monkeypatch.setattr(base_trigger, "HOLD_EVENTS", 0.0)
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.5, pending=0.0, outcome=end))["id"]
     for wanted in (False, True):
         wait = sensing(job_id, mode, do_xcom_push=wanted)

@@ -9,6 +9,7 @@ import pytest
 from one_task import Task, TaskInstance, airflow_tells, connection_to, first_event, stored
 
 from airbyte_deferrable import triggers
+from airbyte_deferrable._airflow import base_trigger, job_report
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 
@@ -24,7 +25,7 @@ def sim(airbyte_simulator: Simulator) -> Simulator:
 @pytest.fixture
 def ti(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AIRFLOW_CONN_MINE", connection_to(sim))
-    monkeypatch.setattr(triggers, "HOLD_EVENTS", 0.0)
+    monkeypatch.setattr(base_trigger, "HOLD_EVENTS", 0.0)
     ti = TaskInstance()
     with airflow_tells(monkeypatch, ti):
         yield ti
@@ -82,9 +83,9 @@ async def test_trigger_leaves_to_the_task_what_airflow_does_not_take(
 async def test_trigger_leaves_to_the_task_what_many_write_at_once(
     sim: Simulator, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "WRITERS_AT_ONCE", 0)
+    monkeypatch.setattr(job_report, "WRITERS_AT_ONCE", 0)
     assert not (await first_event(trigger_for(ended_job(sim), ti)))["xcoms_written"]
-    monkeypatch.setattr(triggers, "WRITERS_AT_ONCE", 1)
+    monkeypatch.setattr(job_report, "WRITERS_AT_ONCE", 1)
     for _ in range(3):
         # One that has written makes room for the next.
         assert (await first_event(trigger_for(ended_job(sim), ti)))["xcoms_written"]
@@ -98,7 +99,7 @@ def test_task_has_the_same_xcoms_whoever_writes_them(
     connection_id = sim.add_connection()
     sim.script(connection_id, Script(duration=0.3, pending=0.0, outcome=end))
     if not by_trigger:
-        monkeypatch.setattr(triggers, "WRITERS_AT_ONCE", 0)
+        monkeypatch.setattr(job_report, "WRITERS_AT_ONCE", 0)
     task = Task(
         lambda: AirbyteTriggerSyncOperator(
             task_id="sync", connection_id=connection_id, airbyte_conn_id="mine", deferrable=True, wait_seconds=0.1

@@ -14,11 +14,19 @@ import pytest
 from one_task import TaskInstance, airflow_tells, connection_to, first_event, kept_log, said, stored
 
 from airbyte_deferrable import triggers
-from airbyte_deferrable._airflow import credentials, off_loop
+from airbyte_deferrable._airflow import (
+    base_trigger,
+    cancel_killed,
+    credentials,
+    execution_timeout,
+    off_loop,
+    shared_watcher,
+)
+from airbyte_deferrable._airflow.execution_timeout import execution_deadline
 from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable._job import wait as waiting_module
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
+from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
 
 ENDLESS = Script(outcome=None, pending=0.0)
 SERVED = {"job_id": 7, "conn_id": "airbyte_default", "end_time": 2e9, "poll_interval": 0.1}
@@ -52,9 +60,9 @@ def waiting(job_id: int, ti: TaskInstance | None = None, **arguments: Any) -> An
     "trigger",
     [
         AirbyteSyncTrigger(7, "c", 1.5, 0.5, 2.5, "v2", True, 3, 4.0, 5.0),
-        AirbyteTurnTrigger("u", "c", 1.0, 2.0, 3.0, None, "v2", 4, 5.0),
+        AirbyteQueueTrigger("u", "c", 1.0, 2.0, 3.0, None, "v2", 4, 5.0),
     ],
-    ids=["job", "turn"],
+    ids=["job", "queue"],
 )
 def test_arguments_survive_airflows_database(trigger: Any) -> None:
     assert stored(trigger).serialize() == trigger.serialize()
@@ -82,9 +90,9 @@ def test_arguments_hold_no_secret(sim: Simulator) -> None:
 
 def test_airflow_2_is_told_before_it_ends_the_task_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert execution_deadline(100.0, None) is None
-    monkeypatch.setattr(triggers, "AIRFLOW_3", True)
+    monkeypatch.setattr(execution_timeout, "AIRFLOW_3", True)
     assert execution_deadline(100.0, timedelta(seconds=50)) == 150.0
-    monkeypatch.setattr(triggers, "AIRFLOW_3", False)
+    monkeypatch.setattr(execution_timeout, "AIRFLOW_3", False)
     assert execution_deadline(100.0, timedelta(seconds=50)) == 145.0
     assert execution_deadline(100.0, timedelta(hours=5)) == 100.0 + 5 * 3600 - 30
 
@@ -93,7 +101,7 @@ def test_airflow_2_is_told_before_it_ends_the_task_itself(monkeypatch: pytest.Mo
 def test_an_execution_timeout_of_no_length_is_none_as_to_airflow(
     monkeypatch: pytest.MonkeyPatch, airflow_3: bool
 ) -> None:
-    monkeypatch.setattr(triggers, "AIRFLOW_3", airflow_3)
+    monkeypatch.setattr(execution_timeout, "AIRFLOW_3", airflow_3)
     assert execution_deadline(100.0, timedelta(0)) is None
 
 
@@ -147,7 +155,7 @@ async def test_an_early_event_is_held_back_where_a_scheduler_is(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow 3 can fail a task that is resumed while it still finishes to defer; in dag.test there is no such race."""
-    monkeypatch.setattr(triggers, "HOLD_EVENTS", 10.0)
+    monkeypatch.setattr(base_trigger, "HOLD_EVENTS", 10.0)
     job = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))
     later = time.time() + 0.6
     await first_event(waiting(job["id"], not_before=time.time() + 3600))
@@ -158,29 +166,29 @@ async def test_an_early_event_is_held_back_where_a_scheduler_is(
 async def test_a_worker_whose_clock_is_ahead_does_not_hold_an_event_for_long(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "HOLD_EVENTS", 0.1)
+    monkeypatch.setattr(base_trigger, "HOLD_EVENTS", 0.1)
     ahead = time.time() + 3600
     job = sim.add_job(cid := sim.add_connection(), script=Script(duration=0.0, pending=0.0))
     trigger = waiting(job["id"], TaskInstance(), not_before=ahead)
     assert (await asyncio.wait_for(first_event(trigger), 20))["status"] == "success"
-    turn: Any = AirbyteTurnTrigger(cid, "airbyte_default", 1.0, 0.1, not_before=ahead)
+    turn: Any = AirbyteQueueTrigger(cid, "airbyte_default", 1.0, 0.1, not_before=ahead)
     turn.task_instance = TaskInstance()
-    assert (await asyncio.wait_for(first_event(turn), 20))["status"] == "turn"
+    assert (await asyncio.wait_for(first_event(turn), 20))["status"] == "free"
 
 
 async def test_a_turn_is_an_event_and_its_deadlines_too(sim: Simulator) -> None:
     idle, busy = sim.add_connection(), sim.add_connection()
     sim.add_job(busy, script=ENDLESS)
     arguments: dict[str, Any] = {"conn_id": "airbyte_default", "queued_at": 1.0, "poll_interval": 0.1}
-    assert (await first_event(AirbyteTurnTrigger(idle, **arguments, try_number=2)))["status"] == "turn"
-    event = await first_event(AirbyteTurnTrigger(busy, **arguments, end_time=time.time() + 0.3))
+    assert (await first_event(AirbyteQueueTrigger(idle, **arguments, try_number=2)))["status"] == "free"
+    event = await first_event(AirbyteQueueTrigger(busy, **arguments, end_time=time.time() + 0.3))
     assert (event["status"], event["reason"]) == ("timeout", "timeout")
-    event = await first_event(AirbyteTurnTrigger(busy, **arguments, execution_deadline=time.time() + 0.3))
+    event = await first_event(AirbyteQueueTrigger(busy, **arguments, execution_deadline=time.time() + 0.3))
     assert (event["status"], event["reason"]) == ("timeout", "execution_timeout")
 
 
 def in_line(cid: str, queued_at: float, ti: TaskInstance | None = None, **arguments: Any) -> Any:
-    turn = AirbyteTurnTrigger(cid, "airbyte_default", queued_at, 0.1, **arguments)
+    turn = AirbyteQueueTrigger(cid, "airbyte_default", queued_at, 0.1, **arguments)
     turn.task_instance = ti
     turn._log = logging.getLogger("task")
     return turn
@@ -189,7 +197,7 @@ def in_line(cid: str, queued_at: float, ti: TaskInstance | None = None, **argume
 async def test_a_turn_whose_task_is_killed_while_the_event_is_held_back_is_the_next_ones(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "HOLD_EVENTS", 3600.0)
+    monkeypatch.setattr(base_trigger, "HOLD_EVENTS", 3600.0)
     cid = sim.add_connection()
     first = in_line(cid, 1.0, TaskInstance(), not_before=time.time() + 3600)
     held, second = (asyncio.ensure_future(first_event(each)) for each in (first, in_line(cid, 2.0)))
@@ -198,7 +206,7 @@ async def test_a_turn_whose_task_is_killed_while_the_event_is_held_back_is_the_n
         await asyncio.sleep(0.02)
     assert not second.done()
     await asyncio.wait_for(end_as_airflow_does(first, held), 20)
-    assert (await asyncio.wait_for(second, 20))["status"] == "turn"
+    assert (await asyncio.wait_for(second, 20))["status"] == "free"
 
 
 async def test_a_turn_that_its_task_has_heard_of_stays_its_own(sim: Simulator) -> None:
@@ -433,9 +441,9 @@ async def test_a_turn_is_waited_for_with_a_secret_that_was_changed_meanwhile(
     await is_said(lines[0], "goes on with its new credentials")
     if asks == "for the job that runs":
         sim.finish(job_id, "succeeded")
-    assert (await asyncio.wait_for(waits[0], 20))["status"] == "turn"
+    assert (await asyncio.wait_for(waits[0], 20))["status"] == "free"
     sim.add_job(cid, script=Script(duration=0.0, pending=0.0))
-    assert (await asyncio.wait_for(waits[1], 20))["status"] == "turn"
+    assert (await asyncio.wait_for(waits[1], 20))["status"] == "free"
 
 
 # A kill
@@ -536,7 +544,7 @@ async def test_dag_test_cancels_the_trigger_after_its_event_and_no_job(sim: Simu
 async def test_a_kill_while_airbyte_is_in_trouble_is_said_and_ends(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "CANCEL_KILLED_WITHIN", 0.5)
+    monkeypatch.setattr(cancel_killed, "CANCEL_KILLED_WITHIN", 0.5)
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     ti = TaskInstance(state="failed")
     trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1)
@@ -585,8 +593,8 @@ async def test_the_first_metric_is_not_sent_from_the_event_loop(
 
             return fail
 
-    monkeypatch.setattr(triggers, "Stats", Broken())
-    monkeypatch.setattr(triggers, "_metrics_opened", False)
+    monkeypatch.setattr(shared_watcher, "Stats", Broken())
+    monkeypatch.setattr(shared_watcher, "_metrics_opened", False)
     job_ids = sim.add_jobs(sim.add_connections(3), Script(duration=0.5))
     events = await asyncio.gather(*(first_event(waiting(job_id)) for job_id in job_ids))
     assert [event["status"] for event in events] == ["success"] * 3

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from airbyte_deferrable._airflow.execution_timeout import time_to_stop
 from airbyte_deferrable._airflow.kill import ask_while_killed
-from airbyte_deferrable._compat import AIRFLOW_3
-from airbyte_deferrable._job.cancel import CANCEL_WITHIN
 from airbyte_deferrable._job.submit import Submission
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable.api.models import Job
@@ -18,9 +17,6 @@ Cancel = Callable[[int, str, float | None], Job]
 
 #: Seconds that a task killed while it starts its job waits for the job's id. Airflow 3 ends the process after 5.
 NAMED_WITHIN = 3.0
-#: Seconds, at most, that the job of a task whose ``execution_timeout`` is over is given to stop: Airbyte may need most
-#: of a minute. A resumed task has its whole ``execution_timeout`` for it in Airflow 3, and what is left of it in 2.
-LONGEST_CANCEL = 60.0 if AIRFLOW_3 else CANCEL_WITHIN
 
 
 class StartedJob:
@@ -95,11 +91,6 @@ class StartedJob:
         if cancelled is not None and cancelled.terminal:
             return "The job is cancelled."
         return "The job could not be cancelled: see the task's log, and cancel it in Airbyte."
-
-
-def time_to_stop(execution_timeout: float | None) -> float:
-    """Return the seconds that a job is given to stop when the task's ``execution_timeout`` is over."""
-    return max(CANCEL_WITHIN, min(LONGEST_CANCEL, 0.8 * (execution_timeout or LONGEST_CANCEL)))
 
 
 def try_to_cancel(cancel: Cancel, job_id: int, connection_id: str, within: float | None, log: Log) -> Job | None:

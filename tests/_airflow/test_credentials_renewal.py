@@ -13,7 +13,7 @@ from api.wire import Request, Wire, reply, token
 from one_task import first_event, kept_log, said
 
 from airbyte_deferrable._airflow import credentials
-from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger
+from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
 
 CONNECTION = "a1b7e000-0000-4000-8000-000000000001"
 KONG = {"message": "no Route matched with those values"}
@@ -125,7 +125,7 @@ async def test_a_turn_is_waited_for_with_a_key_that_was_renewed_meanwhile(
     gateway = Gateway()
     async with Wire(gateway) as wire:
         connect(wire, "old")
-        trigger = AirbyteTurnTrigger(CONNECTION, "mine", 0.0, 0.1, time.time() + 3600)
+        trigger = AirbyteQueueTrigger(CONNECTION, "mine", 0.0, 0.1, time.time() + 3600)
         trigger._log, lines = kept_log()
         gateway.refusal, gateway.key = REFUSALS[refusal], "new"
         wait = asyncio.ensure_future(first_event(trigger))
@@ -133,7 +133,7 @@ async def test_a_turn_is_waited_for_with_a_key_that_was_renewed_meanwhile(
         connect(wire, "new")
         await until(lambda: goes_on(lines))
         gateway.status[1] = "succeeded"
-        assert (await asyncio.wait_for(wait, 30))["status"] == "turn"
+        assert (await asyncio.wait_for(wait, 30))["status"] == "free"
 
 
 async def test_a_refusal_in_the_middle_of_an_outage_leads_to_the_renewed_key(

@@ -10,7 +10,7 @@ from one_task import TaskInstance, connection_to, first_event
 
 from airbyte_deferrable._airflow import off_loop
 from airbyte_deferrable.simulator import Script, Simulator
-from airbyte_deferrable.triggers import AirbyteSyncTrigger, AirbyteTurnTrigger
+from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
 
 SETTING = "AIRFLOW__AIRBYTE_DEFERRABLE__GC_FREEZE"
 
@@ -56,9 +56,9 @@ async def test_what_is_loaded_is_left_out_once_a_triggerer_waits_for_a_turn(
 ) -> None:
     loaded = Loaded()
     connection_id = airbyte_simulator.add_connection()
-    trigger = AirbyteTurnTrigger(connection_id, "airbyte_default", 0.0, 0.1)
+    trigger = AirbyteQueueTrigger(connection_id, "airbyte_default", 0.0, 0.1)
     trigger.task_instance = TaskInstance()
-    assert (await first_event(trigger))["status"] == "turn"
+    assert (await first_event(trigger))["status"] == "free"
     assert not gone_through(loaded)
 
 

@@ -8,7 +8,7 @@ import pytest
 from fault_table import CARRIED_OUT, ENDLESS, FAULTS, TIMES, add_fault, all_were_met
 from one_task import TaskInstance, airflow_tells, connection_to, kept_log, stored
 
-from airbyte_deferrable import triggers
+from airbyte_deferrable._airflow import cancel_killed
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
 
@@ -54,8 +54,8 @@ async def test_trouble_delays_a_cancellation_and_never_hits_another_job(
     comes_through = {fault: is_cancelled(call, fault, times) for fault in FAULTS}
     rows = {}
     with airflow_tells(monkeypatch, TaskInstance(state="failed")):
-        for within, comes in ((triggers.CANCEL_KILLED_WITHIN, True), (5.0, False)):
-            monkeypatch.setattr(triggers, "CANCEL_KILLED_WITHIN", within)
+        for within, comes in ((cancel_killed.CANCEL_KILLED_WITHIN, True), (5.0, False)):
+            monkeypatch.setattr(cancel_killed, "CANCEL_KILLED_WITHIN", within)
             faults = [fault for fault in FAULTS if comes_through[fault] == comes]
             found = await asyncio.gather(*(kill(monkeypatch, call, fault, times) for fault in faults))
             rows.update(zip(faults, found, strict=True))

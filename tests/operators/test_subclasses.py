@@ -16,7 +16,7 @@ import pytest
 from one_task import Task, TaskDeferred, over_in_the_middle_of_a_look
 
 from airbyte_deferrable import operators
-from airbyte_deferrable._airflow import started_job
+from airbyte_deferrable._airflow import execution_timeout
 from airbyte_deferrable._compat import AirflowTaskTimeout
 from airbyte_deferrable.exceptions import AirbyteException, AirbyteJobCancelled, AirbyteJobFailed, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
@@ -132,7 +132,7 @@ def test_cancel_on_kill_counts_for_it_too(sim: Simulator, task: Make) -> None:
 def test_the_execution_timeout_cancels_it(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, cancel_on_kill: bool
 ) -> None:
-    monkeypatch.setattr(started_job, "LONGEST_CANCEL", 10.0)
+    monkeypatch.setattr(execution_timeout, "LONGEST_CANCEL", 10.0)
     life = timedelta(seconds=60)
     reset = task(
         cid := sim.add_connection(script=ENDLESS),
