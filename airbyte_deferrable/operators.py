@@ -40,8 +40,8 @@ from airbyte_deferrable._job.wait import Deadlines
 from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
-from airbyte_deferrable.hooks import AirbyteHook, with_figures
-from airbyte_deferrable.links import AirbyteJobLink, lead_to_job, lead_when_described, leave_link_to_task, write_link
+from airbyte_deferrable.hooks import AirbyteHook
+from airbyte_deferrable.links import AirbyteJobLink, leave_link_to_task, link_to_job, link_when_described, write_link
 from airbyte_deferrable.triggers import HOLD_EVENTS, AirbyteSyncTrigger, AirbyteTurnTrigger, execution_deadline
 
 if TYPE_CHECKING:
@@ -390,7 +390,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         if self.deferrable:
             self._leave_for_turn(context, clocks, queued_at)
         deadlines = Deadlines(clocks.end_time, None)
-        if not hook.wait_for_turn(self.connection_id, deadlines, poll_interval=self._poll()):
+        if not hook.wait_in_queue(self.connection_id, deadlines, poll_interval=self._poll()):
             raise self._never_our_turn("timeout")
         return None
 
@@ -495,7 +495,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             raise fail(event, self.airbyte_conn_id, self.connection_id, float(self.timeout))
         job = event.job
         if not event.xcoms_written:
-            job = with_figures(hook, job)
+            job = hook.with_figures(job)
             push(job, self._for_xcoms(context))
         if event.status != "success":
             self._own_job.submission.store.delete()
@@ -533,10 +533,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         workspace_id = about.workspace_id or self.workspace_id
         context = self._for_xcoms(context)
         if workspace_id:
-            lead_to_job(hook, context, job, workspace_id, self.log)
+            link_to_job(hook, context, job, workspace_id, self.log)
         elif description is not None and not self.asynchronous:
             # While the task waits, there is time for it.
-            hook.start(lambda _: lead_when_described(hook, context, job, description, self.log))
+            hook.start(lambda _: link_when_described(hook, context, job, description, self.log))
         self._heed_kill()
 
     # Its job
