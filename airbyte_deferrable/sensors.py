@@ -184,7 +184,7 @@ class AirbyteJobSensor(BaseSensorOperator):
                 return wait.end_late(context, ran_out("execution_timeout", told.job_id, told.job))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume. Where the trigger broke, Airflow heeds ``never_fail`` only from 3.1 on.
+        """Resume. Where the trigger broke, Airflow applies ``never_fail`` only from 3.1 on.
 
         :param next_method: The method to go on with.
         :param next_kwargs: Its arguments.
