@@ -150,16 +150,12 @@ class AirbyteHook(BaseHook):
     def get_job_details(self, job_id: int) -> Job:
         """Look a job up.
 
-        :param job_id: The job.
         :return: The job as it is now.
         """
         return self.__session.call(lambda client: client.get_job(job_id), f"looking up job {job_id}", job_id=job_id)
 
     def get_job_status(self, job_id: int) -> str:
-        """Return a job's status, lower case: ``running``, ``succeeded``, …
-
-        :param job_id: The job.
-        """
+        """Return a job's status, lower case: ``running``, ``succeeded``, …"""
         return self.get_job_details(job_id).status
 
     def submit_sync_connection(self, connection_id: str) -> Job:
@@ -194,7 +190,6 @@ class AirbyteHook(BaseHook):
     def cancel_job(self, job_id: int, connection_id: str = "", within: float | None = None) -> Job:
         """Cancel a job if it is live, and see it end.
 
-        :param job_id: The job.
         :param connection_id: The Airbyte connection whose job it has to be. Default: any.
         :param within: Seconds after which to give up. Default: 10.
         :return: The job as it was seen last.
@@ -213,7 +208,6 @@ class AirbyteHook(BaseHook):
     ) -> None:
         """Wait for a job to succeed. The job is left alone when the wait is over.
 
-        :param job_id: The job.
         :param wait_seconds: Seconds between two checks; None for the default. Default: 3.
         :param timeout: Seconds to wait; None or 0 for ever. Default: 3600.
         :raises airbyte_deferrable.exceptions.AirbyteJobFailed: If the job failed.
@@ -232,7 +226,6 @@ class AirbyteHook(BaseHook):
     ) -> Event:
         """Wait until a job has ended or time is up.
 
-        :param job_id: The job.
         :param deadlines: When to give up.
         :param poll_interval: Seconds between two checks.
         :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
@@ -276,7 +269,6 @@ class AirbyteHook(BaseHook):
     def find_connection(self, name: str, workspace_id: str | None = None) -> str:
         """Return the id of the Airbyte connection with a name.
 
-        :param name: The connection's name.
         :param workspace_id: The workspace to look in. Default: all that the credentials may see.
         :raises airbyte_deferrable.exceptions.AirbyteInputError: If there is none, or more than one.
         """
@@ -299,7 +291,6 @@ class AirbyteHook(BaseHook):
     def explain(self, job: Job) -> Explanation | None:
         """Ask why a job failed, for a few seconds at most.
 
-        :param job: The job.
         :return: The reason; None if the job did not fail, or Airbyte's config API does not tell.
         """
         if job.status != JobStatus.FAILED:

@@ -114,7 +114,6 @@ class AirbyteJobSensor(BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait in the way that was chosen.
 
-        :param context: The task's context.
         :return: The job's id.
         """
         began = time.time()
@@ -139,7 +138,6 @@ class AirbyteJobSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Check once.
 
-        :param context: The task's context.
         :return: Whether the job has succeeded.
         """
         wait = self.__this_wait()
@@ -158,7 +156,6 @@ class AirbyteJobSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Any = None) -> int:
         """Resume with what the trigger tells.
 
-        :param context: The task's context.
         :param event: See :class:`~airbyte_deferrable.triggers.Event`.
         :return: The job's id.
         """
@@ -184,12 +181,7 @@ class AirbyteJobSensor(BaseSensorOperator):
                 return wait.end_late(context, ran_out("execution_timeout", told.job_id, told.job))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume. Where the trigger broke, Airflow applies ``never_fail`` only from 3.1 on.
-
-        :param next_method: The method to go on with.
-        :param next_kwargs: Its arguments.
-        :param context: The task's context.
-        """
+        """Resume. Where the trigger broke, Airflow applies ``never_fail`` only from 3.1 on."""
         with _skipping(self):
             return super().resume_execution(next_method, next_kwargs, context)
 
