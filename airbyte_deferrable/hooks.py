@@ -23,6 +23,7 @@ from airbyte_deferrable._job.failure import Explanation, explain
 from airbyte_deferrable._job.queue import wait_in_queue
 from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.directory import Description
+from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.diagnosis import diagnose
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
@@ -68,7 +69,7 @@ class AirbyteHook(BaseHook):
         self.timeout = timeout
         # Subclasses of the official hook name their own as they like, so nothing here depends on a name that one may
         # have taken: what is private has a mangled name, and what is public is not called through `self`.
-        self.__session = BlockingSession(self)
+        self.__session = BlockingSession(self, lambda client: JobWatcher(client, quiet=True))
 
     # Not a property, which a subclass could not set.
     @cached_property

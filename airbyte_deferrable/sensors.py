@@ -20,7 +20,7 @@ from airbyte_deferrable._compat import (
     conf,
 )
 from airbyte_deferrable._job.connections import describe
-from airbyte_deferrable._job.events import Event, not_visible, ran_out
+from airbyte_deferrable._job.events import Deadline, Event, not_visible, ran_out
 from airbyte_deferrable._job.retrying import WAITS_ON, Outage
 from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course
 from airbyte_deferrable.exceptions import (
@@ -131,7 +131,7 @@ class AirbyteJobSensor(BaseSensorOperator):
                 brought = super().execute(context)
                 return job_id if brought is None else brought
             except (AirflowTaskTimeout, _OutOfTime):
-                return wait.end_late(context, ran_out("execution_timeout", job_id, wait.last_seen))
+                return wait.end_late(context, "execution_timeout", job_id, wait.last_seen)
             except AirflowSensorTimeout:
                 raise wait.without_end(ran_out("timeout", job_id, wait.last_seen)) from None
 
@@ -172,13 +172,13 @@ class AirbyteJobSensor(BaseSensorOperator):
                         return job_id
                     case "ended" if told.job is not None:
                         return wait.finish(context, told.job, xcoms_written=told.xcoms_written)
-                    case "timeout" | "execution_timeout" if told.job is None:
+                    case "timeout" | "execution_timeout" as deadline if told.job is None:
                         # The trigger's final check got no answer.
-                        return wait.end_late(context, told)
+                        return wait.end_late(context, deadline, told.job_id, None)
                     case _:
                         raise wait.without_end(told)
             except AirflowTaskTimeout:
-                return wait.end_late(context, ran_out("execution_timeout", told.job_id, told.job))
+                return wait.end_late(context, "execution_timeout", told.job_id, told.job)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. Where the trigger broke, Airflow applies ``never_fail`` only from 3.1 on."""
@@ -261,17 +261,17 @@ class _JobWait:
                 push(job, self.for_xcoms(context))
             return finish(job, self._log, self.sensor.airbyte_conn_id, hook.explain(job))
 
-    def end_late(self, context: Context, event: Event) -> int:
-        """End because time is up; if the job has ended since it was seen last, with that."""
+    def end_late(self, context: Context, deadline: Deadline, job_id: int, last_seen: Job | None) -> int:
+        """End because a deadline has passed; if the job has ended since it was seen last, with that."""
         job = None
         with suppress(AirbyteException, asyncio.TimeoutError):
             job = self.hook.call(
-                lambda client: asyncio.wait_for(client.get_job(event.job_id), FINAL_CHECK_WITHIN),
-                f"looking up job {event.job_id}",
+                lambda client: asyncio.wait_for(client.get_job(job_id), FINAL_CHECK_WITHIN),
+                f"looking up job {job_id}",
             )
         if job is not None and job.terminal:
             return self.finish(context, job)
-        raise self.without_end(event.model_copy(update={"job": job or event.job}))
+        raise self.without_end(ran_out(deadline, job_id, job or last_seen))
 
     def without_end(self, event: Event) -> AirbyteException:
         """Return the exception for a wait that is over without the job's end."""

@@ -8,19 +8,19 @@ from concurrent.futures import Future
 from functools import cached_property
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from airbyte_deferrable._airflow.blocking import Portal
 from airbyte_deferrable._airflow.connection import load_settings
 from airbyte_deferrable._airflow.token_cache import token_cache_for
 from airbyte_deferrable._job.connections import UnresolvedName
-from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.exceptions import AirbyteInputError, from_api
 
 T = TypeVar("T")
+Watcher = TypeVar("Watcher")
 
 
 class Parameters(Protocol):
@@ -31,14 +31,17 @@ class Parameters(Protocol):
     timeout: float | None
 
 
-class BlockingSession:
+class BlockingSession(Generic[Watcher]):
     """A client, its token and the event loop that they live in: made at first use, closed by the last user.
 
     As a context manager it is one of its users.
+
+    :param make_watcher: Makes what sees jobs end by this client.
     """
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, make_watcher: Callable[[AirbyteClient], Watcher]) -> None:
         self._parameters = parameters
+        self._make_watcher = make_watcher
         self._users = 0
         self._portal = Portal(forget=self._forget)
 
@@ -54,11 +57,11 @@ class BlockingSession:
         return AirbyteClient(self.settings, token_cache_for(self.settings))
 
     @cached_property
-    def watcher(self) -> JobWatcher:
-        """Sees jobs end. Likewise."""
-        return JobWatcher(self.client, quiet=True)
+    def watcher(self) -> Watcher:
+        """What sees jobs end. Likewise."""
+        return self._make_watcher(self.client)
 
-    def __enter__(self) -> BlockingSession:
+    def __enter__(self) -> BlockingSession[Watcher]:
         self._users += 1
         return self
 
