@@ -43,8 +43,8 @@ from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
-from airbyte_deferrable.hooks import AirbyteHook, with_figures
-from airbyte_deferrable.links import lead_to_job, lead_when_described, leave_link_to_task, write_link
+from airbyte_deferrable.hooks import AirbyteHook
+from airbyte_deferrable.links import leave_link_to_task, link_to_job, link_when_described, write_link
 from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ class SyncTask:
         if operator.deferrable:
             self._defer_in_queue()
         deadlines = Deadlines(self._end_time, None)
-        if not self.hook.wait_for_turn(operator.connection_id, deadlines, poll_interval=self._poll_interval):
+        if not self.hook.wait_in_queue(operator.connection_id, deadlines, poll_interval=self._poll_interval):
             raise self._queue_timeout("timeout")
         return None
 
@@ -337,10 +337,10 @@ class SyncTask:
         workspace_id = about.workspace_id or self.operator.workspace_id
         context, log = self._xcom_context, self._log
         if workspace_id:
-            self._tell_airflow(lambda: lead_to_job(self.hook, context, job, workspace_id, log))
+            self._tell_airflow(lambda: link_to_job(self.hook, context, job, workspace_id, log))
         elif description is not None and not self.operator.asynchronous:
             # While the task waits, there is time for it.
-            self.hook.start(lambda _: lead_when_described(self.hook, context, job, description, log))
+            self.hook.start(lambda _: link_when_described(self.hook, context, job, description, log))
 
     def _wait(self, job_id: int, deadlines: Deadlines) -> Event:
         """Wait on the worker."""
@@ -420,7 +420,7 @@ class SyncTask:
             raise self._failure(event, float(self.operator.timeout))
         job = event.job
         if not event.xcoms_written:
-            job = with_figures(self.hook, job)
+            job = self.hook.with_figures(job)
             push(job, self._xcom_context)
         if event.status != "success":
             started.submission.store.delete()

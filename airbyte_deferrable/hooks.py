@@ -12,14 +12,12 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, TypeVar
 
-from airbyte_deferrable._airflow.blocking import Portal
-from airbyte_deferrable._airflow.connection import load_settings
 from airbyte_deferrable._airflow.off_loop import in_thread
 from airbyte_deferrable._airflow.results import fail, finish
-from airbyte_deferrable._airflow.token_cache import token_cache_for
+from airbyte_deferrable._airflow.session import BlockingSession
 from airbyte_deferrable._compat import BaseHook
 from airbyte_deferrable._job.cancel import CANCEL_WITHIN, cancel_job
-from airbyte_deferrable._job.connections import UnresolvedName, describe, find_connection
+from airbyte_deferrable._job.connections import describe, find_connection
 from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.failure import Explanation, explain
 from airbyte_deferrable._job.queue import wait_in_queue
@@ -27,15 +25,14 @@ from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Deadlines, wait_for
 from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable.api.client import AirbyteClient
-from airbyte_deferrable.api.errors import ApiError, BadCredentials, Forbidden, NotFound, NoTokenEndpoint, Unreachable
+from airbyte_deferrable.api.diagnosis import diagnose
 from airbyte_deferrable.api.models import Job, JobStatus, JobType
 from airbyte_deferrable.api.settings import Settings
-from airbyte_deferrable.exceptions import AirbyteInputError, from_api
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS
 
 T = TypeVar("T")
 
-#: Seconds between two looks of :meth:`AirbyteHook.wait_for_job`, as in the official hook.
+#: Seconds between two checks of :meth:`AirbyteHook.wait_for_job`, as in the official hook.
 WAIT_SECONDS = 3.0
 
 
@@ -70,48 +67,28 @@ class AirbyteHook(BaseHook):
         self.airbyte_conn_id = airbyte_conn_id
         self.api_version = api_version
         self.timeout = timeout
-        self._users = 0
-        self._portal = Portal(forget=self._forget_session)
+        # Subclasses of the official hook name their own as they like, so nothing here depends on a name that one may
+        # have taken: what is private has a mangled name, and what is public is not called through `self`.
+        self.__session = BlockingSession(self, lambda client: JobWatcher(client, quiet=True))
 
+    # Not a property, which a subclass could not set.
     @cached_property
     def settings(self) -> Settings:
         """The connection, read at first use. Blocks."""
-        return load_settings(self.airbyte_conn_id, api_version=self.api_version, timeout=self.timeout)
-
-    @cached_property
-    def watcher(self) -> JobWatcher:
-        """Who waits for jobs on behalf of the blocking methods."""
-        return JobWatcher(self.client, quiet=True)
-
-    @cached_property
-    def client(self) -> AirbyteClient:
-        """The client behind the blocking methods. Only to be used through :meth:`call`."""
-        return AirbyteClient(self.settings, token_cache_for(self.settings))
+        return self.__session.settings
 
     def __enter__(self) -> AirbyteHook:
-        self._users += 1
+        self.__session.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._users -= 1
-        if not self._users:
-            self.close()
+        self.__session.__exit__(kind, error, trace)
 
     def close(self) -> None:
         """Close the session. The next call opens a new one."""
-        client = self.__dict__.pop("client", None)
-        self.__dict__.pop("watcher", None)
-        try:
-            if client is not None:
-                self._portal.call(client.close())
-        finally:
-            self._portal.close()
-
-    def _forget_session(self) -> object:
-        """Forget what lives in the loop of the blocking methods, and return it, for a process that was forked."""
-        return self.__dict__.pop("watcher", None), self.__dict__.pop("client", None)
+        self.__session.close()
 
     def call(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]], doing: str, **subject: Any) -> T:
         """Do something with the client and wait for it.
@@ -121,18 +98,7 @@ class AirbyteHook(BaseHook):
         :param subject: ``connection_id`` and ``job_id``, as far as they are known, for messages.
         :return: What the coroutine returns.
         """
-        with self:
-            try:
-                return self._portal.call(use(self.client))
-            except ApiError as error:
-                raise from_api(error, doing, conn_id=self.airbyte_conn_id, **subject) from None
-            except UnresolvedName as error:
-                raise AirbyteInputError(str(error), conn_id=self.airbyte_conn_id, **subject) from None
-
-    def warm_up(self) -> None:
-        """Load what the first request needs, beside what the task does until then."""
-        # aiohttp takes 80 ms of a processor, of which Airflow has loaded nothing.
-        self._portal.start(asyncio.to_thread(import_module, "aiohttp"))
+        return self.__session.call(use, doing, **subject)
 
     def start(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]]) -> Future[T]:
         """Do something with the client beside what the task does, until the hook is closed.
@@ -142,7 +108,11 @@ class AirbyteHook(BaseHook):
         :param use: Takes the client and returns the coroutine.
         :return: What comes of it.
         """
-        return self._portal.start(use(self.client))
+        return self.__session.start(use)
+
+    def warm_up(self) -> None:
+        """Load what the first request needs, beside what the task does until then."""
+        self.__session.warm_up()
 
     @asynccontextmanager
     async def async_client(self) -> AsyncIterator[AirbyteClient]:
@@ -152,7 +122,7 @@ class AirbyteHook(BaseHook):
 
         :return: The client, closed when the block is left.
         """
-        settings = await in_thread(lambda: self.settings)
+        settings = await in_thread(lambda: self.__session.settings)
         async with AirbyteClient(settings) as client:
             yield client
 
@@ -181,16 +151,12 @@ class AirbyteHook(BaseHook):
     def get_job_details(self, job_id: int) -> Job:
         """Look a job up.
 
-        :param job_id: The job.
         :return: The job as it is now.
         """
-        return self.call(lambda client: client.get_job(job_id), f"looking up job {job_id}", job_id=job_id)
+        return self.__session.call(lambda client: client.get_job(job_id), f"looking up job {job_id}", job_id=job_id)
 
     def get_job_status(self, job_id: int) -> str:
-        """Return a job's status, lower case: ``running``, ``succeeded``, …
-
-        :param job_id: The job.
-        """
+        """Return a job's status, lower case: ``running``, ``succeeded``, …"""
         return self.get_job_details(job_id).status
 
     def submit_sync_connection(self, connection_id: str) -> Job:
@@ -199,7 +165,7 @@ class AirbyteHook(BaseHook):
         :param connection_id: The Airbyte connection.
         :return: The job.
         """
-        return self.submit(connection_id, JobType.SYNC)
+        return AirbyteHook.submit(self, connection_id, JobType.SYNC)
 
     def submit_reset_connection(self, connection_id: str) -> Job:
         """Start a reset. A sync of the connection that runs is cancelled by Airbyte.
@@ -207,7 +173,7 @@ class AirbyteHook(BaseHook):
         :param connection_id: The Airbyte connection.
         :return: The job.
         """
-        return self.submit(connection_id, JobType.RESET)
+        return AirbyteHook.submit(self, connection_id, JobType.RESET)
 
     def submit(self, connection_id: str, job_type: JobType) -> Job:
         """Start a job, asking Airbyte once. The operator does more: it never starts one twice.
@@ -216,7 +182,7 @@ class AirbyteHook(BaseHook):
         :param job_type: What to start.
         :return: The job.
         """
-        return self.call(
+        return self.__session.call(
             lambda client: client.create_job(connection_id, job_type),
             f"starting a {job_type} of connection {connection_id}",
             connection_id=connection_id,
@@ -225,13 +191,12 @@ class AirbyteHook(BaseHook):
     def cancel_job(self, job_id: int, connection_id: str = "", within: float | None = None) -> Job:
         """Cancel a job if it is live, and see it end.
 
-        :param job_id: The job.
         :param connection_id: The Airbyte connection whose job it has to be. Default: any.
         :param within: Seconds after which to give up. Default: 10.
         :return: The job as it was seen last.
         """
         seconds = CANCEL_WITHIN if within is None else within
-        return self.call(
+        return self.__session.call(
             lambda client: cancel_job(
                 lambda: client, job_id, within=seconds, log=self.log, connection_id=connection_id
             ),
@@ -244,8 +209,7 @@ class AirbyteHook(BaseHook):
     ) -> None:
         """Wait for a job to succeed. The job is left alone when the wait is over.
 
-        :param job_id: The job.
-        :param wait_seconds: Seconds between two looks; None for the default. Default: 3.
+        :param wait_seconds: Seconds between two checks; None for the default. Default: 3.
         :param timeout: Seconds to wait; None or 0 for ever. Default: 3600.
         :raises airbyte_deferrable.exceptions.AirbyteJobFailed: If the job failed.
         :raises airbyte_deferrable.exceptions.AirbyteJobCancelled: If it was cancelled.
@@ -253,25 +217,24 @@ class AirbyteHook(BaseHook):
         """
         end_time = time.time() + timeout if timeout else None
         poll_interval = WAIT_SECONDS if wait_seconds is None else wait_seconds
-        event = self.wait_for_end(int(job_id), Deadlines(end_time, None), poll_interval=poll_interval)
+        event = AirbyteHook.wait_for_end(self, int(job_id), Deadlines(end_time, None), poll_interval=poll_interval)
         if event.kind != "ended" or event.job is None:
             raise fail(event, self.airbyte_conn_id, None, timeout)
-        finish(event.job, self.log, self.airbyte_conn_id, self.explain(event.job))
+        finish(event.job, self.log, self.airbyte_conn_id, AirbyteHook.explain(self, event.job))
 
     def wait_for_end(
         self, job_id: int, deadlines: Deadlines, *, poll_interval: float, progress_interval: float = 60.0
     ) -> Event:
         """Wait until a job has ended or time is up.
 
-        :param job_id: The job.
         :param deadlines: When to give up.
-        :param poll_interval: Seconds between two looks.
+        :param poll_interval: Seconds between two checks.
         :param progress_interval: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
         :return: How the wait ended.
         """
-        return self.call(
+        return self.__session.call(
             lambda _: wait_for_end(
-                self.watcher,
+                self.__session.watcher,
                 job_id,
                 deadlines,
                 poll_interval=poll_interval,
@@ -282,34 +245,35 @@ class AirbyteHook(BaseHook):
             job_id=job_id,
         )
 
-    def wait_for_turn(self, connection_id: str, deadlines: Deadlines, *, poll_interval: float) -> bool:
+    def wait_in_queue(self, connection_id: str, deadlines: Deadlines, *, poll_interval: float) -> bool:
         """Wait until a busy connection may run the next job.
 
         :param connection_id: The Airbyte connection.
         :param deadlines: When to give up.
-        :param poll_interval: Seconds between two looks.
+        :param poll_interval: Seconds between two checks.
         :return: Whether it may; False if time was up.
         """
 
         async def wait() -> bool:
-            # Nobody else waits at this watcher: the task keeps the one place, by which it is known when it comes back.
-            admission = wait_in_queue(self.watcher, connection_id, 0.0, poll_interval=poll_interval, log=self.log)
+            # Nobody else waits at this watcher: the task keeps the one position, by which it is known the next time.
+            watcher = self.__session.watcher
+            admission = wait_in_queue(watcher, connection_id, 0.0, poll_interval=poll_interval, log=self.log)
             try:
                 await asyncio.wait_for(admission, deadlines.left())
             except asyncio.TimeoutError:
                 return False
             return True
 
-        return self.call(lambda _: wait(), f"waiting for connection {connection_id}", connection_id=connection_id)
+        doing = f"waiting for connection {connection_id}"
+        return self.__session.call(lambda _: wait(), doing, connection_id=connection_id)
 
     def find_connection(self, name: str, workspace_id: str | None = None) -> str:
         """Return the id of the Airbyte connection with a name.
 
-        :param name: The connection's name.
         :param workspace_id: The workspace to look in. Default: all that the credentials may see.
         :raises airbyte_deferrable.exceptions.AirbyteInputError: If there is none, or more than one.
         """
-        return self.call(
+        return self.__session.call(
             lambda client: find_connection(client, name, workspace_id), f"looking for the connection named {name!r}"
         )
 
@@ -319,7 +283,7 @@ class AirbyteHook(BaseHook):
         :param connection_id: The Airbyte connection.
         :return: What could be learned.
         """
-        return self.call(
+        return self.__session.call(
             lambda client: describe(client, connection_id),
             f"looking up connection {connection_id}",
             connection_id=connection_id,
@@ -328,61 +292,35 @@ class AirbyteHook(BaseHook):
     def explain(self, job: Job) -> Explanation | None:
         """Ask why a job failed, for a few seconds at most.
 
-        :param job: The job.
         :return: The reason; None if the job did not fail, or Airbyte's config API does not tell.
         """
         if job.status != JobStatus.FAILED:
             return None
-        return self.call(lambda client: explain(client, job.job_id), f"asking why job {job.job_id} failed")
+        return self.__session.call(lambda client: explain(client, job.job_id), f"asking why job {job.job_id} failed")
+
+    def with_figures(self, job: Job) -> Job:
+        """Return a job that has ended with its rows and bytes, if Airbyte tells them quickly.
+
+        Airbyte leaves them out of its answers to create and cancel, and out of its lists where it is set up so.
+        """
+        if job.rows_synced is None:
+            # It has ended, whatever Airflow and Airbyte say to this.
+            with suppress(Exception):
+                told = self.__session.call(
+                    lambda client: asyncio.wait_for(client.get_job(job.job_id), FINAL_CHECK_WITHIN),
+                    f"looking up job {job.job_id}",
+                    job_id=job.job_id,
+                )
+                if (told.status, told.connection_id) == (job.status, job.connection_id):
+                    return told
+        return job
 
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection, and tell address, credentials and permission apart.
 
-        :return: Whether all is well, and what to tell the reader.
+        :return: Whether all is well, and what to tell the user.
         """
         try:
-            return self.call(_try, "testing the connection")
+            return self.__session.call(diagnose, "testing the connection")
         except Exception as error:
             return False, str(error)
-
-
-def with_figures(hook: AirbyteHook, job: Job) -> Job:
-    """Return a job that has ended with its rows and bytes, if Airbyte tells them quickly.
-
-    Airbyte leaves them out of its answers to create and cancel, and out of its lists where it is set up so.
-
-    :param hook: The Airbyte.
-    :param job: The job.
-    """
-    if job.rows_synced is None:
-        # It has ended, whatever Airflow and Airbyte say to this.
-        with suppress(Exception):
-            told = hook.call(
-                lambda client: asyncio.wait_for(client.get_job(job.job_id), FINAL_CHECK_WITHIN),
-                f"looking up job {job.job_id}",
-                job_id=job.job_id,
-            )
-            if (told.status, told.connection_id) == (job.status, job.connection_id):
-                return told
-    return job
-
-
-async def _try(client: AirbyteClient) -> tuple[bool, str]:
-    try:
-        # Needs no credentials, so that a failure here is the address or the network.
-        await client.health()
-    except ApiError as error:
-        if error.status not in (401, 403):
-            return False, f"The address is wrong, or Airbyte is down. {error}"
-        # A gateway that wants credentials even for this; the next request brings them.
-    try:
-        await client.list_jobs(limit=1)
-    except BadCredentials as error:
-        return False, f"Airbyte is there, but refuses the credentials. {error}"
-    except NoTokenEndpoint as error:
-        return False, f"No tokens are given out at this address. {error}"
-    except Forbidden as error:
-        return False, f"The credentials are good, but lack the permission to see jobs. {error}"
-    except (NotFound, Unreachable) as error:
-        return False, f"Something answers, but not as Airbyte's public API does: is the Server URL complete? {error}"
-    return True, f"Connection successfully tested: {client.settings.base_url} answers and takes the credentials."

@@ -1,4 +1,4 @@
-"""The button that leads from a task to its job in Airbyte's web app."""
+"""The button that links a task to its job in Airbyte's web app."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAY_FAIL = tuple(map(int, airflow_version.split(".")[:2])) >= (3, 1)
 
 
 class AirbyteJobLink(BaseOperatorLink):
-    """Leads to the job's logs, while the task waits and after.
+    """Links to the job's logs, while the task waits and after.
 
     Airflow 2 asks for the address when it shows the button, Airflow 3 shows what is in the XCom :attr:`xcom_key`.
     Whoever knows job and workspace first writes it: the task on its worker, or its trigger, which learns the workspaces
@@ -74,9 +74,6 @@ def job_url(web_url: str | None, workspace_id: str, connection_id: str, job_id: 
     """Return the address of a job in Airbyte's web app; empty if something of it is not known.
 
     :param web_url: The web app's address; None if there is none.
-    :param workspace_id: The workspace of the connection.
-    :param connection_id: The connection.
-    :param job_id: The job.
     """
     if not (web_url and workspace_id and connection_id):
         return ""
@@ -84,14 +81,10 @@ def job_url(web_url: str | None, workspace_id: str, connection_id: str, job_id: 
     return f"{where}/timeline?openLogs=true&jobId={job_id}"
 
 
-def lead_to_job(hook: AirbyteHook, context: Context, job: Job, workspace_id: str, log: Log) -> None:
-    """Let button and log lead to the job, if its address is known. Blocks.
+def link_to_job(hook: AirbyteHook, context: Context, job: Job, workspace_id: str, log: Log) -> None:
+    """Link button and log to the job, if its address is known. Blocks.
 
-    :param hook: The Airbyte.
-    :param context: The task's context.
-    :param job: The job.
-    :param workspace_id: The workspace of its connection; empty if not known.
-    :param log: The task's log.
+    :param workspace_id: The workspace of the job's connection; empty if not known.
     """
     url = job_url(hook.settings.web_url, workspace_id, job.connection_id, job.job_id)
     if url:
@@ -100,7 +93,7 @@ def lead_to_job(hook: AirbyteHook, context: Context, job: Job, workspace_id: str
 
 
 def write_link(context: Context, url: str) -> None:
-    """Let the button lead there. Blocks.
+    """Link the button to an address. Blocks.
 
     :param context: The task's context; one without a task instance has no button.
     :param url: The job's address; empty to leave the button as it is.
@@ -109,18 +102,14 @@ def write_link(context: Context, url: str) -> None:
         context["ti"].xcom_push(key=JOB_URL, value=url)
 
 
-async def lead_when_described(
+async def link_when_described(
     hook: AirbyteHook, context: Context, job: Job, description: Future[Description], log: Log
 ) -> None:
-    """Name the job's connection and lead to the job as soon as Airbyte has told of them, while the task waits.
+    """Name the job's connection and link to the job as soon as Airbyte has told of them, while the task waits.
 
-    :param hook: The Airbyte.
-    :param context: The task's context.
-    :param job: The job.
-    :param description: What is being told.
-    :param log: The task's log.
+    :param description: What Airbyte is being asked.
     """
     about = await asyncio.wrap_future(description)
     if about.name:
         log.info("Airbyte job %s is one of connection %s", job.job_id, about)
-    await asyncio.to_thread(lead_to_job, hook, context, job, about.workspace_id, log)
+    await asyncio.to_thread(link_to_job, hook, context, job, about.workspace_id, log)

@@ -28,6 +28,7 @@ except ImportError:
     from airflow.exceptions import TaskDeferred
 
 from airbyte_deferrable._airflow import retry_store, task_instance
+from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Simulator
 
 T = TypeVar("T")
@@ -93,8 +94,9 @@ class Task:
         # A process of its own has begun no run yet.
         retry_store._begun.clear()
         operator = self._make()
-        inner = getattr(operator, "_AirbyteTriggerSyncOperator__task", None)
-        (operator._connect() if inner is None else inner.hook)._log = self.log
+        if isinstance(operator, AirbyteTriggerSyncOperator):
+            # A sensor's hook says nothing.
+            operator._AirbyteTriggerSyncOperator__task.hook._log = self.log
         # Airflow's own property leads to the log that its task runner has set up. A class of its own, since other
         # tests run the same operators in a real task runner.
         kind, own = type(operator), {"log": property(lambda _, log=self.log: log)}

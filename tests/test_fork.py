@@ -34,7 +34,7 @@ from airbyte_deferrable.hooks import AirbyteHook
 children, lock_is_held = {children}, {lock_is_held}
 
 def hold_the_lock(hook, held):
-    with hook._portal._starting:
+    with hook._AirbyteHook__session._portal._starting:
         held.set()
         threading.Event().wait()
 

@@ -175,7 +175,7 @@ def test_a_wait_takes_none_for_its_interval_as_the_operators_attribute_may_be(si
     assert {name: each.default for name, each in ours.items()} == {name: each.default for name, each in theirs.items()}
 
 
-def test_a_wait_takes_none_for_its_interval_and_looks_each_three_seconds(
+def test_a_wait_takes_none_for_its_interval_and_checks_each_three_seconds(
     sim: Simulator, mine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hooks, "WAIT_SECONDS", 0.1)
@@ -278,7 +278,7 @@ def test_a_description_that_comes_in_two_slow_answers_is_not_waited_for_twice_as
 def test_a_task_whose_job_was_refused_is_not_held_back_by_its_own_turn(sim: Simulator, hook: AirbyteHook) -> None:
     connection_id = sim.add_connection()
     for _ in range(3):
-        assert hook.wait_for_turn(connection_id, Deadlines(time.time() + 20, None), poll_interval=0.1)
+        assert hook.wait_in_queue(connection_id, Deadlines(time.time() + 20, None), poll_interval=0.1)
 
 
 # The Test button

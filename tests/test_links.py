@@ -12,7 +12,7 @@ from one_task import TaskInstance, airflow_tells, connection_to, kept_log
 from airbyte_deferrable._compat import AIRFLOW_3, BaseOperatorLink
 from airbyte_deferrable._job.connections import describe
 from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.links import JOB_URL, MAY_FAIL, AirbyteJobLink, job_url, lead_when_described, leave_link_to_task
+from airbyte_deferrable.links import JOB_URL, MAY_FAIL, AirbyteJobLink, job_url, leave_link_to_task, link_when_described
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Fault, Script, Simulator
@@ -115,7 +115,7 @@ def test_a_task_that_waits_on_its_worker_names_and_leads_when_airbyte_has_told(s
     with AirbyteHook() as hook:
         job = hook.submit_sync_connection(cid)
         description = hook.start(lambda client: describe(client, cid))
-        hook.start(lambda _: lead_when_described(hook, {"ti": ti}, job, description, log)).result(20)  # type: ignore[typeddict-item]
+        hook.start(lambda _: link_when_described(hook, {"ti": ti}, job, description, log)).result(20)  # type: ignore[typeddict-item]
     url = job_url(sim.host, sim.workspace_id, cid, job.job_id)
     assert ti.xcoms == {JOB_URL: url}
     assert lines == [
@@ -132,5 +132,5 @@ def test_a_connection_that_cannot_be_looked_up_is_no_matter(sim: Simulator) -> N
     with AirbyteHook() as hook:
         job = hook.submit_sync_connection(cid)
         description = hook.start(lambda client: describe(client, cid))
-        hook.start(lambda _: lead_when_described(hook, {"ti": ti}, job, description, log)).result(20)  # type: ignore[typeddict-item]
+        hook.start(lambda _: link_when_described(hook, {"ti": ti}, job, description, log)).result(20)  # type: ignore[typeddict-item]
     assert (ti.xcoms, lines) == ({}, [])

@@ -51,7 +51,7 @@ class Sensing(Task):
 @pytest.fixture
 def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    monkeypatch.setattr(sensors, "ASK_AGAIN", 0.05)
+    monkeypatch.setattr(sensors, "CONFIRM_NOT_FOUND_AFTER", 0.05)
     return airbyte_simulator
 
 

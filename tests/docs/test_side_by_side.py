@@ -214,7 +214,7 @@ def differs(airbyte: dict[str, Any] | None = None, **rows: str) -> Callable[[Sto
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tuple[Seen, Seen]]:
     # Seconds that the stories need not take.
-    monkeypatch.setattr(sensors, "ASK_AGAIN", 0.05)
+    monkeypatch.setattr(sensors, "CONFIRM_NOT_FOUND_AFTER", 0.05)
 
     def play(case: Case) -> tuple[Seen, Seen]:
         seen = []

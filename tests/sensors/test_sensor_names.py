@@ -1,0 +1,126 @@
+"""A subclass of the sensor names its own methods and attributes as it likes, as one of the official provider's does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:
+    from airflow.exceptions import AirflowRescheduleException
+
+from airflow.providers.airbyte.sensors.airbyte import AirbyteJobSensor as OfficialSensor
+from one_task import Task, TaskInstance, airflow_tells, connection_to
+from subclass_names import assert_untouched, free_names, names_to_take, with_attributes, with_methods
+
+from airbyte_deferrable import sensors
+from airbyte_deferrable._compat import BaseSensorOperator
+from airbyte_deferrable.exceptions import (
+    AirbyteJobCancelled,
+    AirbyteJobFailed,
+    AirbyteNotVisibleError,
+    AirbyteSensorTimeout,
+)
+from airbyte_deferrable.sensors import AirbyteJobSensor
+from airbyte_deferrable.simulator import Fault, Script, Simulator
+
+MODES = ["poke", "reschedule", "deferrable"]
+NAMES = free_names(OfficialSensor, BaseSensorOperator)
+SUBCLASSES = {"methods": with_methods(AirbyteJobSensor, NAMES), "attributes": with_attributes(AirbyteJobSensor, NAMES)}
+ENDLESS = Script(outcome=None, pending=0.0)
+Wait = Callable[..., Task]
+
+
+class Sensing(Task):
+    """A sensor with a subclass's names; a rescheduled one is started again at once."""
+
+    def operator(self) -> Any:
+        self.used = super().operator()
+        return self.used
+
+    def run(self) -> Any:
+        while True:
+            try:
+                return super().run()
+            except AirflowRescheduleException:
+                self.ti.first_rescheduled = self.ti.first_rescheduled or datetime.now(timezone.utc)
+                self.ti.xcoms.clear()
+
+
+@pytest.fixture
+def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    monkeypatch.setattr(sensors, "CONFIRM_NOT_FOUND_AFTER", 0.05)
+    return airbyte_simulator
+
+
+@pytest.fixture(params=SUBCLASSES)
+def wait(request: pytest.FixtureRequest, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wait]:
+    """Return a maker of sensors, and check afterwards that they have what is theirs."""
+    ti, made = TaskInstance(), []
+
+    def make(job_id: Any, mode: str, **parameters: Any) -> Sensing:
+        arguments: dict[str, Any] = {"task_id": "wait", "poke_interval": 0.1, "timeout": 30, **parameters}
+        arguments |= {"deferrable": True} if mode == "deferrable" else {"mode": mode}
+        made.append(Sensing(lambda: SUBCLASSES[request.param](airbyte_job_id=job_id, **arguments), ti=ti))
+        return made[-1]
+
+    with airflow_tells(monkeypatch, ti):
+        yield make
+    if request.param == "attributes":
+        for each in made:
+            assert_untouched(each.used, NAMES)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed), ("cancelled", AirbyteJobCancelled)]
+)
+def test_a_job_that_ends_ends_it_the_same(sim: Simulator, wait: Wait, mode: str, end: str, raises: Any) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.4, pending=0.0, outcome=end))["id"]
+    sensing = wait(str(job_id), mode)
+    if raises is None:
+        assert sensing.run() == job_id
+    else:
+        with pytest.raises(raises):
+            sensing.run()
+    assert sensing.ti.xcoms["final_status"] == end
+    assert "airbyte_job_url" in sensing.ti.xcoms
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_timeout_ends_it_the_same(sim: Simulator, wait: Wait, mode: str) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    with pytest.raises(AirbyteSensorTimeout, match="timeout"):
+        wait(job_id, mode, timeout=0.3).run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_job_that_cannot_be_seen_ends_it_the_same(sim: Simulator, wait: Wait, mode: str) -> None:
+    with pytest.raises(AirbyteNotVisibleError):
+        wait(999, mode).run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_outage_is_waited_out(sim: Simulator, wait: Wait, mode: str) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
+    sim.add_fault(Fault("get", status=503, times=4))
+    assert wait(job_id, mode).run() == job_id
+
+
+def test_an_event_that_tells_nothing_makes_it_check_again(sim: Simulator, wait: Wait) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
+    sensing = wait(job_id, "deferrable")
+    event = {"status": "success", "message": "", "job_id": job_id}
+    assert sensing.operator().execute_complete(sensing.context, event) == job_id
+
+
+def test_no_private_name_of_ours_is_there_to_be_taken(sim: Simulator) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
+    sensor = AirbyteJobSensor(task_id="wait", airbyte_job_id=job_id)
+    assert sensor.execute({}) == job_id
+    assert names_to_take(AirbyteJobSensor, sensor, BaseSensorOperator(task_id="base")) == set()
