@@ -18,9 +18,18 @@ os.environ["AIRFLOW__AIRBYTE_DEFERRABLE__TOKEN_CACHE"] = "False"
 
 import pytest
 
+from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.simulator.testing import airbyte_simulator
+from helpers.airbyte import connection_to
 
 __all__ = ["airbyte_simulator"]
+
+
+@pytest.fixture
+def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    """An Airbyte of the test's own, to which Airflow's usual connection leads."""
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    return airbyte_simulator
 
 
 @pytest.fixture(autouse=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from one_task import Task, TaskInstance, airflow_tells, connection_to
 
 from airbyte_deferrable._job.submit import Patience
 from airbyte_deferrable.exceptions import AirbyteCredentialsError, AirbyteUnreachableError
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.simulator import Fault, Simulator
+from helpers.airbyte import ENDLESS
+from helpers.one_task import Task, TaskInstance, airflow_tells
 
 #: What gateways say that lead nowhere just now, by status; Airbyte says each in another form.
 KONG = '{"message": "no Route matched with those values"}'
@@ -26,13 +27,6 @@ SAYINGS = {
     "422": (422, '{"error": "no"}'),
     "login": (200, "<html>Sign in"),
 }
-ENDLESS = Script(outcome=None, pending=0.0)
-
-
-@pytest.fixture
-def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    return airbyte_simulator
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from one_task import TaskInstance, airflow_tells, connection_to, kept_log
 
 from airbyte_deferrable._compat import AIRFLOW_3, BaseOperatorLink
 from airbyte_deferrable._job.connections import describe
@@ -16,6 +15,7 @@ from airbyte_deferrable.links import JOB_URL, MAY_FAIL, AirbyteJobLink, job_url,
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.one_task import TaskInstance, airflow_tells, kept_log
 
 
 def test_the_address_is_that_of_airbytes_web_app() -> None:
@@ -100,12 +100,6 @@ def test_there_is_no_address_where_a_part_of_it_is_not_known(missing: dict[str, 
     known: dict[str, Any] = {"web_url": "https://a", "workspace_id": "w", "connection_id": "c", "job_id": 7}
     assert job_url(**known)
     assert job_url(**known | missing) == ""
-
-
-@pytest.fixture
-def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    return airbyte_simulator
 
 
 def test_a_task_that_waits_on_its_worker_names_and_leads_when_airbyte_has_told(sim: Simulator) -> None:

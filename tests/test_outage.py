@@ -11,13 +11,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
-from one_task import connection_to, first_event, kept_log, said, stored
 
 from airbyte_deferrable._job.wait import Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.airbyte import connection_to
+from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
+from helpers.one_task import first_event, kept_log, said, stored
+from helpers.waiting import until
 
 #: The model's loop begins here.
 START = 1000.0
@@ -85,8 +87,7 @@ async def test_a_server_that_is_stopped_and_started_again_resolves_all_who_waite
         return trigger
 
     async def all_said(how: str) -> None:
-        while sum(how in line for line in lines) < len(jobs):
-            await asyncio.sleep(0.02)
+        await until(lambda: sum(how in line for line in lines) >= len(jobs))
 
     waiting = [asyncio.ensure_future(first_event(waiting_for(job_id))) for job_id in jobs]
     await all_said("is running")

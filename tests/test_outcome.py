@@ -7,7 +7,6 @@ import logging
 from typing import Any
 
 import pytest
-from one_task import TaskInstance
 
 from airbyte_deferrable._airflow.results import (
     conclude,
@@ -28,6 +27,7 @@ from airbyte_deferrable.exceptions import (
     AirbyteNotVisibleError,
     AirbyteTimeout,
 )
+from helpers.one_task import TaskInstance
 
 LOG = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ import time
 from typing import Any
 
 import pytest
-from one_task import Store, TaskInstance
 
 from airbyte_deferrable._airflow.retry_store import JobMemory, Record
 from airbyte_deferrable._job.submit import Busy, Patience, Submission
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.airbyte import ENDLESS
+from helpers.one_task import Store, TaskInstance
 
 LOG = logging.getLogger(__name__)
-ENDLESS = Script(outcome=None, pending=0.0)
 
 
 def client_of(sim: Simulator, **settings: Any) -> AirbyteClient:

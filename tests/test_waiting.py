@@ -8,11 +8,11 @@ import time
 from typing import Any
 
 import pytest
-from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 from airbyte_deferrable._airflow.results import Event
 from airbyte_deferrable._job.wait import LAST_LOOK, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher
+from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 START = 1000.0
 TASK = logging.getLogger("tests.task")

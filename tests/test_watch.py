@@ -9,13 +9,13 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from model_airbyte import news_of, run_in_virtual_time
 
 from airbyte_deferrable._watcher.server_clock import ServerClock
 from airbyte_deferrable._watcher.subscriptions import FAILED_LOOKS, JobNotVisible, TrackedJob, Trouble, Watch
 from airbyte_deferrable.api.errors import Forbidden, Unreachable
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
+from helpers.model_airbyte import news_of, run_in_virtual_time
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 FORBIDDEN = Forbidden("GET /jobs/7", "no", 403)

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, news_of, run_in_virtual_time
 
 from airbyte_deferrable._watcher import sweep
 from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
@@ -20,6 +19,7 @@ from airbyte_deferrable.api.errors import ApiError, BadCredentials, Unreachable
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.api.rounds import WOKEN_AT_ONCE
 from airbyte_deferrable.api.settings import Settings
+from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step, news_of, run_in_virtual_time
 
 NEVER = 1e9
 #: The model's loop begins here.

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 from airbyte_deferrable._airflow.results import Event
 from airbyte_deferrable._job.wait import Deadlines, wait_for_end
 from airbyte_deferrable._watcher import sweep as module
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.pace import Pace
+from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
 
 #: Pages of three rows, so that a dozen jobs fill several and shift while they are read.
 PAGE = 3

@@ -22,8 +22,8 @@ from airbyte_deferrable.api.errors import (
 from airbyte_deferrable.api.settings import BasicAuth, BearerToken, ClientCredentials, Settings
 from airbyte_deferrable.api.transport import Transport
 from airbyte_deferrable.simulator import Fault, Simulator
-
-from .wire import Answer, Request, Wire, reply, token
+from helpers.waiting import until
+from helpers.wire import Answer, Request, Wire, reply, token
 
 SECRET = "the-client-secret"
 CREDENTIALS = ClientCredentials("the-client-id", SECRET)
@@ -100,8 +100,7 @@ async def test_who_is_cancelled_takes_the_token_from_nobody(airbyte_simulator: S
     async with client_of(sim) as client:
         first = asyncio.create_task(client.get_job(job_id))
         others = [asyncio.create_task(client.get_job(job_id)) for _ in range(5)]
-        while client.requests == 0:
-            await asyncio.sleep(0.01)
+        await until(lambda: client.requests)
         first.cancel()
         jobs = await asyncio.gather(*others)
         assert first.cancelled()
@@ -386,8 +385,7 @@ async def test_closing_stops_a_token_request_that_nobody_waits_for() -> None:
         transport = Transport(settings)
         auth = auth_for(settings, transport)
         caller = asyncio.create_task(auth.header())
-        while not wire.requests:
-            await asyncio.sleep(0.01)
+        await until(lambda: wire.requests)
         caller.cancel()
         await asyncio.wait([caller])
         before = asyncio.all_tasks()

@@ -20,8 +20,7 @@ from airbyte_deferrable.api.errors import (
     Unreachable,
 )
 from airbyte_deferrable.api.settings import BasicAuth, Settings
-
-from .wire import Answer, Cut, Wire, reply
+from helpers.wire import Answer, Cut, Wire, reply
 
 TYPE = "https://reference.airbyte.com/reference/errors"
 PROBLEM = (

@@ -25,8 +25,7 @@ from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, Unreachable
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.exceptions import AirbyteSettingsError
-
-from .wire import Cut, Request, Wire, reply
+from helpers.wire import Cut, Request, Wire, reply
 
 NAME = "Käse"
 JOB = json.dumps({"jobId": 7, "status": "running", "connectionId": NAME}, ensure_ascii=False)

@@ -25,8 +25,7 @@ from airbyte_deferrable.api.settings import (
     NoCredentials,
     Settings,
 )
-
-from .wire import Request, Wire, reply, running_proxy, token
+from helpers.wire import Request, Wire, reply, running_proxy, token
 
 SECRET = "s3cr&t/\"wörd' x"
 TOKEN = "eyJhbGciOi.token.signature"

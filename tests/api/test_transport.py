@@ -15,8 +15,7 @@ import pytest
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import Unreachable
 from airbyte_deferrable.api.settings import BasicAuth, Settings
-
-from .wire import Answer, Behaviour, Request, Wire, reply, running_proxy
+from helpers.wire import Answer, Behaviour, Request, Wire, reply, running_proxy
 
 JOB = reply(200, {"jobId": 7, "status": "running"})
 

@@ -14,11 +14,11 @@ import pytest
 from airflow import settings
 
 from airbyte_deferrable import operators, sensors
-from airbyte_deferrable.simulator import Script, Simulator
+from airbyte_deferrable.simulator import Simulator
+from helpers.airbyte import QUICK
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NAME = re.compile(r'connection_name="([^"]+)"')
-QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
 
 
 @pytest.fixture(scope="session")

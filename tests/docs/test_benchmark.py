@@ -11,8 +11,7 @@ from benchmarks import model, slots_report
 from benchmarks.__main__ import RESULTS
 from benchmarks.measure import Result
 from benchmarks.report import BEGIN, END, brief, machine, table
-
-from .blocks import ROOT
+from helpers.blocks import ROOT
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from airflow.configuration import conf
-from one_task import Task, airflow_tells
 
 from airbyte_deferrable import operators
 from airbyte_deferrable._airflow.connection import Extra, read_connection
@@ -29,8 +28,8 @@ from airbyte_deferrable.exceptions import AirbyteConfigError
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.simulator.__main__ import connection_id_of
-
-from .blocks import BLOCKS, ROOT, Block, in_language
+from helpers.blocks import BLOCKS, ROOT, Block, in_language
+from helpers.one_task import Task, airflow_tells
 
 try:
     from airflow import sdk

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from one_task import Task, airflow_tells, connection_to, first_event, run_in_loop
 
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.airbyte import connection_to
+from helpers.one_task import Task, airflow_tells, first_event, run_in_loop
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.provider import FORM_FIELDS
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.blocks import ROOT
 from tools.matrix import CELLS, SUPPORTED
-
-from .blocks import ROOT
 
 
 def page(name: str) -> str:

@@ -17,8 +17,7 @@ import airbyte_deferrable.operators
 import airbyte_deferrable.sensors
 import airbyte_deferrable.triggers
 from airbyte_deferrable.simulator import Simulator
-
-from .blocks import in_language
+from helpers.blocks import in_language
 
 try:
     from airflow.providers.airbyte.hooks.airbyte import AirbyteHook as OfficialHook

@@ -14,8 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from airbyte_deferrable.demo.airflow import LocalAirflow, free_port
-
-from .blocks import BLOCKS
+from helpers.blocks import BLOCKS
 
 pytestmark = pytest.mark.e2e
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fault_table import CARRIED_OUT, FAULTS, add_fault, all_were_met
-from one_task import Task, TaskInstance, airflow_tells, connection_to, said, when_said
 
 from airbyte_deferrable._job.submit import Patience
 from airbyte_deferrable.exceptions import AirbyteCredentialsError, AirbyteException, AirbyteUnreachableError
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.airbyte import connection_to
+from helpers.fault_table import CARRIED_OUT, FAULTS, add_fault, all_were_met
+from helpers.one_task import Task, TaskInstance, airflow_tells, said, when_said
 
 PATIENCE = Patience(settle=0.3, unreachable=2.0, pause=0.05, unlisted=1.2)
 CALLS = ["token", "create", "list", "get", "connection"]

@@ -7,11 +7,13 @@ import time
 from typing import NamedTuple
 
 import pytest
-from fault_table import ENDLESS, FAULTS, TIMES, add_fault
-from one_task import connection_to, first_event, kept_log, said, stored
 
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.airbyte import connection_to
+from helpers.fault_table import ENDLESS, FAULTS, TIMES, add_fault
+from helpers.one_task import first_event, kept_log, said, stored
+from helpers.waiting import until
 
 #: How many wait: a lone waiter gets its job, several read the list.
 WAITERS = {"get": 1, "token": 1, "list": 2}
@@ -47,8 +49,7 @@ async def wait(monkeypatch: pytest.MonkeyPatch, call: str, fault: str, times: st
         await asyncio.to_thread(add_fault, sim, call, fault, times)
 
         async def hit(often: int) -> None:
-            while sim.faults()[0]["hits"] < often:
-                await asyncio.sleep(0.02)
+            await until(lambda: sim.faults()[0]["hits"] >= often)
 
         triggers = [stored(AirbyteSyncTrigger(job_id, conn_id, time.time() + 3600, 0.1)) for job_id in mine]
         for trigger in triggers:

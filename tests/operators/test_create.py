@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from one_task import Task, said, when_said
 
 from airbyte_deferrable._compat import AirflowSkipException
 from airbyte_deferrable._job.submit import Patience
@@ -15,14 +12,9 @@ from airbyte_deferrable.exceptions import (
     AirbyteUnreachableError,
 )
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-from airbyte_deferrable.simulator import Fault, Script, Simulator
-
-Make = Callable[..., Task]
-
-ENDLESS = Script(outcome=None, pending=0.0)
-QUICK = Script(duration=0.3, pending=0.05)
-NOWHERE = "00000000-0000-4000-8000-000000000000"
-BUSY_ANSWER = '{"title": "try-again-later", "data": {"message": "A sync is already running"}}'
+from airbyte_deferrable.simulator import Fault, Simulator
+from helpers.airbyte import AT_ONCE, BUSY_ANSWER, ENDLESS, NOWHERE, QUICK
+from helpers.one_task import WAYS, Make, said, when_said
 
 
 @pytest.fixture
@@ -66,7 +58,7 @@ def test_a_create_without_the_list_asks_for_the_reason_too(sim: Simulator, task:
 
 def test_a_connection_that_may_not_be_read_is_no_reason(sim: Simulator, task: Make) -> None:
     """Who may start jobs need not be let read connections; its jobs tell that there is one."""
-    sim.add_job(cid := sim.add_connection(script=QUICK), script=Script(duration=0.0, pending=0.0))
+    sim.add_job(cid := sim.add_connection(script=QUICK), script=AT_ONCE)
     sim.add_fault(Fault("create", status=504, times=1))
     sim.add_fault(Fault("connection", status=403))
     assert task(cid).run() == sim.jobs(cid)[1]["id"]
@@ -118,7 +110,7 @@ def test_an_older_job_that_runs_can_be_attached_to(sim: Simulator, task: Make, o
     assert sim.count("create") == 0
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("job_type", ["sync", "reset"])
 def test_an_older_job_that_runs_is_waited_for(
     sim: Simulator, task: Make, older: tuple[str, int], way: str, job_type: str
@@ -153,7 +145,7 @@ def test_an_older_job_that_runs_is_named_when_airbyte_says_busy(sim: Simulator, 
 # A list that is out of order
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("status", [500, 503, 504])
 def test_a_sync_is_started_without_the_list(sim: Simulator, task: Make, way: str, status: int) -> None:
     cid = sim.add_connection(script=ENDLESS)
@@ -212,7 +204,7 @@ def test_a_lost_answer_is_looked_for_in_the_list_alone(sim: Simulator, task: Mak
     assert sync.run() == job_id
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_busy_connection_is_waited_for_without_the_list(
     sim: Simulator, task: Make, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

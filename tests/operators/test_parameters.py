@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
 
 import pytest
-from one_task import Task, stored
-
-try:
-    from airflow.sdk import DAG, TaskGroup
-except ImportError:
-    from airflow import DAG
-    from airflow.utils.task_group import TaskGroup
+from airflow.exceptions import AirflowNotFoundException
 
 from airbyte_deferrable._airflow.kill import LEASE
-from airbyte_deferrable.exceptions import AirbyteInputError
+from airbyte_deferrable.exceptions import (
+    AirbyteConflictError,
+    AirbyteCredentialsError,
+    AirbyteInputError,
+    AirbyteNotVisibleError,
+    AirbyteRequestError,
+    AirbyteSettingsError,
+)
 from airbyte_deferrable.links import JOB_URL
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-
-Make = Callable[..., Task]
-
-ENDLESS = Script(outcome=None, pending=0.0)
-QUICK = Script(duration=0.3, pending=0.0)
-
+from helpers.airbyte import ENDLESS, QUICK
+from helpers.compat import DAG, TaskGroup
+from helpers.one_task import (
+    WAYS,
+    Make,
+    Task,
+    said,
+    stored,
+)
 
 # XComs
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("workspace", [True, False], ids=["workspace given", "no workspace"])
 def test_without_xcoms_there_is_none_but_what_a_running_wait_needs(
     sim: Simulator, task: Make, way: str, workspace: bool
@@ -69,7 +72,7 @@ def test_a_span_is_given_in_any_form_and_is_a_number(sim: Simulator, task: Make,
 
 
 @pytest.mark.parametrize("timeout", [0, math.inf])
-@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_timeout_without_end_is_none(sim: Simulator, task: Make, way: str, timeout: float) -> None:
     cid = sim.add_connection(script=QUICK)
     sim.add_job(cid, script=Script(duration=0.5, pending=0.0))
@@ -152,7 +155,7 @@ def test_a_value_of_the_task_itself_is_not_blamed_on_default_args(sim: Simulator
     assert "default_args" not in str(refused.value)
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_workspace_beside_a_connection_id_leads_to_the_job_without_a_question(
     sim: Simulator, task: Make, way: str
 ) -> None:
@@ -169,3 +172,104 @@ def test_a_name_that_is_rendered_as_a_number_is_a_name(sim: Simulator, task: Mak
     """With ``render_template_as_native_obj``."""
     cid = sim.add_connection(name="2026", script=QUICK)
     assert task("", connection_name=2026).run() == sim.jobs(cid)[0]["id"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "way", "poll"),
+    [({"wait_seconds": 7}, "deferred", 7.0), ({"wait_seconds": None}, "deferred", 5.0)],
+)
+def test_wait_seconds_is_the_interval_of_the_checks(
+    sim: Simulator, task: Make, parameters: dict[str, Any], way: str, poll: float
+) -> None:
+    deferred = task(sim.add_connection(script=ENDLESS), way, **parameters).leave()
+    assert deferred.trigger.poll_interval == poll
+    assert deferred.timeout is None
+
+
+def test_wait_seconds_is_the_interval_on_the_worker_too(sim: Simulator, task: Make) -> None:
+    sync = task(sim.add_connection(script=Script(duration=1.0, pending=0.0)), wait_seconds=0.25)
+    sync.run()
+    assert 3 <= sim.count("get") <= 7
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"connection_id": "orders"},
+        {"connection_id": ""},
+        {"connection_id": None},
+        {"job_type": "resync"},
+        {"if_running": "queue"},
+        {"wait_seconds": -1},
+        {"wait_seconds": "3"},
+        {"timeout": -1},
+        {"timeout": float("nan")},
+        {"timeout": None},
+        {"timeout": True},
+        {"progress_seconds": -0.1},
+    ],
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_bad_input_is_refused_before_anything_is_started(
+    sim: Simulator, task: Make, parameters: dict[str, Any], way: str
+) -> None:
+    arguments = {"connection_id": sim.add_connection(), **parameters}
+    with pytest.raises(AirbyteInputError, match=f"{next(iter(parameters))} must be .*Nothing was started"):
+        task(arguments.pop("connection_id"), way, **arguments).run()
+    assert sim.count() == 0
+
+
+@pytest.mark.parametrize(
+    "fields", ['{"conn_type": "airbyte"}', '{"conn_type":"airbyte","host":"http://a","extra":"x"}']
+)
+def test_bad_airflow_connection_is_refused_before_anything_is_started(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, fields: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", fields)
+    # Airflow 3.0 and 3.1 do not even hand over a connection whose extra they cannot read.
+    with pytest.raises((AirbyteSettingsError, AirflowNotFoundException), match="airbyte_default"):
+        task(sim.add_connection()).run()
+    assert sim.count() == 0
+
+
+def test_refusal_of_airbyte_names_its_cause(sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AirbyteNotVisibleError):
+        task("00000000-0000-4000-8000-000000000000").run()
+    with pytest.raises(AirbyteRequestError, match="Refreshes are not supported"):
+        task(sim.add_connection(), job_type="refresh").run()
+    with pytest.raises(AirbyteConflictError, match="is inactive: activate it"):
+        task(sim.add_connection(status="inactive")).run()
+    with pytest.raises(AirbyteConflictError, match="is locked: Airbyte runs only what is active"):
+        task(sim.add_connection(status="locked")).run()
+    with pytest.raises(AirbyteConflictError, match="deleted"):
+        task(sim.add_connection(status="deleted")).run()
+    sim.add_fault(Fault("token", status=401))
+    with pytest.raises(AirbyteCredentialsError):
+        task(sim.add_connection()).run()
+    assert sim.jobs() == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_connection_name_leads_to_the_connection(sim: Simulator, task: Make, way: str) -> None:
+    cid = sim.add_connection(name="Orders", script=Script(duration=1.5, pending=0.0))
+    sync = task("", way, connection_name="Orders", workspace_id=sim.workspace_id)
+    sim.add_fault(Fault("connections", status=503, times=2))
+    assert sync.run() == sim.jobs(cid)[0]["id"]
+    assert said(sync.lines, "Airbyte cannot be asked now") == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({}, "connection_id must be the UUID of an Airbyte connection, or connection_name its name"),
+        ({"connection_name": "Order"}, "near matches: 'Orders'"),
+        ({"connection_name": "Orders", "workspace_id": "mine"}, "workspace_id must be the UUID"),
+    ],
+)
+def test_connection_name_that_leads_nowhere_starts_nothing(
+    sim: Simulator, task: Make, parameters: dict[str, str], says: str
+) -> None:
+    sim.add_connection(name="Orders")
+    with pytest.raises(AirbyteInputError, match=says):
+        task("", **parameters).run()
+    assert sim.count("create") == 0

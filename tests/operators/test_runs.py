@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from one_task import Store, Task, TaskInstance
 
 from airbyte_deferrable._airflow import retry_store
 from airbyte_deferrable.exceptions import AirbyteJobFailed
 from airbyte_deferrable.operators import RUN, AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
+from helpers.airbyte import ENDLESS, QUICK
+from helpers.one_task import Make, Store, TaskInstance, Variables, WithoutStore
 
-Make = Callable[..., Task]
-
-ENDLESS = Script(outcome=None, pending=0.0)
-QUICK = Script(duration=0.2, pending=0.0)
 FAILS = Script(duration=0.2, pending=0.0, outcome="failed")
 
 
@@ -157,27 +153,6 @@ def test_a_person_who_clears_the_task_has_all_of_it_done_again(sim: Simulator, t
     assert both.run() == [job["id"] for job in sim.jobs(cid)][2:]
 
 
-class Variables(dict[str, Any]):
-    """Airflow's Variables, for versions that have no task state store."""
-
-    def get(self, key: str, default: Any = None, deserialize_json: bool = False) -> Any:
-        return dict.get(self, key, default)
-
-    def set(self, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
-        self[key] = value
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
-
-
-class Without(Task):
-    """A task of an Airflow that has no task state store."""
-
-    @property
-    def context(self) -> dict[str, Any]:
-        return {"ti": self.ti, "task_instance": self.ti}
-
-
 def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +161,7 @@ def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
     cid = sim.add_connection(script=QUICK)
     ti = task(cid).ti
     ti.max_tries = 2
-    both = Without(lambda: Twice(task_id="sync", connection_id=cid, wait_seconds=0.1), ti=ti)
+    both = WithoutStore(lambda: Twice(task_id="sync", connection_id=cid, wait_seconds=0.1), ti=ti)
     operator = both.operator()
     jobs = operator.execute(both.context)
     assert [record["job_id"] for record in variables.values()] == jobs

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from airbyte_deferrable.simulator import Simulator
-
-from .schemas import check
+from helpers.schemas import check
 
 Connect = Callable[[Simulator], httpx.Client]
 

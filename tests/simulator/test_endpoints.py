@@ -10,8 +10,7 @@ import pytest
 from airbyte_deferrable.simulator.server import CONFIG, PUBLIC, Server
 from airbyte_deferrable.simulator.settings import Settings
 from airbyte_deferrable.simulator.world import World
-
-from .schemas import SUCCESSES
+from helpers.schemas import SUCCESSES
 
 DOCS = Path(__file__).parents[2] / "docs" / "simulator.md"
 #: Answers with a text.

@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-
-from .waiting import until
+from helpers.waiting import wait_until
 
 Connect = Callable[[Simulator], httpx.Client]
 LONG = Script(duration=600, pending=0)
@@ -201,7 +200,7 @@ def test_a_hanging_request_is_dropped_when_the_fault_is_cleared(sim: Simulator, 
 
     thread = threading.Thread(target=ask, args=[sim.add_connection()])
     thread.start()
-    until(lambda: sim.faults()[0]["hits"])
+    wait_until(lambda: sim.faults()[0]["hits"])
     assert not failed.is_set()
     sim.clear_faults()
     thread.join(10)
@@ -213,7 +212,7 @@ def test_a_hanging_request_ends_when_the_client_leaves(sim: Simulator, raw: http
     sim.add_fault(Fault(call="get", kind="hang"))
     with pytest.raises(httpx.ReadTimeout):
         raw.get("/jobs/1", timeout=0.1)
-    until(lambda: sim.count("get"))
+    wait_until(lambda: sim.count("get"))
     assert sim.requests[-1][0::3] == ("get", 0)
 
 
@@ -266,7 +265,7 @@ def test_only_so_many_are_worked_on_and_a_waiting_post_keeps_its_thread() -> Non
         connections = sim.add_connections(2, Script(pending=600, duration=1e6))
         with httpx.Client(base_url=sim.url, trust_env=False, timeout=60) as client, ThreadPoolExecutor() as pool:
             posts = [pool.submit(create, client, connection_id) for connection_id in connections]
-            until(lambda: len(sim.jobs()) == 2)
+            wait_until(lambda: len(sim.jobs()) == 2)
             with pytest.raises(httpx.ReadTimeout):
                 client.get("/jobs", timeout=0.2)
             sim.advance(700)
@@ -279,7 +278,7 @@ def test_the_span_of_a_request_is_open_until_it_is_answered(sim: Simulator, http
     hanging = sim.add_fault(Fault("list", "hang"))
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(http.get, "/jobs")
-        until(lambda: sim.spans)
+        wait_until(lambda: sim.spans)
         http.get("/health")
         (first, began, ended), (second, came, answered) = sim.spans
         assert (first, second, ended) == ("list", "health", None)
@@ -287,7 +286,7 @@ def test_the_span_of_a_request_is_open_until_it_is_answered(sim: Simulator, http
         assert began < came <= answered
         sim.clear_faults(hanging)
         assert isinstance(asked.exception(), httpx.RemoteProtocolError)
-    until(lambda: sim.spans[0][2] is not None)
+    wait_until(lambda: sim.spans[0][2] is not None)
     over = sim.spans[0][2]
     assert over is not None
     assert over > answered

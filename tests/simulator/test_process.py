@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from airbyte_deferrable.simulator import Amount, Attempt, Fault, RemoteSimulator, Script, Simulator, Stream
-
-from .waiting import until
+from helpers.waiting import wait_until
 
 Connect = Callable[[Simulator], httpx.Client]
 
@@ -85,7 +84,7 @@ def test_it_stops_cleanly_with_requests_open(run: Callable[..., Process], number
     address = httpx.URL(process.host)
     with socket.create_connection((address.host, address.port)) as client:
         client.sendall(b"GET /api/public/v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
-        until(lambda: RemoteSimulator(process.host).peak_in_flight)
+        wait_until(lambda: RemoteSimulator(process.host).peak_in_flight)
         assert process.end(number) == 0
 
 

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 from api.conftest import certificate, server_tls
-from api.wire import Wire, reply
+
+from helpers.wire import Wire, reply
 
 __all__ = ["certificate", "server_tls"]
 
