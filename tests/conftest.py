@@ -21,8 +21,9 @@ import pytest
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.simulator.testing import airbyte_simulator
 from helpers.airbyte import connection_to
+from helpers.certificate import certificate, server_tls
 
-__all__ = ["airbyte_simulator"]
+__all__ = ["airbyte_simulator", "certificate", "server_tls"]
 
 
 @pytest.fixture

@@ -27,14 +27,14 @@ ELSEWHERE = {
     "H7": "tests/api/test_client.py::test_creating_has_a_patience_of_its_own",
     "C1": "tests/docs/test_completeness.py::test_every_field_of_the_connection_is_told",
     "C2": "tests/test_connection.py::test_a_proxy_for_what_is_not_understood_is_not_passed_over",
-    "C3": "tests/api/test_transport.py::test_a_ca_file_vouches_for_it",
-    "C5": "tests/api/test_auth.py::test_a_token_is_asked_for_in_json_and_carried_along",
-    "C6": "tests/api/test_auth.py::test_a_token_is_renewed_before_it_ends",
-    "C9": "tests/api/test_errors.py::test_a_redirect_to_elsewhere_takes_nothing_along",
-    "C11": "tests/api/test_auth.py::test_a_token_without_a_known_end_is_used_until_it_is_refused",
+    "C3": "tests/api/test_transport.py::test_ca_file_vouches_for_it",
+    "C5": "tests/api/test_auth.py::test_token_is_asked_for_in_json_and_carried_along",
+    "C6": "tests/api/test_auth.py::test_token_is_renewed_before_it_ends",
+    "C9": "tests/api/test_errors.py::test_redirect_to_elsewhere_takes_nothing_along",
+    "C11": "tests/api/test_auth.py::test_token_without_a_known_end_is_used_until_it_is_refused",
     "C12": "tests/test_connection.py::test_connections_of_before_4_0_are_read_as_such_where_they_can_be_nothing_else",
-    "C13": "tests/api/test_other_clients.py::test_the_way_to_the_server_is_that_of_other_clients",
-    "C14": "tests/api/test_other_clients.py::test_what_can_be_read_in_two_ways_is_refused_and_no_outcome",
+    "C13": "tests/test_other_clients.py::test_way_to_the_server_is_that_of_other_clients",
+    "C14": "tests/test_other_clients.py::test_what_can_be_read_in_two_ways_is_refused_and_no_outcome",
 }
 
 

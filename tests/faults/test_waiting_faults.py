@@ -17,8 +17,9 @@ from helpers.waiting import until
 
 #: How many wait: a lone waiter gets its job, several read the list.
 WAITERS = {"get": 1, "token": 1, "list": 2}
-#: How often a fault hits that stays, until it is seen that nobody takes it for an outcome.
-LONG = 6
+#: How often a fault hits that stays, until it is seen that nobody takes it for an outcome. A server that sheds load is
+#: asked ever more seldom: half a minute would pass until the sixth time.
+LONG = {"429": 4}
 
 
 class Wait(NamedTuple):
@@ -59,7 +60,7 @@ async def wait(monkeypatch: pytest.MonkeyPatch, call: str, fault: str, times: st
         for job_id in mine:
             sim.finish(job_id, "succeeded")
         if not heals(call, fault, times):
-            await hit(LONG)
+            await hit(LONG.get(fault, 6))
             assert not waiting.done()
             sim.clear_faults()
         events = await waiting

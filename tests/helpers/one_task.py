@@ -26,6 +26,7 @@ from airbyte_deferrable._airflow import retry_store, task_instance
 from airbyte_deferrable.simulator import Fault, Simulator
 from helpers.airbyte import hits
 from helpers.compat import AirflowRescheduleException, TaskDeferred, airflows_clock
+from helpers.waiting import meanwhile
 
 T = TypeVar("T")
 
@@ -282,34 +283,10 @@ def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator
 
 
 @contextmanager
-def signalled_when(happened: Callable[[], object], number: signal.Signals) -> Iterator[None]:
-    """Send this thread a signal, once, when something has happened meanwhile; it has to.
-
-    :param happened: Asked again and again, by another thread.
-    """
-    here, left, sent = threading.get_ident(), threading.Event(), threading.Event()
-
-    def send() -> None:
-        while not left.wait(0.01):
-            if happened():
-                sent.set()
-                signal.pthread_kill(here, number)
-                return
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield
-    finally:
-        left.set()
-        sender.join()
-    assert sent.is_set(), "all was over before it happened"
-
-
-@contextmanager
 def execution_timeout_over_when(happened: Callable[[], object]) -> Iterator[None]:
     """Let Airflow's clock for ``execution_timeout`` run out when something has happened."""
-    with airflows_clock(seconds=600), signalled_when(happened, signal.SIGALRM):
+    here = threading.get_ident()
+    with airflows_clock(seconds=600), meanwhile(happened, lambda: signal.pthread_kill(here, signal.SIGALRM)):
         yield
 
 
@@ -341,9 +318,10 @@ def killed_when(
         operator.on_kill()
         then()
 
+    here = threading.get_ident()
     before = signal.signal(signal.SIGUSR1, handle)
     try:
-        with signalled_when(happened, signal.SIGUSR1):
+        with meanwhile(happened, lambda: signal.pthread_kill(here, signal.SIGUSR1)):
             yield
     finally:
         signal.signal(signal.SIGUSR1, before)

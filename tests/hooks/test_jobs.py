@@ -28,6 +28,7 @@ from airbyte_deferrable.exceptions import (
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from helpers.airbyte import AT_ONCE, NOWHERE
+from helpers.waiting import meanwhile
 
 #: What the SDK's job has.
 ATTRIBUTES = (
@@ -141,9 +142,9 @@ def test_wait_takes_none_for_its_interval_and_checks_each_three_seconds(
 ) -> None:
     monkeypatch.setattr(hooks, "WAIT_SECONDS", 0.1)
     job_id = sim.add_job(sim.add_connection(script=Script(outcome=None)))["id"]
-    with pytest.raises(AirbyteTimeout):
-        AirbyteHook(mine).wait_for_job(job_id, wait_seconds=None, timeout=2)
-    assert sim.count("get") > 3
+    with meanwhile(lambda: sim.count("get") > 3, lambda: sim.finish(job_id, "succeeded")):
+        # Four checks, three seconds apart, would take longer.
+        AirbyteHook(mine).wait_for_job(job_id, wait_seconds=None, timeout=6)
 
 
 def test_wait_that_runs_out_leaves_the_job_running(sim: Simulator, hook: AirbyteHook) -> None:
@@ -176,7 +177,7 @@ def test_description_is_given_only_if_that_is_quick(
     assert (described.name, described.workspace_id) == ("Orders", sim.workspace_id)
     assert str(described) == "'Orders' (Postgres shop → BigQuery warehouse)"
     assert str(hook.describe(NOWHERE)) == ""
-    monkeypatch.setattr(connections, "DESCRIBE_WITHIN", 0.2)
+    monkeypatch.setattr(connections, "DESCRIBE_WITHIN", 1.5)
     sim.add_fault(Fault(call="source", kind="hang"))
     assert str(hook.describe(connection_id)) == "'Orders'"
     sim.add_fault(Fault(call="connection", kind="hang"))
@@ -186,9 +187,9 @@ def test_description_is_given_only_if_that_is_quick(
 def test_description_in_two_slow_answers_is_not_waited_for_twice_as_long(
     sim: Simulator, hook: AirbyteHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "DESCRIBE_WITHIN", 2.0)
+    monkeypatch.setattr(connections, "DESCRIBE_WITHIN", 3.0)
     for call in ("connection", "source"):
-        sim.add_fault(Fault(call=call, kind="latency", seconds=1.2))
+        sim.add_fault(Fault(call=call, kind="latency", seconds=1.8))
     assert str(hook.describe(sim.add_connection(name="Orders"))) == "'Orders'"
 
 

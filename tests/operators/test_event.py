@@ -135,7 +135,7 @@ def test_event_timeout_is_followed_by_a_check_on_the_worker(sim: Simulator, task
 
 def test_event_with_another_connection_is_waited_for_no_longer_than_timeout(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection(script=ENDLESS)
-    sync = task(cid, "deferred", timeout=1)
+    sync = task(cid, "deferred", timeout=3)
     deferred = sync.leave()
     job_id = sim.jobs(cid)[0]["id"]
     other = {"jobId": job_id, "status": "succeeded", "connectionId": sim.add_connection()}

@@ -162,7 +162,7 @@ def test_kill_by_a_clear_lets_the_next_try_start_afresh(
 ) -> None:
     """Airflow leaves max_tries alone then; and Airbyte may still wind the job down when the next try asks for one."""
     monkeypatch.setattr(hooks, "CANCEL_WITHIN", 0.3)
-    sync = task(cid := sim.add_connection(script=ENDLESS), cancel_on_kill=cancel_on_kill, timeout=2.5)
+    sync = task(cid := sim.add_connection(script=ENDLESS), cancel_on_kill=cancel_on_kill, timeout=3)
     fault = sim.add_fault(Fault("cancel", status=500))
     operator = sync.operator()
     with killed_when(lambda: sim.count("get"), sync, operator, state="restarting"), pytest.raises(AirbyteTimeout):
@@ -244,7 +244,7 @@ def kill_in_the_middle_of(
 def test_kill_while_a_resumed_task_asks_what_it_waits_for_is_heeded_when_it_knows(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, state: str, raises: type[Exception], status: str
 ) -> None:
-    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", timeout=1.5)
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", timeout=3)
     sync.leave()
     job_id, resumed = sim.jobs(cid)[0]["id"], sync.operator()
     with kill_in_the_middle_of(monkeypatch, LEASE, sync, resumed, state), pytest.raises(raises):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.exceptions import AirflowNotFoundException
 
+from airbyte_deferrable import operators
 from airbyte_deferrable._airflow.kill import LEASE
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
@@ -31,6 +33,7 @@ from helpers.one_task import (
     said,
     stored,
 )
+from helpers.waiting import meanwhile
 
 # XComs
 
@@ -48,7 +51,7 @@ def test_without_xcoms_there_is_none_but_what_a_running_wait_needs(
     assert any("See it in Airbyte" in line for line in sync.lines)
 
 
-def test_the_trigger_of_a_task_without_xcoms_writes_no_address(sim: Simulator, task: Make) -> None:
+def test_trigger_of_a_task_without_xcoms_writes_no_address(sim: Simulator, task: Make) -> None:
     sync = task(sim.add_connection(script=ENDLESS), "deferred", do_xcom_push=False)
     assert stored(sync.leave().trigger).write_xcoms is False
     with_xcoms = task(sim.add_connection(script=ENDLESS), "deferred")
@@ -61,7 +64,7 @@ def test_the_trigger_of_a_task_without_xcoms_writes_no_address(sim: Simulator, t
 @pytest.mark.parametrize(
     ("given", "seconds"), [(60, 60.0), (0.5, 0.5), (timedelta(minutes=2), 120.0), (Fraction(3, 2), 1.5)]
 )
-def test_a_span_is_given_in_any_form_and_is_a_number(sim: Simulator, task: Make, given: Any, seconds: float) -> None:
+def test_span_is_given_in_any_form_and_is_a_number(sim: Simulator, task: Make, given: Any, seconds: float) -> None:
     spans = {"timeout": given, "wait_seconds": given, "progress_seconds": given}
     sync = task(sim.add_connection(script=ENDLESS), "deferred", **spans)
     operator = sync.operator()
@@ -73,7 +76,7 @@ def test_a_span_is_given_in_any_form_and_is_a_number(sim: Simulator, task: Make,
 
 @pytest.mark.parametrize("timeout", [0, math.inf])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_timeout_without_end_is_none(sim: Simulator, task: Make, way: str, timeout: float) -> None:
+def test_timeout_without_end_is_none(sim: Simulator, task: Make, way: str, timeout: float) -> None:
     cid = sim.add_connection(script=QUICK)
     sim.add_job(cid, script=Script(duration=0.5, pending=0.0))
     assert task(cid, way, timeout=timeout).run() == sim.jobs(cid)[1]["id"]
@@ -136,7 +139,7 @@ def test_what_stays_ambiguous_is_said_to_come_from_default_args(
     assert sim.count("create") == 0
 
 
-def test_the_default_args_of_a_task_group_are_named_too(sim: Simulator, task: Make) -> None:
+def test_default_args_of_a_task_group_are_named_too(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection()
     sync = task(cid)
 
@@ -149,14 +152,14 @@ def test_the_default_args_of_a_task_group_are_named_too(sim: Simulator, task: Ma
         sync.run()
 
 
-def test_a_value_of_the_task_itself_is_not_blamed_on_default_args(sim: Simulator, task: Make) -> None:
+def test_value_of_the_task_itself_is_not_blamed_on_default_args(sim: Simulator, task: Make) -> None:
     with pytest.raises(AirbyteInputError) as refused:
         in_dag(task, {"owner": "me"}, sim.add_connection(), job_type="resync").run()
     assert "default_args" not in str(refused.value)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_workspace_beside_a_connection_id_leads_to_the_job_without_a_question(
+def test_workspace_beside_a_connection_id_leads_to_the_job_without_a_question(
     sim: Simulator, task: Make, way: str
 ) -> None:
     """Also where the credentials may start jobs and not read connections."""
@@ -168,7 +171,7 @@ def test_a_workspace_beside_a_connection_id_leads_to_the_job_without_a_question(
     assert f"/workspaces/{sim.workspace_id}/connections/{cid}/timeline" in sync.ti.xcoms[JOB_URL]
 
 
-def test_a_name_that_is_rendered_as_a_number_is_a_name(sim: Simulator, task: Make) -> None:
+def test_name_that_is_rendered_as_a_number_is_a_name(sim: Simulator, task: Make) -> None:
     """With ``render_template_as_native_obj``."""
     cid = sim.add_connection(name="2026", script=QUICK)
     assert task("", connection_name=2026).run() == sim.jobs(cid)[0]["id"]
@@ -186,10 +189,16 @@ def test_wait_seconds_is_the_interval_of_the_checks(
     assert deferred.timeout is None
 
 
-def test_wait_seconds_is_the_interval_on_the_worker_too(sim: Simulator, task: Make) -> None:
-    sync = task(sim.add_connection(script=Script(duration=1.0, pending=0.0)), wait_seconds=0.25)
-    sync.run()
-    assert 3 <= sim.count("get") <= 7
+def test_wait_seconds_is_the_interval_on_the_worker_too(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators, "POLL_ON_WORKER", 3600.0)
+    sync = task(sim.add_connection(script=ENDLESS), wait_seconds=0.25)
+    began = time.monotonic()
+    with meanwhile(lambda: sim.count("get") >= 4, lambda: sim.finish(1, "succeeded")):
+        sync.run()
+    # However fast a machine is, three intervals lie between four checks, each of them a little shorter by chance.
+    assert time.monotonic() - began > 0.5
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_each_call_may_be_given_another_connection(sim: Simulator, task: Make) -
     assert [sim.job(job_id)["connectionId"] for job_id in jobs] == [ids[0], ids[1], ids[0], *ids]
 
 
-def test_a_retry_finds_the_job_of_each_call(sim: Simulator, task: Make) -> None:
+def test_retry_finds_the_job_of_each_call(sim: Simulator, task: Make) -> None:
     """The first has succeeded and the second failed: only that is done again."""
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
     run = AirbyteTriggerSyncOperator.execute
@@ -96,7 +96,7 @@ def test_a_retry_finds_the_job_of_each_call(sim: Simulator, task: Make) -> None:
     assert len(sim.jobs(cid)) == 3
 
 
-def test_a_retry_waits_for_the_live_job_of_the_second_call(sim: Simulator, task: Make) -> None:
+def test_retry_waits_for_the_live_job_of_the_second_call(sim: Simulator, task: Make) -> None:
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice, asynchronous=True)
     operator = both.operator()
     first = AirbyteTriggerSyncOperator.execute(operator, both.context)
@@ -109,7 +109,7 @@ def test_a_retry_waits_for_the_live_job_of_the_second_call(sim: Simulator, task:
 
 
 @pytest.mark.parametrize("try_number", [1, 2])
-def test_a_call_after_a_deferral_is_a_further_one(sim: Simulator, task: Make, try_number: int) -> None:
+def test_call_after_a_deferral_is_a_further_one(sim: Simulator, task: Make, try_number: int) -> None:
     both = task(cid := sim.add_connection(script=Script(duration=1.0, pending=0.0)), "deferred", TwiceDeferred)
     both.ti.try_number = try_number
     assert both.run() == sim.jobs(cid)[1]["id"]
@@ -117,7 +117,7 @@ def test_a_call_after_a_deferral_is_a_further_one(sim: Simulator, task: Make, tr
     assert [record["job_id"] for record in both.store.values()] == both.ti.xcoms["done"]
 
 
-def test_a_deferred_second_call_that_fails_is_done_again_alone(sim: Simulator, task: Make) -> None:
+def test_deferred_second_call_that_fails_is_done_again_alone(sim: Simulator, task: Make) -> None:
     both = task(cid := sim.add_connection(script=Script(duration=1.0, pending=0.0)), "deferred", TwiceDeferred)
     deferred = both.leave()
     sim.finish(first := deferred.trigger.job_id, "succeeded")
@@ -142,11 +142,11 @@ def test_a_deferred_second_call_that_fails_is_done_again_alone(sim: Simulator, t
     assert anew.value.kwargs[RUN] == [2, 2]
 
 
-def test_the_first_run_of_a_deferred_task_leaves_nothing_to_be_resumed_with(sim: Simulator, task: Make) -> None:
+def test_first_run_of_a_deferred_task_leaves_nothing_to_be_resumed_with(sim: Simulator, task: Make) -> None:
     assert not task(sim.add_connection(script=ENDLESS), "deferred").leave().kwargs
 
 
-def test_a_person_who_clears_the_task_has_all_of_it_done_again(sim: Simulator, task: Make) -> None:
+def test_person_who_clears_the_task_has_all_of_it_done_again(sim: Simulator, task: Make) -> None:
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
     both.run()
     both.clear()
@@ -172,7 +172,7 @@ def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
     assert not variables
 
 
-def test_a_kill_in_the_second_run_lets_the_first_be_forgotten_too(sim: Simulator, task: Make) -> None:
+def test_kill_in_the_second_run_lets_the_first_be_forgotten_too(sim: Simulator, task: Make) -> None:
     """To Airflow, the next try of a task that is cleared while it runs is a retry."""
     store = Store()
     context: Any = {"ti": TaskInstance(), "task_state_store": store}

@@ -11,7 +11,7 @@ from airbyte_deferrable._compat import AirflowSkipException
 from airbyte_deferrable.exceptions import AirbyteJobFailed, AirbyteSensorTimeout, AirbyteTimeout
 from airbyte_deferrable.simulator import Script, Simulator
 from helpers.airbyte import ENDLESS
-from helpers.one_task import MODES, Sense, over_in_the_middle_of_a_look
+from helpers.one_task import MODES, Sense, execution_timeout_over_when, over_in_the_middle_of_a_look
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -44,13 +44,12 @@ def test_execution_timeout_of_no_length_is_none_as_to_airflow(sim: Simulator, se
 
 
 def test_execution_timeout_on_the_worker_names_itself(sim: Simulator, sensing: Sense) -> None:
-    try:
-        from airflow.sdk.execution_time.timeout import timeout
-    except ImportError:
-        from airflow.utils.timeout import timeout
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
-    wait = sensing(job_id, "poke", execution_timeout=timedelta(seconds=1))
-    with pytest.raises(AirbyteTimeout, match=r"execution_timeout \(1 s\)"), timeout(seconds=1):
+    wait = sensing(job_id, "poke", execution_timeout=timedelta(seconds=60))
+    with (
+        execution_timeout_over_when(lambda: sim.count("get")),
+        pytest.raises(AirbyteTimeout, match=r"execution_timeout \(60 s\)"),
+    ):
         wait.run()
 
 
@@ -58,13 +57,16 @@ def test_execution_timeout_on_the_worker_names_itself(sim: Simulator, sensing: S
 def test_execution_timeout_of_a_job_that_has_ended_is_its_outcome(
     sim: Simulator, sensing: Sense, end: str, raises: Any
 ) -> None:
-    try:
-        from airflow.sdk.execution_time.timeout import timeout
-    except ImportError:
-        from airflow.utils.timeout import timeout
-    job_id = sim.add_job(sim.add_connection(), script=Script(duration=1.0, pending=0.0, outcome=end))["id"]
-    wait = sensing(job_id, "poke", poke_interval=60, timeout=600, execution_timeout=timedelta(seconds=3))
-    with timeout(seconds=3):
+    job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
+    wait = sensing(job_id, "poke", poke_interval=60, timeout=600, execution_timeout=timedelta(seconds=60))
+
+    def ended() -> bool:
+        """The sensor has checked its job, and does not do so again before it is interrupted."""
+        if checked := sim.count("get"):
+            sim.finish(job_id, end)
+        return bool(checked)
+
+    with execution_timeout_over_when(ended):
         if raises is None:
             assert wait.run() == job_id
         else:

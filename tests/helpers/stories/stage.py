@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -18,8 +17,9 @@ from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout
 from airbyte_deferrable.simulator import Script, Simulator
 from helpers.airbyte import ENDLESS
 from helpers.blocks import ROOT
-from helpers.compat import AirflowRescheduleException, TaskDeferred, airflows_clock
-from helpers.one_task import Store, TaskInstance, first_event, run_in_loop, stored
+from helpers.compat import AirflowRescheduleException, TaskDeferred
+from helpers.one_task import Store, TaskInstance, execution_timeout_over_when, first_event, run_in_loop, stored
+from helpers.waiting import meanwhile
 
 CONNECTION = "0f0e0d0c-0b0a-4908-8706-050403020100"
 Seen = dict[str, Any]
@@ -104,24 +104,13 @@ class Stage:
             event = {"event": json.loads(json.dumps(told))}
             return make().resume_execution(deferred.method_name, {**(deferred.kwargs or {}), **event}, self.context)
 
-    @contextmanager
-    def ending_when_looked_at(self, job_id: int = 1) -> Iterator[None]:
+    def ending_when_looked_at(self, job_id: int = 1) -> AbstractContextManager[None]:
         """Let a job succeed once a provider has looked twice, be the machine as slow as it may."""
-        left = threading.Event()
-
-        def end() -> None:
-            while not left.wait(0.02):
-                if self.sim.count("get") + self.sim.count("list") >= 2:
-                    self.sim.finish(job_id, "succeeded")
-                    return
-
-        thread = threading.Thread(target=end)
-        thread.start()
-        try:
-            yield
-        finally:
-            left.set()
-            thread.join()
+        return meanwhile(
+            lambda: self.sim.count("get") + self.sim.count("list") >= 2,
+            lambda: self.sim.finish(job_id, "succeeded"),
+            has_to=False,
+        )
 
     def seen(self, play: Callable[[], Any], *more: str) -> Seen:
         """Play, and return what is seen of it: all that is compared."""
@@ -145,11 +134,9 @@ class Stage:
             seen["asked"] = {call for call, _, _, _ in self.sim.requests} - {"token"}
         return seen
 
-    @contextmanager
-    def clock(self, seconds: int) -> Iterator[None]:
-        """Airflow's own for ``execution_timeout``, and what it does when it is over."""
-        with airflows_clock(seconds=seconds):
-            yield
+    def clock(self) -> AbstractContextManager[None]:
+        """Airflow's own for ``execution_timeout``, which is over when a job has been looked at."""
+        return execution_timeout_over_when(lambda: self.sim.count("get"))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def wait_through(server: ModelAirbyte, log: logging.Logger) -> list[tuple[str, f
 
 @pytest.mark.parametrize(("waiting", "more"), [*product((1, 50), (0.0, 13.1, 28.9)), (1000, 19.9)])
 @pytest.mark.parametrize(("kind", "hangs"), [("refused", 0.0), ("down", 0.0), ("hang", 5.0), ("hang", 30.0)])
-def test_an_hour_without_airbyte_is_no_outcome_and_ends_within_two_polls(
+def test_hour_without_airbyte_is_no_outcome_and_ends_within_two_polls(
     waiting: int, more: float, kind: str, hangs: float
 ) -> None:
     """Whatever a look is doing in the moment when Airbyte comes back, hence the seconds more."""
@@ -71,7 +71,7 @@ def test_an_hour_without_airbyte_is_no_outcome_and_ends_within_two_polls(
     assert said(lines, "Airbyte cannot be asked now") == waiting
 
 
-async def test_a_server_that_is_stopped_and_started_again_resolves_all_who_waited(
+async def test_server_that_is_stopped_and_started_again_resolves_all_who_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Simulator(state_file=tmp_path / "airbyte.jsonl")
