@@ -305,7 +305,7 @@ def killed_when(
     operator: Any,
     *,
     state: str = "failed",
-    then: Callable[[], object] = int,
+    then: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
     """Call ``on_kill`` in the middle of what the operator does, when something has happened, as a task runner does.
 
