@@ -57,7 +57,7 @@ async def test_log_of_a_wait_in_the_queue_is_written_before_it_ends(
     sim: Simulator, slow_log: SlowLog, ends: str
 ) -> None:
     sim.add_job(cid := sim.add_connection(), script=ENDLESS)
-    turn = queued(cid, 1.0, end_time=time.time() + (0.5 if ends == "runs out of time" else 3600))
+    turn = queued(cid, 1.0, end_time=time.time() + (3 if ends == "runs out of time" else 3600))
     turn._log = slow_log
     waits = asyncio.ensure_future(first_event(turn))
     if ends == "is killed":
