@@ -192,7 +192,8 @@ class LegsBench:
             yield _Helper(process, errors)
         finally:
             process.kill()
-            process.wait(10)
+            # Waits for its end, and closes its pipes.
+            process.communicate(timeout=10)
 
 
 class _Helper:
