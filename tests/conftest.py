@@ -16,11 +16,41 @@ os.environ.pop("AIRFLOW__CORE__UNIT_TEST_MODE", None)
 # What one test leaves on this machine is not to be the next one's; where it is the topic, it is turned on.
 os.environ["AIRFLOW__AIRBYTE_DEFERRABLE__TOKEN_CACHE"] = "False"
 
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
 import pytest
 
+from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.simulator.testing import airbyte_simulator
+from helpers.airbyte import connection_to
+from helpers.certificate import certificate, server_tls
 
-__all__ = ["airbyte_simulator"]
+__all__ = ["airbyte_simulator", "certificate", "server_tls"]
+
+
+@pytest.fixture
+def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    """An Airbyte of the test's own, to which Airflow's usual connection leads."""
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    return airbyte_simulator
+
+
+@pytest.fixture(autouse=True)
+def _others_sessions_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what Airbyte's SDK leaves open: the garbage collector would warn of it in the middle of another test."""
+    opened: list[httpx.Client] = []
+    begin = httpx.Client.__init__
+
+    def begin_and_keep(client: httpx.Client, *args: Any, **kwargs: Any) -> None:
+        opened.append(client)
+        begin(client, *args, **kwargs)
+
+    monkeypatch.setattr(httpx.Client, "__init__", begin_and_keep)
+    yield
+    for client in opened:
+        client.close()
 
 
 @pytest.fixture(autouse=True)

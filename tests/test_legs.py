@@ -48,13 +48,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LegsBench]:
         yield bench
 
 
-def test_the_legs_of_a_deferrable_sync_cost_no_more_than_this(bench: LegsBench) -> None:
+def test_legs_of_a_deferrable_sync_cost_no_more_than_this(bench: LegsBench) -> None:
     assert {leg.part: cost(leg) for leg in bench.sync(Kind("ours", "deferrable"), ANSWER)} == {
         part: COSTS[part] for part in ("first", "last")
     }
 
 
-def test_the_leg_of_a_sync_on_the_worker_costs_no_more_than_this(bench: LegsBench) -> None:
+def test_leg_of_a_sync_on_the_worker_costs_no_more_than_this(bench: LegsBench) -> None:
     (leg,) = bench.sync(Kind("ours", "worker"), ANSWER, short_job=0.0)
     assert cost(leg) == COSTS["whole"]
 
@@ -66,7 +66,7 @@ def test_the_leg_of_a_sync_on_the_worker_costs_no_more_than_this(bench: LegsBenc
         ("worker", {"whole": ["token", "create", "get"]}),
     ],
 )
-def test_the_official_provider_runs_in_the_same_machinery(
+def test_official_provider_runs_in_the_same_machinery(
     bench: LegsBench, way: str, requests: dict[str, list[str]]
 ) -> None:
     legs = bench.sync(Kind("official", way), 0.0, short_job=0.0)
@@ -76,7 +76,7 @@ def test_the_official_provider_runs_in_the_same_machinery(
     assert all(leg.cpu > 0 for leg in legs)
 
 
-def test_a_leg_that_fails_gives_no_figures_but_its_log(bench: LegsBench) -> None:
+def test_leg_that_fails_gives_no_figures_but_its_log(bench: LegsBench) -> None:
     bench.airbyte.add_fault(Fault("create", "status", status=404))
     try:
         with pytest.raises(RuntimeError, match=r"first leg: failed[\s\S]*404"):

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from one_task import TaskInstance, airflow_tells, connection_to, kept_log
 
 from airbyte_deferrable._compat import AIRFLOW_3, BaseOperatorLink
 from airbyte_deferrable._job.connections import describe
@@ -16,9 +15,10 @@ from airbyte_deferrable.links import JOB_URL, MAY_FAIL, AirbyteJobLink, job_url,
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.one_task import TaskInstance, airflow_tells, kept_log
 
 
-def test_the_address_is_that_of_airbytes_web_app() -> None:
+def test_address_is_that_of_airbytes_web_app() -> None:
     assert job_url("https://a", "w", "c", 7) == "https://a/workspaces/w/connections/c/timeline?openLogs=true&jobId=7"
 
 
@@ -69,7 +69,7 @@ def test_airflow_writes_no_link_over_the_one_that_is_there(monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 asks for it")
-def test_a_subclass_keeps_its_other_buttons() -> None:
+def test_subclass_keeps_its_other_buttons() -> None:
     class Another(BaseOperatorLink):
         name = "Another"
 
@@ -86,7 +86,7 @@ def test_a_subclass_keeps_its_other_buttons() -> None:
 
 
 @pytest.mark.skipif(MAY_FAIL, reason="Airflow copes by itself")
-def test_an_airflow_that_does_not_answer_fails_neither_task_nor_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_airflow_that_does_not_answer_fails_neither_task_nor_page(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(**_: Any) -> Any:
         raise RuntimeError
 
@@ -102,13 +102,7 @@ def test_there_is_no_address_where_a_part_of_it_is_not_known(missing: dict[str, 
     assert job_url(**known | missing) == ""
 
 
-@pytest.fixture
-def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    return airbyte_simulator
-
-
-def test_a_task_that_waits_on_its_worker_names_and_leads_when_airbyte_has_told(sim: Simulator) -> None:
+def test_task_that_waits_on_its_worker_names_and_leads_when_airbyte_has_told(sim: Simulator) -> None:
     cid = sim.add_connection(name="Orders", script=Script(outcome=None))
     ti: Any = TaskInstance()
     log, lines = kept_log()
@@ -124,7 +118,7 @@ def test_a_task_that_waits_on_its_worker_names_and_leads_when_airbyte_has_told(s
     ]
 
 
-def test_a_connection_that_cannot_be_looked_up_is_no_matter(sim: Simulator) -> None:
+def test_connection_that_cannot_be_looked_up_is_no_matter(sim: Simulator) -> None:
     cid = sim.add_connection(name="Orders", script=Script(outcome=None))
     ti: Any = TaskInstance()
     log, lines = kept_log()

@@ -42,13 +42,13 @@ def official(monkeypatch: pytest.MonkeyPatch) -> Installed:
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_the_metadata_fits_airflows_own_schema(official: Installed, installed: bool) -> None:
+def test_metadata_fits_airflows_own_schema(official: Installed, installed: bool) -> None:
     official(installed)
     schema = json.loads((Path(airflow.__path__[0]) / "provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
 
 
-def test_the_connection_type_is_left_to_the_official_provider_where_that_is_installed(official: Installed) -> None:
+def test_connection_type_is_left_to_the_official_provider_where_that_is_installed(official: Installed) -> None:
     official(True)
     assert "connection-types" not in get_provider_info()
     official(False)
@@ -102,7 +102,7 @@ def test_airflow_offers_the_connection_type_with_its_form(official: Installed) -
         manager._cleanup()
 
 
-def test_the_form_asks_for_everything_that_the_extra_may_hold() -> None:
+def test_form_asks_for_everything_that_the_extra_may_hold() -> None:
     assert set(FORM_FIELDS) == set(Extra.model_fields)
 
 
@@ -116,7 +116,7 @@ def test_each_default_of_the_form_is_good_for_the_connection(name: str) -> None:
         Extra.model_validate({name: choice})
 
 
-def test_the_older_form_shows_the_same_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_form_shows_the_same_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
     def string_field(label: str, description: str, widget: Any) -> str:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from api.wire import Request, Wire, reply, token
-from one_task import first_event, kept_log, said
 
 from airbyte_deferrable._airflow import credentials
 from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
+from helpers.one_task import first_event, kept_log, said
+from helpers.waiting import until
+from helpers.wire import Request, Wire, reply, token
 
 CONNECTION = "a1b7e000-0000-4000-8000-000000000001"
 KONG = {"message": "no Route matched with those values"}
@@ -84,11 +85,6 @@ def waiting(number: int) -> tuple[asyncio.Future[Any], list[str]]:
     trigger = AirbyteSyncTrigger(number, "mine", time.time() + 3600, 0.1)
     trigger._log, lines = kept_log()
     return asyncio.ensure_future(first_event(trigger)), lines
-
-
-async def until(happened: Callable[[], object]) -> None:
-    while not happened():
-        await asyncio.sleep(0.01)
 
 
 def goes_on(lines: list[str]) -> bool:

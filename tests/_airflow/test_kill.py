@@ -7,10 +7,10 @@ import logging
 from typing import Any
 
 import pytest
-from one_task import TaskInstance, airflow_tells
 
 from airbyte_deferrable._airflow import kill
 from airbyte_deferrable._airflow.kill import WAIT_MARKER, killed_by_user, read_marker, write_marker
+from helpers.one_task import TaskInstance, airflow_tells
 
 LOG = logging.getLogger(__name__)
 OWN, NEWER_SAME, NEWER_OTHER = ({"job_id": j, "try": t, "started_here": True} for j, t in ((7, 1), (7, 2), (8, 2)))

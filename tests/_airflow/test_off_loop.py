@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 
 import pytest
-from one_task import connection_to, first_event, kept_log
 
 from airbyte_deferrable._airflow import off_loop
 from airbyte_deferrable._airflow.off_loop import TaskLog, all_written
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.airbyte import connection_to
+from helpers.one_task import first_event, kept_log
 
 task: ContextVar[str] = ContextVar("task")
 

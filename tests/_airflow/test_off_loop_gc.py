@@ -6,11 +6,12 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from one_task import TaskInstance, connection_to, first_event
 
 from airbyte_deferrable._airflow import off_loop
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
+from helpers.airbyte import connection_to
+from helpers.one_task import TaskInstance, first_event
 
 SETTING = "AIRFLOW__AIRBYTE_DEFERRABLE__GC_FREEZE"
 

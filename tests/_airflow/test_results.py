@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 import pytest
-from one_task import TaskInstance
 
 from airbyte_deferrable._airflow.results import fail, finish, push, read_event
 from airbyte_deferrable._job.events import not_visible, ran_out
@@ -18,6 +17,7 @@ from airbyte_deferrable.exceptions import (
     AirbyteNotVisibleError,
     AirbyteTimeout,
 )
+from helpers.one_task import TaskInstance
 
 LOG = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 import pytest
-from one_task import Store, TaskInstance, connection_to
 
 from airbyte_deferrable._airflow import retry_store
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
@@ -14,6 +13,8 @@ from airbyte_deferrable._job.record import Record
 from airbyte_deferrable.exceptions import AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
+from helpers.airbyte import connection_to
+from helpers.one_task import Store, TaskInstance
 
 LOG = logging.getLogger(__name__)
 

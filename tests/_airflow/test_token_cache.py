@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from one_task import connection_to
 
 from airbyte_deferrable._airflow.token_cache import TokenCache, token_cache_for
 from airbyte_deferrable.api.auth import KeptToken
 from airbyte_deferrable.api.settings import BasicAuth, BearerToken, ClientCredentials, Settings
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.airbyte import connection_to
 
 SETTINGS = Settings("http://airbyte/api/public/v1", ClientCredentials("id", "a-secret-not-a-secret"))
 TOKEN = KeptToken("a.token.of-some-length", 4_000_000_000.0)

@@ -15,9 +15,9 @@ from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, Forbidden, Rejected, Unreachable
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Script, Simulator, world
+from helpers.airbyte import ENDLESS
 
 LOG = logging.getLogger(__name__)
-ENDLESS = Script(outcome=None, pending=0.0)
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.airbyte import ENDLESS
 
 LOG = logging.getLogger(__name__)
 POLL = 0.1
 NEVER = 1000.0
-ENDLESS = Script(outcome=None, pending=0.0)
 
 
 @pytest.fixture

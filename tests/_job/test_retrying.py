@@ -6,10 +6,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from one_task import kept_log, said
 
 from airbyte_deferrable._job.retrying import Outage, SubmitPolicy
 from airbyte_deferrable.api.errors import ApiError, Forbidden, Unreachable
+from helpers.one_task import kept_log, said
 
 AWAY = Unreachable("GET /jobs/7", status=503)
 SHORT = SubmitPolicy(unreachable=20.0, pause=0.01)

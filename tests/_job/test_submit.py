@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import pytest
-from one_task import Store, TaskInstance
 
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
 from airbyte_deferrable._job.record import Record
@@ -17,9 +16,10 @@ from airbyte_deferrable._job.submit import ConnectionBusy, Submission
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.airbyte import ENDLESS
+from helpers.one_task import Store, TaskInstance
 
 LOG = logging.getLogger(__name__)
-ENDLESS = Script(outcome=None, pending=0.0)
 
 
 def client_of(sim: Simulator, **settings: Any) -> AirbyteClient:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from one_task import Store, TaskInstance
 
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
 from airbyte_deferrable._job.retrying import SubmitPolicy
@@ -16,10 +15,11 @@ from airbyte_deferrable._job.submit import Submission
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import Unreachable
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
-from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.simulator import Fault, Simulator
+from helpers.airbyte import ENDLESS
+from helpers.one_task import Store, TaskInstance
 
 LOG = logging.getLogger(__name__)
-ENDLESS = Script(outcome=None, pending=0.0)
 #: Of its own accord, a submission would ask again after a moment.
 POLICY = SubmitPolicy(settle=0.1, unreachable=20.0, pause=0.01)
 

@@ -62,7 +62,7 @@ async def test_one_who_is_cancelled_disturbs_nobody() -> None:
     assert first.cancelled()
 
 
-async def test_an_error_that_nobody_is_left_to_hear_is_no_complaint(caplog: pytest.LogCaptureFixture) -> None:
+async def test_error_that_nobody_is_left_to_hear_is_no_complaint(caplog: pytest.LogCaptureFixture) -> None:
     call = Call()
     call.error = ValueError("no")
     (task,) = await waiting(Shared(call), 1)

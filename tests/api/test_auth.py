@@ -22,8 +22,8 @@ from airbyte_deferrable.api.errors import (
 from airbyte_deferrable.api.settings import BasicAuth, BearerToken, ClientCredentials, Settings
 from airbyte_deferrable.api.transport import Transport
 from airbyte_deferrable.simulator import Fault, Simulator
-
-from .wire import Answer, Request, Wire, reply, token
+from helpers.waiting import until
+from helpers.wire import Answer, Request, Wire, reply, token
 
 SECRET = "the-client-secret"
 CREDENTIALS = ClientCredentials("the-client-id", SECRET)
@@ -48,7 +48,7 @@ def serving(*tokens: bytes, jobs: bytes | None = None, good: str | None = None):
     return answer
 
 
-async def test_a_token_is_asked_for_in_json_and_carried_along() -> None:
+async def test_token_is_asked_for_in_json_and_carried_along() -> None:
     async with Wire(serving(token("abcdef"), good="abcdef")) as wire:
         async with AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
             await client.get_job(7)
@@ -61,14 +61,14 @@ async def test_a_token_is_asked_for_in_json_and_carried_along() -> None:
     assert "authorization" not in asked.headers
 
 
-async def test_a_server_that_only_takes_a_form_gets_one() -> None:
+async def test_server_that_only_takes_a_form_gets_one() -> None:
     with Simulator(token_form_only=True) as sim:
         async with client_of(sim) as client:
             await client.list_jobs()
         assert sim.count("token") == 2
 
 
-async def test_a_server_that_only_takes_json_gets_no_form() -> None:
+async def test_server_that_only_takes_json_gets_no_form() -> None:
     with Simulator(token_json_only=True) as sim:
         async with client_of(sim) as client:
             await client.list_jobs()
@@ -100,8 +100,7 @@ async def test_who_is_cancelled_takes_the_token_from_nobody(airbyte_simulator: S
     async with client_of(sim) as client:
         first = asyncio.create_task(client.get_job(job_id))
         others = [asyncio.create_task(client.get_job(job_id)) for _ in range(5)]
-        while client.requests == 0:
-            await asyncio.sleep(0.01)
+        await until(lambda: client.requests)
         first.cancel()
         jobs = await asyncio.gather(*others)
         assert first.cancelled()
@@ -109,7 +108,7 @@ async def test_who_is_cancelled_takes_the_token_from_nobody(airbyte_simulator: S
     assert sim.count("token") == 1
 
 
-async def test_a_token_is_renewed_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_token_is_renewed_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
     async with Wire(serving(token("first-token", expires_in=900), token("second-token", expires_in=900))) as wire:
         async with AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
@@ -122,7 +121,7 @@ async def test_a_token_is_renewed_before_it_ends(monkeypatch: pytest.MonkeyPatch
     assert sent == ["Bearer first-token", "Bearer first-token", "Bearer second-token"]
 
 
-async def test_a_server_whose_tokens_end_soon_never_sees_one_that_ended() -> None:
+async def test_server_whose_tokens_end_soon_never_sees_one_that_ended() -> None:
     with Simulator(token_lifetime=3.0) as sim:
         job_id = sim.add_job(sim.add_connection())["id"]
         async with client_of(sim) as client:
@@ -133,7 +132,7 @@ async def test_a_server_whose_tokens_end_soon_never_sees_one_that_ended() -> Non
 
 
 @pytest.mark.parametrize("expires_in", [None, "soon", [], "missing", 0, -1, "0", "-60", float("nan")])
-async def test_a_token_without_a_known_end_is_used_until_it_is_refused(expires_in: object) -> None:
+async def test_token_without_a_known_end_is_used_until_it_is_refused(expires_in: object) -> None:
     more = {} if expires_in == "missing" else {"expires_in": expires_in}
     async with Wire(serving(token(**more))) as wire:
         async with AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
@@ -142,7 +141,7 @@ async def test_a_token_without_a_known_end_is_used_until_it_is_refused(expires_i
         assert len(wire.asked(TOKEN_PATH)) == 1
 
 
-async def test_a_refused_token_is_replaced_and_the_request_sent_once_more(airbyte_simulator: Simulator) -> None:
+async def test_refused_token_is_replaced_and_the_request_sent_once_more(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     connection_id = sim.add_connection()
     async with client_of(sim) as client:
@@ -164,7 +163,7 @@ async def test_many_refused_at_once_fetch_one_new_token(airbyte_simulator: Simul
     assert sim.count("token") == 2
 
 
-async def test_a_fresh_token_that_is_refused_means_bad_credentials() -> None:
+async def test_fresh_token_that_is_refused_means_bad_credentials() -> None:
     async with Wire(serving(token("one-token"), token("two-token"), good="neither")) as wire:
         async with AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
             with pytest.raises(BadCredentials) as caught:
@@ -244,7 +243,7 @@ async def test_that_there_is_no_token_endpoint_is_believed_of_a_gateway_only_if_
     assert caught.value.credentials_in_doubt
 
 
-async def test_an_airbyte_without_authentication_has_its_web_app_answer_for_tokens() -> None:
+async def test_airbyte_without_authentication_has_its_web_app_answer_for_tokens() -> None:
     async with Wire(lambda _: reply(200, "<!doctype html><title>Airbyte</title>")) as wire:
         async with AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
             with pytest.raises(NoTokenEndpoint, match="leave Client ID and Client Secret empty"):
@@ -253,13 +252,13 @@ async def test_an_airbyte_without_authentication_has_its_web_app_answer_for_toke
         assert len(wire.requests) == 2
 
 
-async def test_a_page_in_place_of_a_token_is_not_believed_the_first_time() -> None:
+async def test_page_in_place_of_a_token_is_not_believed_the_first_time() -> None:
     answers = serving(reply(200, "<html>Starting"), token())
     async with Wire(answers) as wire, AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
         assert (await client.get_job(7)).job_id == 7
 
 
-async def test_a_token_endpoint_that_is_out_of_order_leaves_the_credentials_in_doubt() -> None:
+async def test_token_endpoint_that_is_out_of_order_leaves_the_credentials_in_doubt() -> None:
     """Some releases say 500 for an application that they do not know."""
     for status, in_doubt in ((500, True), (503, False)):
         answers = serving(reply(status, {"errorId": "x"}))
@@ -285,7 +284,7 @@ async def test_after_bad_credentials_the_next_call_asks_again() -> None:
         assert (await client.get_job(7)).job_id == 7
 
 
-async def test_a_bearer_token_is_used_as_it_is() -> None:
+async def test_bearer_token_is_used_as_it_is() -> None:
     with Simulator(auth="bearer") as sim:
         async with AirbyteClient(Settings(sim.url, BearerToken(sim.token))) as client:
             assert await client.list_jobs() == ()
@@ -338,7 +337,7 @@ TOKEN_URLS = ["v1/applications/token", "/applications/token", "/api/v1/applicati
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("token_url", [*TOKEN_URLS, "ELSEWHERE/oauth/token"])
-async def test_the_token_url_is_resolved_as_the_sdk_does(base: str, token_url: str) -> None:
+async def test_token_url_is_resolved_as_the_sdk_does(base: str, token_url: str) -> None:
     def answer(request: Request) -> bytes:
         if request.method == "POST":
             return token(token_type="Bearer", expires_in=900)
@@ -386,8 +385,7 @@ async def test_closing_stops_a_token_request_that_nobody_waits_for() -> None:
         transport = Transport(settings)
         auth = auth_for(settings, transport)
         caller = asyncio.create_task(auth.header())
-        while not wire.requests:
-            await asyncio.sleep(0.01)
+        await until(lambda: wire.requests)
         caller.cancel()
         await asyncio.wait([caller])
         before = asyncio.all_tasks()

@@ -32,7 +32,7 @@ def client_of(sim: Simulator, **more: object) -> AirbyteClient:
     return AirbyteClient(Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), **more))
 
 
-async def test_a_job_is_started_seen_and_cancelled(sim: Simulator) -> None:
+async def test_job_is_started_seen_and_cancelled(sim: Simulator) -> None:
     connection_id = sim.add_connection(name="Orders", script=Script(duration=600, pending=0.05))
     async with client_of(sim) as client:
         made = await client.create_job(connection_id)
@@ -57,7 +57,7 @@ async def test_each_kind_of_job_is_asked_for_by_its_name(sim: Simulator) -> None
             await client.create_job(connection_id, JobType.REFRESH)
 
 
-async def test_a_busy_connection_says_so(sim: Simulator) -> None:
+async def test_busy_connection_says_so(sim: Simulator) -> None:
     connection_id = sim.add_connection(script=Script(outcome=None, pending=0.01))
     async with client_of(sim) as client:
         await client.create_job(connection_id)
@@ -79,7 +79,7 @@ async def test_pages_together_hold_every_job_once(sim: Simulator) -> None:
     assert len(ids) == len(made)
 
 
-async def test_a_list_is_narrowed_and_ordered_as_asked(sim: Simulator) -> None:
+async def test_list_is_narrowed_and_ordered_as_asked(sim: Simulator) -> None:
     mine, other = sim.add_connection(), sim.add_connection()
     old = sim.add_job(mine, script=Script(duration=1), created_ago=3600.0)["id"]
     young = sim.add_job(mine, script=Script(outcome=None), created_ago=60.0)["id"]
@@ -151,7 +151,7 @@ async def test_no_more_requests_are_under_way_than_allowed(sim: Simulator) -> No
     assert sim.peak_in_flight == 2
 
 
-async def test_a_closed_client_opens_again_when_it_is_used_again(sim: Simulator) -> None:
+async def test_closed_client_opens_again_when_it_is_used_again(sim: Simulator) -> None:
     async with client_of(sim) as client:
         await client.list_jobs()
         await client.close()

@@ -20,8 +20,7 @@ from airbyte_deferrable.api.errors import (
     Unreachable,
 )
 from airbyte_deferrable.api.settings import BasicAuth, Settings
-
-from .wire import Answer, Cut, Wire, reply
+from helpers.wire import Answer, Cut, Wire, reply
 
 TYPE = "https://reference.airbyte.com/reference/errors"
 PROBLEM = (
@@ -130,7 +129,7 @@ async def test_airbytes_refusals_are_named_by_their_status_and_tell_the_reason(
 
 @pytest.mark.parametrize("body", SAID_BY_SOMEBODY_ELSE.values(), ids=SAID_BY_SOMEBODY_ELSE)
 @pytest.mark.parametrize("status", [200, *BY_STATUS])
-async def test_a_gateways_page_is_never_airbytes_word(status: int, body: str) -> None:
+async def test_gateways_page_is_never_airbytes_word(status: int, body: str) -> None:
     error = await ask(reply(status, body))
     assert type(error) is (BadCredentials if status == 401 else Unreachable)
     assert error.status == status
@@ -200,7 +199,7 @@ async def test_airbytes_word_is_known_by_its_form_whatever_is_taken_for_a_secret
                 await client.get_job(7)
 
 
-async def test_a_conflict_tells_airbytes_name_for_it() -> None:
+async def test_conflict_tells_airbytes_name_for_it() -> None:
     error = await ask(reply(409, PROBLEM))
     assert isinstance(error, Conflict)
     assert error.kind == "a-kind"
@@ -218,11 +217,11 @@ async def test_a_conflict_tells_airbytes_name_for_it() -> None:
         ('{"_embedded":{},"data":{"message":{}},"detail":"y"}', "y"),
     ],
 )
-async def test_a_refusal_of_any_shape_is_told(body: str, told: str) -> None:
+async def test_refusal_of_any_shape_is_told(body: str, told: str) -> None:
     assert about(await ask(reply(422, body))) == (Rejected, told)
 
 
-async def test_a_page_is_told_by_its_words() -> None:
+async def test_page_is_told_by_its_words() -> None:
     page = "<html><head><style>p {color: red}</style>\n<title>502 Bad Gateway</title></head><p>nginx</p></html>"
     assert (await ask(reply(502, page))).detail == "502 Bad Gateway nginx"
 
@@ -236,17 +235,17 @@ async def test_a_page_is_told_by_its_words() -> None:
         (404, "<html>nginx</html>", "the address of Airbyte's public API"),
     ],
 )
-async def test_the_advice_fits_the_answer(status: int, body: str, advice: str) -> None:
+async def test_advice_fits_the_answer(status: int, body: str, advice: str) -> None:
     assert advice in str(await ask(reply(status, body)))
 
 
 @pytest.mark.parametrize("tag", ["<", "<script>", "<!-- "])
-async def test_a_page_of_tags_that_never_close_is_read_in_no_time(tag: str) -> None:
+async def test_page_of_tags_that_never_close_is_read_in_no_time(tag: str) -> None:
     """Otherwise it would take hours, in the event loop of all who wait, and this test would not end."""
     assert type(await ask(reply(502, tag * 1_000_000))) is Unreachable
 
 
-async def test_a_long_page_is_told_in_short_and_on_one_line() -> None:
+async def test_long_page_is_told_in_short_and_on_one_line() -> None:
     error = await ask(reply(502, "<html>\n" + "very long\n" * 10_000))
     assert len(error.detail) <= MAX_DETAIL
     assert "\n" not in str(error)
@@ -267,7 +266,7 @@ async def test_a_long_page_is_told_in_short_and_on_one_line() -> None:
         ({}, None),
     ],
 )
-async def test_a_server_may_say_when_to_come_back(headers: dict[str, str], seconds: float | None) -> None:
+async def test_server_may_say_when_to_come_back(headers: dict[str, str], seconds: float | None) -> None:
     error = await ask(reply(429, PROBLEM, **headers))
     assert isinstance(error, Unreachable)
     assert error.retry_after == seconds
@@ -287,7 +286,7 @@ async def test_a_server_may_say_when_to_come_back(headers: dict[str, str], secon
     ],
 )
 @pytest.mark.parametrize("call", ["create", "get"])
-async def test_a_request_whose_answer_got_lost_may_have_arrived(answer: Answer, call: str) -> None:
+async def test_request_whose_answer_got_lost_may_have_arrived(answer: Answer, call: str) -> None:
     async with Wire(lambda _: answer) as wire:
         settings = Settings(wire.base_url, timeout=0.3, create_timeout=0.3)
         async with AirbyteClient(settings) as client:
@@ -298,7 +297,7 @@ async def test_a_request_whose_answer_got_lost_may_have_arrived(answer: Answer, 
     assert caught.value.status is None
 
 
-async def test_a_refused_connection_means_that_nothing_arrived() -> None:
+async def test_refused_connection_means_that_nothing_arrived() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/api/public/v1"
@@ -310,7 +309,7 @@ async def test_a_refused_connection_means_that_nothing_arrived() -> None:
     assert "no answer" in str(caught.value)
 
 
-async def test_an_answer_that_is_json_but_no_job_is_no_answer() -> None:
+async def test_answer_that_is_json_but_no_job_is_no_answer() -> None:
     error = await ask(reply(200, {"jobId": "seven", "status": "running"}))
     assert isinstance(error, Unreachable)
     assert "jobId" in error.detail
@@ -318,7 +317,7 @@ async def test_an_answer_that_is_json_but_no_job_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"message": "hello"}, {"data": None}, []])
-async def test_an_answer_without_jobs_is_no_empty_list(body: object) -> None:
+async def test_answer_without_jobs_is_no_empty_list(body: object) -> None:
     async with Wire(lambda _: reply(200, body)) as wire, AirbyteClient(Settings(wire.base_url)) as client:
         with pytest.raises(Unreachable):
             await client.list_jobs()
@@ -327,7 +326,7 @@ async def test_an_answer_without_jobs_is_no_empty_list(body: object) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_redirect_on_the_same_host_is_followed_with_method_body_and_credentials(status: int) -> None:
+async def test_redirect_on_the_same_host_is_followed_with_method_body_and_credentials(status: int) -> None:
     job = {"jobId": 7, "status": "pending"}
     async with Wire(lambda request: answer(request)) as wire:
 
@@ -345,7 +344,7 @@ async def test_a_redirect_on_the_same_host_is_followed_with_method_body_and_cred
 
 
 @pytest.mark.parametrize("where", ["http://localhost:{port}/login", "ftp://127.0.0.1/", "http://[", "", None])
-async def test_a_redirect_to_elsewhere_takes_nothing_along(where: str | None) -> None:
+async def test_redirect_to_elsewhere_takes_nothing_along(where: str | None) -> None:
     async with Wire(lambda request: "close") as elsewhere:
         port = elsewhere.url.rpartition(":")[2]
         headers = {} if where is None else {"Location": where.format(port=port)}
@@ -355,7 +354,7 @@ async def test_a_redirect_to_elsewhere_takes_nothing_along(where: str | None) ->
     assert not error.may_have_arrived
 
 
-async def test_a_redirect_in_a_circle_ends() -> None:
+async def test_redirect_in_a_circle_ends() -> None:
     async with Wire(lambda request: reply(307, Location=request.target)) as wire:
         async with AirbyteClient(Settings(wire.base_url)) as client:
             with pytest.raises(Unreachable):

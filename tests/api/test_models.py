@@ -30,7 +30,7 @@ def job(**more: object) -> Job:
         (None, None),
     ],
 )
-def test_a_time_is_read_as_java_writes_it(text: str | None, moment: datetime | None) -> None:
+def test_time_is_read_as_java_writes_it(text: str | None, moment: datetime | None) -> None:
     assert job(startTime=text).created_at == moment
 
 
@@ -47,11 +47,11 @@ def test_a_time_is_read_as_java_writes_it(text: str | None, moment: datetime | N
         (None, None),
     ],
 )
-def test_a_duration_is_read_as_java_writes_it(text: str | None, seconds: float | None) -> None:
+def test_duration_is_read_as_java_writes_it(text: str | None, seconds: float | None) -> None:
     assert job(duration=text).duration_seconds == seconds
 
 
-def test_the_last_change_of_a_live_job_follows_from_its_duration() -> None:
+def test_last_change_of_a_live_job_follows_from_its_duration() -> None:
     began = datetime(2023, 6, 22, 16, 15, tzinfo=timezone.utc)
     assert job(startTime="2023-06-22T16:15Z", duration="PT1M").updated_at == began + timedelta(minutes=1)
     assert job(startTime="2023-06-22T16:15Z").updated_at == began
@@ -74,7 +74,7 @@ def test_fields_of_newer_releases_are_left_alone_and_missing_ones_are_none() -> 
     assert seen.to_json() == MINIMAL
 
 
-def test_a_job_goes_to_json_and_back() -> None:
+def test_job_goes_to_json_and_back() -> None:
     whole = job(startTime="2023-06-22T16:15Z", lastUpdatedAt="2023-06-22T16:20Z", duration="PT5M", rowsSynced=0)
     assert Job.model_validate(whole.to_json()) == whole
     assert whole.to_json()["rowsSynced"] == 0
@@ -84,7 +84,7 @@ def test_types_and_statuses_are_written_as_on_the_wire() -> None:
     assert f"{JobType.SYNC} {JobStatus.RUNNING}" == "sync running"
 
 
-def test_a_full_page_is_read_within_two_milliseconds() -> None:
+def test_full_page_is_read_within_two_milliseconds() -> None:
     row = {**MINIMAL, "startTime": "2023-06-22T16:15Z", "duration": "PT5M", "rowsSynced": 1, "bytesSynced": 2}
     page = {"data": [{**row, "jobId": number} for number in range(100)], "next": "", "previous": ""}
     spent = []

@@ -36,14 +36,14 @@ def airbyte() -> Iterator[aioresponses]:
         yield made_up
 
 
-async def test_a_job_is_read(airbyte: aioresponses) -> None:
+async def test_job_is_read(airbyte: aioresponses) -> None:
     airbyte.get(f"{BASE}/jobs/7", payload={"jobId": 7, "status": "queued"}, response_class=Response)
     async with AirbyteClient(Settings(BASE)) as client:
         job = await client.get_job(7)
     assert (job.job_id, job.status, job.terminal) == (7, "queued", False)
 
 
-async def test_a_job_is_asked_for_by_connection_and_type(airbyte: aioresponses) -> None:
+async def test_job_is_asked_for_by_connection_and_type(airbyte: aioresponses) -> None:
     airbyte.post(f"{BASE}/jobs", payload={"jobId": 8, "status": "pending"}, response_class=Response)
     async with AirbyteClient(Settings(BASE)) as client:
         assert (await client.create_job("c", "reset")).job_id == 8
@@ -51,7 +51,7 @@ async def test_a_job_is_asked_for_by_connection_and_type(airbyte: aioresponses) 
     assert call.kwargs["json"] == {"connectionId": "c", "jobType": "reset"}
 
 
-async def test_a_refusal_is_named(airbyte: aioresponses) -> None:
+async def test_refusal_is_named(airbyte: aioresponses) -> None:
     airbyte.get(f"{BASE}/jobs/7", status=403, payload={"title": "forbidden"}, response_class=Response)
     async with AirbyteClient(Settings(BASE)) as client:
         with pytest.raises(Forbidden):

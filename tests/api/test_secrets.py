@@ -25,8 +25,7 @@ from airbyte_deferrable.api.settings import (
     NoCredentials,
     Settings,
 )
-
-from .wire import Request, Wire, reply, running_proxy, token
+from helpers.wire import Request, Wire, reply, running_proxy, token
 
 SECRET = "s3cr&t/\"wörd' x"
 TOKEN = "eyJhbGciOi.token.signature"
@@ -88,7 +87,7 @@ def told(error: BaseException) -> str:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("credentials", CREDENTIALS)
-async def test_a_server_that_repeats_secrets_gives_none_away(
+async def test_server_that_repeats_secrets_gives_none_away(
     credentials: str, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -130,7 +129,7 @@ async def test_a_server_that_repeats_secrets_gives_none_away(
     assert leaks("\n".join(said)) == []
 
 
-async def test_a_token_endpoint_that_repeats_secrets_gives_none_away(caplog: pytest.LogCaptureFixture) -> None:
+async def test_token_endpoint_that_repeats_secrets_gives_none_away(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     bodies = [
         reply(401, json.dumps({"message": SECRET}, ensure_ascii=False)),
@@ -176,7 +175,7 @@ async def test_what_is_secret_in_a_header_is_not_repeated_without_the_rest(name:
 
 
 @pytest.mark.parametrize("blank", ["\n", "\r\n", " ", "\t"])
-async def test_a_secret_with_white_space_around_it_is_not_repeated_without(blank: str) -> None:
+async def test_secret_with_white_space_around_it_is_not_repeated_without(blank: str) -> None:
     chosen = (
         ClientCredentials("id", f"{SECRET}{blank}"),
         BearerToken(f"{blank}{SECRET}"),
@@ -197,7 +196,7 @@ async def test_a_secret_with_white_space_around_it_is_not_repeated_without(blank
             assert "***" in caught.value.detail
 
 
-def test_a_secret_that_is_a_part_of_another_leaves_nothing_of_it() -> None:
+def test_secret_that_is_a_part_of_another_leaves_nothing_of_it() -> None:
     redact = Redaction(["key-of-mine", "the-longer-key-of-mine-and-more"])
     assert redact("the-longer-key-of-mine-and-more, key-of-mine") == "***, ***"
 
@@ -212,7 +211,7 @@ def test_odd_secrets_are_looked_for_in_no_time(secret: str) -> None:
     assert secret.strip() not in redact(f"it is {secret}.")
 
 
-async def test_a_late_answer_does_not_repeat_the_token_of_before() -> None:
+async def test_late_answer_does_not_repeat_the_token_of_before() -> None:
     tokens = iter(["first-token-of-all", "second-token-of-all"])
 
     def answer(request: Request) -> bytes:
@@ -231,7 +230,7 @@ async def test_a_late_answer_does_not_repeat_the_token_of_before() -> None:
     assert caught.value.detail == "you came with ***, now with ***"
 
 
-async def test_a_proxy_that_refuses_its_password_gives_none_away() -> None:
+async def test_proxy_that_refuses_its_password_gives_none_away() -> None:
     async with running_proxy("Basic other") as proxy:
         url = proxy.url.replace("//", f"//me:{quote(PROXY_PASSWORD)}@")
         for scheme in ("http", "https"):

@@ -15,8 +15,7 @@ import pytest
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import Unreachable
 from airbyte_deferrable.api.settings import BasicAuth, Settings
-
-from .wire import Answer, Behaviour, Request, Wire, reply, running_proxy
+from helpers.wire import Answer, Behaviour, Request, Wire, reply, running_proxy
 
 JOB = reply(200, {"jobId": 7, "status": "running"})
 
@@ -25,7 +24,7 @@ def fine(_: Request) -> bytes:
     return JOB
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(server_tls: ssl.SSLContext) -> None:
+async def test_certificate_that_nobody_vouches_for_is_refused(server_tls: ssl.SSLContext) -> None:
     async with Wire(fine, server_tls) as wire:
         async with AirbyteClient(Settings(wire.base_url)) as client:
             with pytest.raises(Unreachable) as caught:
@@ -35,7 +34,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(server_tls: ssl.
     assert "self-signed certificate" in str(caught.value)
 
 
-async def test_a_ca_file_vouches_for_it(server_tls: ssl.SSLContext, certificate: Path) -> None:
+async def test_ca_file_vouches_for_it(server_tls: ssl.SSLContext, certificate: Path) -> None:
     async with Wire(fine, server_tls) as wire:
         async with AirbyteClient(Settings(wire.base_url, ca_file=str(certificate))) as client:
             assert (await client.get_job(7)).job_id == 7
@@ -51,7 +50,7 @@ async def test_verification_can_be_switched_off(server_tls: ssl.SSLContext) -> N
         assert (await client.get_job(7)).job_id == 7
 
 
-async def test_a_server_that_speaks_no_tls_got_nothing() -> None:
+async def test_server_that_speaks_no_tls_got_nothing() -> None:
     async with Wire(fine) as wire:
         url = wire.base_url.replace("http://", "https://")
         async with AirbyteClient(Settings(url, timeout=2)) as client:
@@ -61,7 +60,7 @@ async def test_a_server_that_speaks_no_tls_got_nothing() -> None:
     assert not caught.value.may_have_arrived
 
 
-async def test_a_plain_address_that_leads_to_tls_is_followed_with_the_credentials(
+async def test_plain_address_that_leads_to_tls_is_followed_with_the_credentials(
     server_tls: ssl.SSLContext, certificate: Path
 ) -> None:
     async with (
@@ -89,7 +88,7 @@ async def test_tls_is_not_left_by_a_redirect(server_tls: ssl.SSLContext) -> None
         assert plain.requests == []
 
 
-async def test_a_plain_request_goes_through_the_proxy_for_its_scheme() -> None:
+async def test_plain_request_goes_through_the_proxy_for_its_scheme() -> None:
     async with Wire(fine) as wire, running_proxy() as proxy:
         settings = Settings(wire.base_url, proxies=(("http", proxy.url), ("https", "http://127.0.0.1:1")))
         async with AirbyteClient(settings) as client:
@@ -97,7 +96,7 @@ async def test_a_plain_request_goes_through_the_proxy_for_its_scheme() -> None:
         assert proxy.asked == [f"GET {wire.base_url}/jobs/7"]
 
 
-async def test_a_tls_request_goes_through_a_tunnel(server_tls: ssl.SSLContext, certificate: Path) -> None:
+async def test_tls_request_goes_through_a_tunnel(server_tls: ssl.SSLContext, certificate: Path) -> None:
     async with Wire(fine, server_tls) as wire, running_proxy() as proxy:
         settings = Settings(wire.base_url, ca_file=str(certificate), proxies=(("https", proxy.url),))
         async with AirbyteClient(settings) as client:
@@ -105,7 +104,7 @@ async def test_a_tls_request_goes_through_a_tunnel(server_tls: ssl.SSLContext, c
         assert proxy.asked == [f"CONNECT {wire.url.removeprefix('https://')}"]
 
 
-async def test_a_proxy_gets_its_login() -> None:
+async def test_proxy_gets_its_login() -> None:
     wanted = "Basic " + base64.b64encode(b"me:p@ss").decode()
     async with Wire(fine) as wire, running_proxy(wanted) as proxy:
         url = proxy.url.replace("//", "//me:p%40ss@")
@@ -117,7 +116,7 @@ async def test_a_proxy_gets_its_login() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_is_down_or_refuses_lets_nothing_through(scheme: str) -> None:
+async def test_proxy_that_is_down_or_refuses_lets_nothing_through(scheme: str) -> None:
     for authorization in ("Basic other", None):
         async with running_proxy(authorization) as proxy:
             url = proxy.url if authorization else "http://127.0.0.1:1"
@@ -130,7 +129,7 @@ async def test_a_proxy_that_is_down_or_refuses_lets_nothing_through(scheme: str)
 
 
 @pytest.mark.parametrize("proxied", [False, True])
-async def test_a_name_that_leads_nowhere_is_told(proxied: bool) -> None:
+async def test_name_that_leads_nowhere_is_told(proxied: bool) -> None:
     nowhere = "http://nowhere.invalid:8000"
     proxies = (("http", nowhere),) if proxied else ()
     async with AirbyteClient(Settings("http://localhost:9/v1" if proxied else nowhere, proxies=proxies)) as client:
@@ -140,7 +139,7 @@ async def test_a_name_that_leads_nowhere_is_told(proxied: bool) -> None:
 
 
 @pytest.mark.parametrize("host", ["airbyte..example", ".example", f"{'a' * 64}.example"])
-async def test_a_host_that_is_no_name_is_told_and_got_nothing(host: str) -> None:
+async def test_host_that_is_no_name_is_told_and_got_nothing(host: str) -> None:
     async with AirbyteClient(Settings(f"http://{host}:8000/v1")) as client:
         with pytest.raises(Unreachable, match=r"the connection's Server URL \(host\) is right") as caught:
             await client.create_job("c")
@@ -172,7 +171,7 @@ async def test_cookies_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
-async def test_a_delete_is_not_sent_twice_when_its_connection_ends(end: Behaviour) -> None:
+async def test_delete_is_not_sent_twice_when_its_connection_ends(end: Behaviour) -> None:
     """It may have been carried out, and the connection may run another job by now."""
 
     def answer(request: Request) -> Answer:
@@ -199,7 +198,7 @@ async def test_closing_leaves_nothing_open(server_tls: ssl.SSLContext) -> None:
     assert [str(each.message) for each in caught if each.category is ResourceWarning] == []
 
 
-async def test_a_cancellation_in_the_moment_of_a_timeout_is_not_lost() -> None:
+async def test_cancellation_in_the_moment_of_a_timeout_is_not_lost() -> None:
     asked = asyncio.Event()
 
     def hang(_: Request) -> Behaviour:

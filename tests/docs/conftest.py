@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -14,11 +13,11 @@ import pytest
 from airflow import settings
 
 from airbyte_deferrable import operators, sensors
-from airbyte_deferrable.simulator import Script, Simulator
+from airbyte_deferrable.simulator import Simulator
+from helpers.airbyte import QUICK, connection_to
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NAME = re.compile(r'connection_name="([^"]+)"')
-QUICK = Script(duration=0.3, pending=0.05, rows=1000, bytes=100_000)
 
 
 @pytest.fixture(scope="session")
@@ -36,13 +35,7 @@ def airbyte_for(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -
             airbyte_simulator.add_connection("Orders", QUICK, connection_id)
         for name in sorted(set(NAME.findall(text))):
             airbyte_simulator.add_connection(name, QUICK)
-        connection = {
-            "conn_type": "airbyte",
-            "host": airbyte_simulator.url,
-            "login": airbyte_simulator.client_id,
-            "password": airbyte_simulator.client_secret,
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", json.dumps(connection))
+        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
         return airbyte_simulator
 
     # A reader's syncs take minutes, these take no second.

@@ -11,8 +11,7 @@ from benchmarks import model, slots_report
 from benchmarks.__main__ import RESULTS
 from benchmarks.measure import Result
 from benchmarks.report import BEGIN, END, brief, machine, table
-
-from .blocks import ROOT
+from helpers.blocks import ROOT
 
 
 @pytest.fixture
@@ -32,11 +31,11 @@ def measured_on(kept_table: str) -> str:
     return str(found)
 
 
-def test_the_table_is_that_of_the_results(results: list[Result], kept_table: str, measured_on: str) -> None:
+def test_table_is_that_of_the_results(results: list[Result], kept_table: str, measured_on: str) -> None:
     assert table(results).replace(machine(), measured_on) == kept_table
 
 
-def test_the_readme_shows_these_results(results: list[Result], measured_on: str) -> None:
+def test_readme_shows_these_results(results: list[Result], measured_on: str) -> None:
     _, _, rest = (ROOT / "README.md").read_text().partition(BEGIN)
     shown, _, _ = rest.partition(END)
     assert shown.strip() == brief(results).replace(machine(), measured_on).strip()
@@ -55,12 +54,12 @@ def between(page: str, marks: tuple[str, str]) -> str:
     return rest.partition(marks[1])[0].strip()
 
 
-def test_the_table_of_worker_slots_is_that_of_the_results(slots: slots_report.Report) -> None:
+def test_table_of_worker_slots_is_that_of_the_results(slots: slots_report.Report) -> None:
     assert slots_report.table(slots) == (ROOT / RESULTS / "slots.md").read_text()
     assert between("README.md", slots_report.MARKS) == slots_report.brief(slots).strip()
 
 
-def test_the_model_is_fitted_to_these_results(slots: slots_report.Report) -> None:
+def test_model_is_fitted_to_these_results(slots: slots_report.Report) -> None:
     assert between("docs/at-scale.md", model.MARKS) == model.text(slots).strip()
 
 

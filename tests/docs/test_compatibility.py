@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from one_task import Task, airflow_tells, connection_to, first_event, run_in_loop
 
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.airbyte import connection_to
+from helpers.one_task import Task, airflow_tells, first_event, run_in_loop
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def old(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "on worker"])
-def test_a_job_of_which_airbyte_tells_late_is_started_once(
+def test_job_of_which_airbyte_tells_late_is_started_once(
     old: Simulator, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     monkeypatch.setattr("airbyte_deferrable._sync_task.HOLD_EVENTS", 0)
@@ -37,7 +38,7 @@ def test_a_job_of_which_airbyte_tells_late_is_started_once(
     assert (returned, job["status"]) == (job["id"], "succeeded")
 
 
-def test_a_refresh_that_the_list_does_not_tell_of_is_seen_to_end_beside_others(old: Simulator) -> None:
+def test_refresh_that_the_list_does_not_tell_of_is_seen_to_end_beside_others(old: Simulator) -> None:
     orders, users = old.add_connections(2, Script(duration=1))
     jobs = [old.add_job(orders, job_type="refresh"), old.add_job(users)]
 

@@ -18,9 +18,8 @@ from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.provider import FORM_FIELDS
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.blocks import ROOT
 from tools.matrix import CELLS, SUPPORTED
-
-from .blocks import ROOT
 
 
 def page(name: str) -> str:
@@ -102,14 +101,14 @@ def test_every_message_of_the_test_button_is_told() -> None:
     assert all(any(words.startswith(begin) for begin in told) for words in said)
 
 
-def test_the_readme_leads_somewhere() -> None:
+def test_readme_leads_somewhere() -> None:
     """What mkdocs does for the pages."""
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text())
     assert len(links) > 10
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_versions_are_those_of_the_matrix() -> None:
+def test_versions_are_those_of_the_matrix() -> None:
     told = re.findall(r"^\| ([\d.]+) \| ([\d., ]+) \| ([\d., ]+) \|$", page("compatibility"), re.M)
     assert {airflow: tuple(pythons.split(", ")) for airflow, pythons, _ in told} == SUPPORTED
     tested = {(airflow, python) for airflow, _, pythons in told for python in pythons.split(", ")}

@@ -17,8 +17,7 @@ import airbyte_deferrable.operators
 import airbyte_deferrable.sensors
 import airbyte_deferrable.triggers
 from airbyte_deferrable.simulator import Simulator
-
-from .blocks import in_language
+from helpers.blocks import in_language
 
 try:
     from airflow.providers.airbyte.hooks.airbyte import AirbyteHook as OfficialHook
@@ -83,7 +82,7 @@ def only_the_import_changed(source: str, folder: Path) -> str:
     return changed
 
 
-def test_the_official_example_runs(
+def test_official_example_runs(
     airbyte_for: Callable[[str], Simulator],
     run_dags: Callable[[str], dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
@@ -127,7 +126,7 @@ def test_what_the_official_hook_offers_ours_offers() -> None:
 
 @pytest.mark.parametrize("end", ["", "/"])
 @pytest.mark.parametrize("token_url", ["", "v1/applications/token", "/api/public/v1/applications/token"])
-def test_the_connection_as_documented(
+def test_connection_as_documented(
     airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, end: str, token_url: str
 ) -> None:
     connection = {
@@ -142,7 +141,7 @@ def test_the_connection_as_documented(
     assert airbyte_deferrable.hooks.AirbyteHook().test_connection()[0]
 
 
-def test_the_hook_as_documented(airbyte_for: Callable[[str], Simulator]) -> None:
+def test_hook_as_documented(airbyte_for: Callable[[str], Simulator]) -> None:
     airbyte = airbyte_for(CONNECTION)
     hook = airbyte_deferrable.hooks.AirbyteHook(airbyte_conn_id="airbyte_default", api_version="v1")
     assert hook.test_connection()[0] is True

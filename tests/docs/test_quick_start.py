@@ -6,30 +6,24 @@ import os
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
+from airbyte_deferrable.simulator import RemoteSimulator
+from airbyte_deferrable.simulator.__main__ import connection_id_of
 from harness.airflow import LocalAirflow
 from harness.loopback import free_port
-
-from .blocks import BLOCKS
+from helpers.airbyte import ENDLESS
+from helpers.blocks import BLOCKS
+from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
 PAGE = [block for block in BLOCKS if block.page == "docs/quick-start.md"]
 #: What this environment has done already, and what stands for it here.
 DONE_OTHERWISE = {"pip install airbyte-deferrable": "this environment", "airflow standalone": "LocalAirflow"}
-
-
-def until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def answers(url: str) -> bool:
@@ -39,7 +33,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_the_quick_start_leads_to_a_sync(tmp_path: Path) -> None:
+def test_quick_start_leads_to_a_sync(tmp_path: Path) -> None:
     [dag_file] = [block for block in PAGE if block.title == "dags/orders.py"]
     dags = tmp_path / "dags"
     dags.mkdir()
@@ -60,11 +54,18 @@ def test_the_quick_start_leads_to_a_sync(tmp_path: Path) -> None:
     with LocalAirflow(tmp_path / "home", dags=dags, config=as_airflow_has_it) as airflow:
         airbyte = subprocess.Popen(["bash", "-c", f"exec {start_airbyte}"], env=airflow.env, start_new_session=True)
         try:
-            until(lambda: answers(f"http://localhost:{port}/api/public/v1/health"), 30)
+            wait_until(lambda: answers(f"http://localhost:{port}/api/public/v1/health"))
+            orders = RemoteSimulator(f"http://localhost:{port}")
+            # On a busy machine its half minute may be over before the triggerer looks: it ends when that has looked.
+            orders.script(connection_id_of(1), ENDLESS)
             for command in commands:
                 subprocess.run(["bash", "-ec", command], env=airflow.env, check=True, timeout=120)
-            until(lambda: bool(airflow.task_instances("orders")), 30)
+            wait_until(lambda: airflow.task_instances("orders"))
             run = airflow.task_instances("orders")[0]["dag_run_id"]
+            wait_until(lambda: orders.jobs(status="running"))
+            looks = orders.count("get") + orders.count("list")
+            wait_until(lambda: orders.count("get") + orders.count("list") >= looks + 2)
+            orders.finish(1, "succeeded")
             assert airflow.wait("orders", run, timeout=120) == "success"
             log = airflow.log("orders", run, "sync_orders")
         finally:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fault_table import CARRIED_OUT, ENDLESS, FAULTS, TIMES, add_fault, all_were_met
-from one_task import TaskInstance, airflow_tells, connection_to, kept_log, stored
 
 from airbyte_deferrable._airflow import cancel_killed
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.airbyte import connection_to
+from helpers.fault_table import CARRIED_OUT, ENDLESS, FAULTS, TIMES, add_fault, all_were_met
+from helpers.one_task import TaskInstance, airflow_tells, kept_log, stored
 
 CALLS = ("get", "cancel", "token")
 CANCELLED, LEFT = (

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fault_table import CARRIED_OUT, FAULTS, add_fault, all_were_met
-from one_task import Task, TaskInstance, airflow_tells, connection_to, said, when_said
 
 from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable.exceptions import AirbyteCredentialsError, AirbyteException, AirbyteUnreachableError
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.airbyte import connection_to
+from helpers.fault_table import CARRIED_OUT, FAULTS, add_fault, all_were_met
+from helpers.one_task import Task, TaskInstance, said, when_said
 
 POLICY = SubmitPolicy(settle=0.3, unreachable=2.0, pause=0.05, unlisted=1.2)
 CALLS = ["token", "create", "list", "get", "connection"]
@@ -24,13 +24,6 @@ def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simula
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", fields)
     monkeypatch.setattr(AirbyteTriggerSyncOperator, "submit_policy", POLICY)
     return airbyte_simulator
-
-
-@pytest.fixture
-def ti(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskInstance]:
-    instance = TaskInstance()
-    with airflow_tells(monkeypatch, instance):
-        yield instance
 
 
 def sync(connection_id: str, ti: TaskInstance, **parameters: Any) -> Task:
@@ -88,7 +81,7 @@ def test_trouble_that_stays_ends_in_one_error_and_at_most_one_job(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_retry_that_cannot_look_at_its_job_starts_no_other_and_a_later_one_finds_it(
+def test_retry_that_cannot_look_at_its_job_starts_no_other_and_a_later_one_finds_it(
     sim: Simulator, ti: TaskInstance, fault: str
 ) -> None:
     cid = sim.add_connection(script=Script(outcome=None, pending=0.0))
@@ -106,7 +99,7 @@ def test_a_retry_that_cannot_look_at_its_job_starts_no_other_and_a_later_one_fin
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_connection_whose_name_cannot_be_looked_up_is_run_all_the_same(
+def test_connection_whose_name_cannot_be_looked_up_is_run_all_the_same(
     sim: Simulator, ti: TaskInstance, fault: str
 ) -> None:
     cid = sim.add_connection(name="Orders", script=Script(outcome=None, pending=0.0))
@@ -121,7 +114,7 @@ def test_a_connection_whose_name_cannot_be_looked_up_is_run_all_the_same(
     assert len(sim.jobs(cid)) == 1
 
 
-def test_a_job_that_airbyte_makes_late_is_found(sim: Simulator, ti: TaskInstance) -> None:
+def test_job_that_airbyte_makes_late_is_found(sim: Simulator, ti: TaskInstance) -> None:
     """409 state-conflict: Airbyte gave its own answer up after 60 s, and the job comes later."""
     cid = sim.add_connection()
     sim.add_fault(Fault("create", status=409))
@@ -139,7 +132,7 @@ def test_a_job_that_airbyte_makes_late_is_found(sim: Simulator, ti: TaskInstance
     assert len(sim.jobs(cid)) == 1
 
 
-def test_a_job_that_comes_after_it_was_given_up_is_ours_when_the_next_request_is_refused(
+def test_job_that_comes_after_it_was_given_up_is_ours_when_the_next_request_is_refused(
     sim: Simulator, ti: TaskInstance
 ) -> None:
     cid = sim.add_connection()
@@ -158,7 +151,7 @@ def test_a_job_that_comes_after_it_was_given_up_is_ours_when_the_next_request_is
     assert len(sim.jobs(cid)) == 1
 
 
-def test_a_reset_does_not_mistake_a_sync_for_itself(sim: Simulator, ti: TaskInstance) -> None:
+def test_reset_does_not_mistake_a_sync_for_itself(sim: Simulator, ti: TaskInstance) -> None:
     cid = sim.add_connection(script=Script(duration=0.0, pending=0.0))
     sim.add_fault(Fault("create", status=503, times=1))
     task = sync(cid, ti, job_type="reset")
@@ -175,7 +168,7 @@ def test_a_reset_does_not_mistake_a_sync_for_itself(sim: Simulator, ti: TaskInst
     assert job_id == sim.jobs(cid)[1]["id"]
 
 
-def test_a_lost_answer_where_jobs_cannot_be_listed_is_not_asked_for_twice(sim: Simulator, ti: TaskInstance) -> None:
+def test_lost_answer_where_jobs_cannot_be_listed_is_not_asked_for_twice(sim: Simulator, ti: TaskInstance) -> None:
     cid = sim.add_connection(script=Script(outcome=None, pending=0.0))
     sim.add_fault(Fault("list", status=403))
     sim.add_fault(Fault("create", "lost_answer"))
@@ -191,7 +184,7 @@ def test_jobs_can_be_started_where_they_cannot_be_listed(sim: Simulator, ti: Tas
     assert sync(cid, ti).run() == sim.jobs(cid)[0]["id"]
 
 
-def test_a_refusal_is_not_repeated(sim: Simulator, ti: TaskInstance) -> None:
+def test_refusal_is_not_repeated(sim: Simulator, ti: TaskInstance) -> None:
     cid = sim.add_connection()
     sim.add_fault(Fault("create", status=403))
     with pytest.raises(AirbyteException):

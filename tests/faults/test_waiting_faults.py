@@ -7,16 +7,19 @@ import time
 from typing import NamedTuple
 
 import pytest
-from fault_table import ENDLESS, FAULTS, TIMES, add_fault
-from one_task import connection_to, first_event, kept_log, said, stored
 
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.airbyte import connection_to
+from helpers.fault_table import ENDLESS, FAULTS, TIMES, add_fault
+from helpers.one_task import first_event, kept_log, said, stored
+from helpers.waiting import until
 
 #: How many wait: a lone waiter gets its job, several read the list.
 WAITERS = {"get": 1, "token": 1, "list": 2}
-#: How often a fault hits that stays, until it is seen that nobody takes it for an outcome.
-LONG = 6
+#: How often a fault hits that stays, until it is seen that nobody takes it for an outcome. A server that sheds load is
+#: asked ever more seldom: half a minute would pass until the sixth time.
+LONG = {"429": 4}
 
 
 class Wait(NamedTuple):
@@ -47,8 +50,7 @@ async def wait(monkeypatch: pytest.MonkeyPatch, call: str, fault: str, times: st
         await asyncio.to_thread(add_fault, sim, call, fault, times)
 
         async def hit(often: int) -> None:
-            while sim.faults()[0]["hits"] < often:
-                await asyncio.sleep(0.02)
+            await until(lambda: sim.faults()[0]["hits"] >= often)
 
         triggers = [stored(AirbyteSyncTrigger(job_id, conn_id, time.time() + 3600, 0.1)) for job_id in mine]
         for trigger in triggers:
@@ -58,7 +60,7 @@ async def wait(monkeypatch: pytest.MonkeyPatch, call: str, fault: str, times: st
         for job_id in mine:
             sim.finish(job_id, "succeeded")
         if not heals(call, fault, times):
-            await hit(LONG)
+            await hit(LONG.get(fault, 6))
             assert not waiting.done()
             sim.clear_faults()
         events = await waiting

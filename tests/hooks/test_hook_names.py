@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from airflow.providers.airbyte.hooks.airbyte import AirbyteHook as OfficialHook
-from one_task import connection_to
-from subclass_names import assert_untouched, free_names, names_to_take, with_attributes, with_methods
 
 from airbyte_deferrable._compat import BaseHook
 from airbyte_deferrable.exceptions import AirbyteJobFailed
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.simulator import Script, Simulator
+from helpers.airbyte import connection_to
+from helpers.subclass_names import assert_untouched, free_names, names_to_take, with_attributes, with_methods
 
 #: What the official hook has not, ours has, and a subclass may have, too.
 FURTHER = {name for name in vars(AirbyteHook) if not name.startswith("_") and not hasattr(OfficialHook, name)}

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from one_task import Task, TaskInstance, airflow_tells, connection_to
 
 from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Simulator
+from helpers.one_task import Make, Task, TaskInstance, airflow_tells
 
 
 @pytest.fixture
-def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    policy = SubmitPolicy(settle=0.6, unreachable=2.0, pause=0.1, unlisted=0.2)
-    monkeypatch.setattr(AirbyteTriggerSyncOperator, "submit_policy", policy)
-    return airbyte_simulator
+def sim(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    patience = SubmitPolicy(settle=0.6, unreachable=2.0, pause=0.1, unlisted=0.2)
+    monkeypatch.setattr(AirbyteTriggerSyncOperator, "submit_policy", patience)
+    return sim
 
 
 @pytest.fixture
-def task(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Task]]:
+def task(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Return a maker of tasks for a connection, by default of the operator itself."""
     ti = TaskInstance()
 

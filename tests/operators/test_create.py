@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from one_task import Task, said, when_said
 
 from airbyte_deferrable._compat import AirflowSkipException
 from airbyte_deferrable._job.retrying import SubmitPolicy
@@ -15,14 +12,9 @@ from airbyte_deferrable.exceptions import (
     AirbyteUnreachableError,
 )
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-from airbyte_deferrable.simulator import Fault, Script, Simulator
-
-Make = Callable[..., Task]
-
-ENDLESS = Script(outcome=None, pending=0.0)
-QUICK = Script(duration=0.3, pending=0.05)
-NOWHERE = "00000000-0000-4000-8000-000000000000"
-BUSY_ANSWER = '{"title": "try-again-later", "data": {"message": "A sync is already running"}}'
+from airbyte_deferrable.simulator import Fault, Simulator
+from helpers.airbyte import AT_ONCE, BUSY_ANSWER, ENDLESS, NOWHERE, QUICK
+from helpers.one_task import WAYS, Make, said, when_said
 
 
 @pytest.fixture
@@ -37,7 +29,7 @@ def patient(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("status", [500, 502, 504])
 @pytest.mark.parametrize(("state", "says"), [("inactive", "is inactive: activate it"), ("locked", "is locked")])
 @pytest.mark.usefixtures("patient")
-def test_a_create_that_fails_for_a_connection_that_is_not_active_says_so(
+def test_create_that_fails_for_a_connection_that_is_not_active_says_so(
     sim: Simulator, task: Make, status: int, state: str, says: str
 ) -> None:
     sync = task(sim.add_connection(status=state))
@@ -48,7 +40,7 @@ def test_a_create_that_fails_for_a_connection_that_is_not_active_says_so(
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_create_that_a_gateway_gives_up_for_an_unknown_connection_says_so(sim: Simulator, task: Make) -> None:
+def test_create_that_a_gateway_gives_up_for_an_unknown_connection_says_so(sim: Simulator, task: Make) -> None:
     sim.add_fault(Fault("create", status=504))
     with pytest.raises(AirbyteNotVisibleError, match=NOWHERE):
         task(NOWHERE).run()
@@ -56,7 +48,7 @@ def test_a_create_that_a_gateway_gives_up_for_an_unknown_connection_says_so(sim:
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_create_without_the_list_asks_for_the_reason_too(sim: Simulator, task: Make) -> None:
+def test_create_without_the_list_asks_for_the_reason_too(sim: Simulator, task: Make) -> None:
     sim.add_fault(Fault("list", status=403))
     sim.add_fault(Fault("create", status=500))
     with pytest.raises(AirbyteConflictError, match="is inactive"):
@@ -64,15 +56,15 @@ def test_a_create_without_the_list_asks_for_the_reason_too(sim: Simulator, task:
     assert sim.count("create") == 1
 
 
-def test_a_connection_that_may_not_be_read_is_no_reason(sim: Simulator, task: Make) -> None:
+def test_connection_that_may_not_be_read_is_no_reason(sim: Simulator, task: Make) -> None:
     """Who may start jobs need not be let read connections; its jobs tell that there is one."""
-    sim.add_job(cid := sim.add_connection(script=QUICK), script=Script(duration=0.0, pending=0.0))
+    sim.add_job(cid := sim.add_connection(script=QUICK), script=AT_ONCE)
     sim.add_fault(Fault("create", status=504, times=1))
     sim.add_fault(Fault("connection", status=403))
     assert task(cid).run() == sim.jobs(cid)[1]["id"]
 
 
-def test_a_job_that_was_made_is_found_before_anything_is_said_of_its_connection(sim: Simulator, task: Make) -> None:
+def test_job_that_was_made_is_found_before_anything_is_said_of_its_connection(sim: Simulator, task: Make) -> None:
     """Airbyte deactivates a connection whose syncs fail."""
     cid = sim.add_connection(script=QUICK)
     sim.add_fault(Fault("create", "lost_answer", status=504))
@@ -80,7 +72,7 @@ def test_a_job_that_was_made_is_found_before_anything_is_said_of_its_connection(
     assert task(cid).run() == sim.jobs(cid)[0]["id"]
 
 
-def test_a_create_that_succeeds_does_not_ask_for_the_connection(sim: Simulator, task: Make) -> None:
+def test_create_that_succeeds_does_not_ask_for_the_connection(sim: Simulator, task: Make) -> None:
     task(sim.add_connection(script=ENDLESS), "deferred").leave()
     assert [sim.count(call) for call in ("token", "list", "create", "connection")] == [1, 1, 1, 0]
     assert sim.count() == 3
@@ -102,7 +94,7 @@ def older(sim: Simulator) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize(("if_running", "raises"), [("skip", AirflowSkipException), ("fail", AirbyteConflictError)])
-def test_an_older_job_that_runs_is_seen(
+def test_older_job_that_runs_is_seen(
     sim: Simulator, task: Make, older: tuple[str, int], if_running: str, raises: type[Exception]
 ) -> None:
     cid, live = older
@@ -111,16 +103,16 @@ def test_an_older_job_that_runs_is_seen(
     assert sim.count("create") == 0
 
 
-def test_an_older_job_that_runs_can_be_attached_to(sim: Simulator, task: Make, older: tuple[str, int]) -> None:
+def test_older_job_that_runs_can_be_attached_to(sim: Simulator, task: Make, older: tuple[str, int]) -> None:
     cid, live = older
     deferred = task(cid, "deferred", if_running="attach").leave()
     assert deferred.trigger.job_id == live
     assert sim.count("create") == 0
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("job_type", ["sync", "reset"])
-def test_an_older_job_that_runs_is_waited_for(
+def test_older_job_that_runs_is_waited_for(
     sim: Simulator, task: Make, older: tuple[str, int], way: str, job_type: str
 ) -> None:
     cid, live = older
@@ -131,7 +123,7 @@ def test_an_older_job_that_runs_is_waited_for(
     assert sim.count("cancel") == 0
 
 
-def test_an_older_job_that_runs_is_named_when_airbyte_says_busy(sim: Simulator, task: Make) -> None:
+def test_older_job_that_runs_is_named_when_airbyte_says_busy(sim: Simulator, task: Make) -> None:
     """It began between the look and the request."""
     cid = sim.add_connection()
     sync = task(cid, if_running="fail")
@@ -153,9 +145,9 @@ def test_an_older_job_that_runs_is_named_when_airbyte_says_busy(sim: Simulator, 
 # A list that is out of order
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("status", [500, 503, 504])
-def test_a_sync_is_started_without_the_list(sim: Simulator, task: Make, way: str, status: int) -> None:
+def test_sync_is_started_without_the_list(sim: Simulator, task: Make, way: str, status: int) -> None:
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("list", status=status))
     sync = task(cid, way, asynchronous=way == "worker")
@@ -167,7 +159,7 @@ def test_a_sync_is_started_without_the_list(sim: Simulator, task: Make, way: str
     assert (sync.run() if way == "worker" else sync.leave().trigger.job_id) == job_id
 
 
-def test_an_airbyte_that_answers_nothing_is_waited_for_as_ever(sim: Simulator, task: Make) -> None:
+def test_airbyte_that_answers_nothing_is_waited_for_as_ever(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("list", status=503))
     sim.add_fault(Fault("connection", status=503))
@@ -177,7 +169,7 @@ def test_an_airbyte_that_answers_nothing_is_waited_for_as_ever(sim: Simulator, t
 
 
 @pytest.mark.parametrize("job_type", ["reset", "clear"])
-def test_a_reset_is_not_started_without_the_list(sim: Simulator, task: Make, job_type: str) -> None:
+def test_reset_is_not_started_without_the_list(sim: Simulator, task: Make, job_type: str) -> None:
     """Airbyte would cancel the sync that runs."""
     cid = sim.add_connection()
     runs = sim.add_job(cid, script=ENDLESS)["id"]
@@ -188,7 +180,7 @@ def test_a_reset_is_not_started_without_the_list(sim: Simulator, task: Make, job
     assert sim.job(runs)["status"] == "running"
 
 
-def test_an_answer_that_is_lost_while_the_list_is_out_is_not_asked_for_twice(sim: Simulator, task: Make) -> None:
+def test_answer_that_is_lost_while_the_list_is_out_is_not_asked_for_twice(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("list", status=500))
     sim.add_fault(Fault("create", "lost_answer", status=504))
@@ -197,7 +189,7 @@ def test_an_answer_that_is_lost_while_the_list_is_out_is_not_asked_for_twice(sim
     assert len(sim.jobs(cid)) == sim.count("create") == 1
 
 
-def test_a_lost_answer_is_looked_for_in_the_list_alone(sim: Simulator, task: Make) -> None:
+def test_lost_answer_is_looked_for_in_the_list_alone(sim: Simulator, task: Make) -> None:
     """The list goes out of order after the request: a second job is not started for want of it."""
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("create", "lost_answer", status=504))
@@ -212,8 +204,8 @@ def test_a_lost_answer_is_looked_for_in_the_list_alone(sim: Simulator, task: Mak
     assert sync.run() == job_id
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
-def test_a_busy_connection_is_waited_for_without_the_list(
+@pytest.mark.parametrize("way", WAYS)
+def test_busy_connection_is_waited_for_without_the_list(
     sim: Simulator, task: Make, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then only Airbyte's refusals tell when it is over."""

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
 
 import pytest
-from one_task import Task, stored
+from airflow.exceptions import AirflowNotFoundException
 
-try:
-    from airflow.sdk import DAG, TaskGroup
-except ImportError:
-    from airflow import DAG
-    from airflow.utils.task_group import TaskGroup
-
+from airbyte_deferrable import operators
 from airbyte_deferrable._airflow.kill import WAIT_MARKER
-from airbyte_deferrable.exceptions import AirbyteInputError
+from airbyte_deferrable.exceptions import (
+    AirbyteConflictError,
+    AirbyteCredentialsError,
+    AirbyteInputError,
+    AirbyteNotVisibleError,
+    AirbyteRequestError,
+    AirbyteSettingsError,
+)
 from airbyte_deferrable.links import JOB_URL
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-
-Make = Callable[..., Task]
-
-ENDLESS = Script(outcome=None, pending=0.0)
-QUICK = Script(duration=0.3, pending=0.0)
-
+from helpers.airbyte import ENDLESS, QUICK
+from helpers.compat import DAG, TaskGroup
+from helpers.one_task import (
+    WAYS,
+    Make,
+    Task,
+    said,
+    stored,
+)
+from helpers.waiting import meanwhile
 
 # XComs
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("workspace", [True, False], ids=["workspace given", "no workspace"])
 def test_without_xcoms_there_is_none_but_what_a_running_wait_needs(
     sim: Simulator, task: Make, way: str, workspace: bool
@@ -45,7 +51,7 @@ def test_without_xcoms_there_is_none_but_what_a_running_wait_needs(
     assert any("See it in Airbyte" in line for line in sync.lines)
 
 
-def test_the_trigger_of_a_task_without_xcoms_writes_no_address(sim: Simulator, task: Make) -> None:
+def test_trigger_of_a_task_without_xcoms_writes_no_address(sim: Simulator, task: Make) -> None:
     sync = task(sim.add_connection(script=ENDLESS), "deferred", do_xcom_push=False)
     assert stored(sync.leave().trigger).write_xcoms is False
     with_xcoms = task(sim.add_connection(script=ENDLESS), "deferred")
@@ -58,7 +64,7 @@ def test_the_trigger_of_a_task_without_xcoms_writes_no_address(sim: Simulator, t
 @pytest.mark.parametrize(
     ("given", "seconds"), [(60, 60.0), (0.5, 0.5), (timedelta(minutes=2), 120.0), (Fraction(3, 2), 1.5)]
 )
-def test_a_span_is_given_in_any_form_and_is_a_number(sim: Simulator, task: Make, given: Any, seconds: float) -> None:
+def test_span_is_given_in_any_form_and_is_a_number(sim: Simulator, task: Make, given: Any, seconds: float) -> None:
     spans = {"timeout": given, "wait_seconds": given, "progress_seconds": given}
     sync = task(sim.add_connection(script=ENDLESS), "deferred", **spans)
     operator = sync.operator()
@@ -69,8 +75,8 @@ def test_a_span_is_given_in_any_form_and_is_a_number(sim: Simulator, task: Make,
 
 
 @pytest.mark.parametrize("timeout", [0, math.inf])
-@pytest.mark.parametrize("way", ["worker", "deferred"])
-def test_a_timeout_without_end_is_none(sim: Simulator, task: Make, way: str, timeout: float) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_timeout_without_end_is_none(sim: Simulator, task: Make, way: str, timeout: float) -> None:
     cid = sim.add_connection(script=QUICK)
     sim.add_job(cid, script=Script(duration=0.5, pending=0.0))
     assert task(cid, way, timeout=timeout).run() == sim.jobs(cid)[1]["id"]
@@ -133,7 +139,7 @@ def test_what_stays_ambiguous_is_said_to_come_from_default_args(
     assert sim.count("create") == 0
 
 
-def test_the_default_args_of_a_task_group_are_named_too(sim: Simulator, task: Make) -> None:
+def test_default_args_of_a_task_group_are_named_too(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection()
     sync = task(cid)
 
@@ -146,14 +152,14 @@ def test_the_default_args_of_a_task_group_are_named_too(sim: Simulator, task: Ma
         sync.run()
 
 
-def test_a_value_of_the_task_itself_is_not_blamed_on_default_args(sim: Simulator, task: Make) -> None:
+def test_value_of_the_task_itself_is_not_blamed_on_default_args(sim: Simulator, task: Make) -> None:
     with pytest.raises(AirbyteInputError) as refused:
         in_dag(task, {"owner": "me"}, sim.add_connection(), job_type="resync").run()
     assert "default_args" not in str(refused.value)
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
-def test_a_workspace_beside_a_connection_id_leads_to_the_job_without_a_question(
+@pytest.mark.parametrize("way", WAYS)
+def test_workspace_beside_a_connection_id_leads_to_the_job_without_a_question(
     sim: Simulator, task: Make, way: str
 ) -> None:
     """Also where the credentials may start jobs and not read connections."""
@@ -165,7 +171,114 @@ def test_a_workspace_beside_a_connection_id_leads_to_the_job_without_a_question(
     assert f"/workspaces/{sim.workspace_id}/connections/{cid}/timeline" in sync.ti.xcoms[JOB_URL]
 
 
-def test_a_name_that_is_rendered_as_a_number_is_a_name(sim: Simulator, task: Make) -> None:
+def test_name_that_is_rendered_as_a_number_is_a_name(sim: Simulator, task: Make) -> None:
     """With ``render_template_as_native_obj``."""
     cid = sim.add_connection(name="2026", script=QUICK)
     assert task("", connection_name=2026).run() == sim.jobs(cid)[0]["id"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "way", "poll"),
+    [({"wait_seconds": 7}, "deferred", 7.0), ({"wait_seconds": None}, "deferred", 5.0)],
+)
+def test_wait_seconds_is_the_interval_of_the_checks(
+    sim: Simulator, task: Make, parameters: dict[str, Any], way: str, poll: float
+) -> None:
+    deferred = task(sim.add_connection(script=ENDLESS), way, **parameters).leave()
+    assert deferred.trigger.poll_interval == poll
+    assert deferred.timeout is None
+
+
+def test_wait_seconds_is_the_interval_on_the_worker_too(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators, "POLL_ON_WORKER", 3600.0)
+    sync = task(sim.add_connection(script=ENDLESS), wait_seconds=0.25)
+    began = time.monotonic()
+    with meanwhile(lambda: sim.count("get") >= 4, lambda: sim.finish(1, "succeeded")):
+        sync.run()
+    # However fast a machine is, three intervals lie between four checks, each of them a little shorter by chance.
+    assert time.monotonic() - began > 0.5
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"connection_id": "orders"},
+        {"connection_id": ""},
+        {"connection_id": None},
+        {"job_type": "resync"},
+        {"if_running": "queue"},
+        {"wait_seconds": -1},
+        {"wait_seconds": "3"},
+        {"timeout": -1},
+        {"timeout": float("nan")},
+        {"timeout": None},
+        {"timeout": True},
+        {"progress_seconds": -0.1},
+    ],
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_bad_input_is_refused_before_anything_is_started(
+    sim: Simulator, task: Make, parameters: dict[str, Any], way: str
+) -> None:
+    arguments = {"connection_id": sim.add_connection(), **parameters}
+    with pytest.raises(AirbyteInputError, match=f"{next(iter(parameters))} must be .*Nothing was started"):
+        task(arguments.pop("connection_id"), way, **arguments).run()
+    assert sim.count() == 0
+
+
+@pytest.mark.parametrize(
+    "fields", ['{"conn_type": "airbyte"}', '{"conn_type":"airbyte","host":"http://a","extra":"x"}']
+)
+def test_bad_airflow_connection_is_refused_before_anything_is_started(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, fields: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", fields)
+    # Airflow 3.0 and 3.1 do not even hand over a connection whose extra they cannot read.
+    with pytest.raises((AirbyteSettingsError, AirflowNotFoundException), match="airbyte_default"):
+        task(sim.add_connection()).run()
+    assert sim.count() == 0
+
+
+def test_refusal_of_airbyte_names_its_cause(sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AirbyteNotVisibleError):
+        task("00000000-0000-4000-8000-000000000000").run()
+    with pytest.raises(AirbyteRequestError, match="Refreshes are not supported"):
+        task(sim.add_connection(), job_type="refresh").run()
+    with pytest.raises(AirbyteConflictError, match="is inactive: activate it"):
+        task(sim.add_connection(status="inactive")).run()
+    with pytest.raises(AirbyteConflictError, match="is locked: Airbyte runs only what is active"):
+        task(sim.add_connection(status="locked")).run()
+    with pytest.raises(AirbyteConflictError, match="deleted"):
+        task(sim.add_connection(status="deleted")).run()
+    sim.add_fault(Fault("token", status=401))
+    with pytest.raises(AirbyteCredentialsError):
+        task(sim.add_connection()).run()
+    assert sim.jobs() == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_connection_name_leads_to_the_connection(sim: Simulator, task: Make, way: str) -> None:
+    cid = sim.add_connection(name="Orders", script=Script(duration=1.5, pending=0.0))
+    sync = task("", way, connection_name="Orders", workspace_id=sim.workspace_id)
+    sim.add_fault(Fault("connections", status=503, times=2))
+    assert sync.run() == sim.jobs(cid)[0]["id"]
+    assert said(sync.lines, "Airbyte cannot be asked now") == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({}, "connection_id must be the UUID of an Airbyte connection, or connection_name its name"),
+        ({"connection_name": "Order"}, "near matches: 'Orders'"),
+        ({"connection_name": "Orders", "workspace_id": "mine"}, "workspace_id must be the UUID"),
+    ],
+)
+def test_connection_name_that_leads_nowhere_starts_nothing(
+    sim: Simulator, task: Make, parameters: dict[str, str], says: str
+) -> None:
+    sim.add_connection(name="Orders")
+    with pytest.raises(AirbyteInputError, match=says):
+        task("", **parameters).run()
+    assert sim.count("create") == 0

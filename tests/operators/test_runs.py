@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from one_task import Store, Task, TaskInstance
 
 from airbyte_deferrable._airflow import retry_store
 from airbyte_deferrable._job.record import Record
@@ -14,11 +12,9 @@ from airbyte_deferrable._sync_task import RUN
 from airbyte_deferrable.exceptions import AirbyteJobFailed
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
+from helpers.airbyte import ENDLESS, QUICK
+from helpers.one_task import Make, Store, TaskInstance, Variables, WithoutStore
 
-Make = Callable[..., Task]
-
-ENDLESS = Script(outcome=None, pending=0.0)
-QUICK = Script(duration=0.2, pending=0.0)
 FAILS = Script(duration=0.2, pending=0.0, outcome="failed")
 
 
@@ -74,7 +70,7 @@ def test_each_call_may_be_given_another_connection(sim: Simulator, task: Make) -
     assert [sim.job(job_id)["connectionId"] for job_id in jobs] == [ids[0], ids[1], ids[0], *ids]
 
 
-def test_a_retry_finds_the_job_of_each_call(sim: Simulator, task: Make) -> None:
+def test_retry_finds_the_job_of_each_call(sim: Simulator, task: Make) -> None:
     """The first has succeeded and the second failed: only that is done again."""
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
     run = AirbyteTriggerSyncOperator.execute
@@ -102,7 +98,7 @@ def test_a_retry_finds_the_job_of_each_call(sim: Simulator, task: Make) -> None:
     assert len(sim.jobs(cid)) == 3
 
 
-def test_a_retry_waits_for_the_live_job_of_the_second_call(sim: Simulator, task: Make) -> None:
+def test_retry_waits_for_the_live_job_of_the_second_call(sim: Simulator, task: Make) -> None:
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice, asynchronous=True)
     operator = both.operator()
     first = AirbyteTriggerSyncOperator.execute(operator, both.context)
@@ -115,7 +111,7 @@ def test_a_retry_waits_for_the_live_job_of_the_second_call(sim: Simulator, task:
 
 
 @pytest.mark.parametrize("try_number", [1, 2])
-def test_a_call_after_a_deferral_is_a_further_one(sim: Simulator, task: Make, try_number: int) -> None:
+def test_call_after_a_deferral_is_a_further_one(sim: Simulator, task: Make, try_number: int) -> None:
     both = task(cid := sim.add_connection(script=Script(duration=1.0, pending=0.0)), "deferred", TwiceDeferred)
     both.ti.try_number = try_number
     assert both.run() == sim.jobs(cid)[1]["id"]
@@ -123,7 +119,7 @@ def test_a_call_after_a_deferral_is_a_further_one(sim: Simulator, task: Make, tr
     assert [record["job_id"] for record in both.store.values()] == both.ti.xcoms["done"]
 
 
-def test_a_deferred_second_call_that_fails_is_done_again_alone(sim: Simulator, task: Make) -> None:
+def test_deferred_second_call_that_fails_is_done_again_alone(sim: Simulator, task: Make) -> None:
     both = task(cid := sim.add_connection(script=Script(duration=1.0, pending=0.0)), "deferred", TwiceDeferred)
     deferred = both.leave()
     sim.finish(first := deferred.trigger.job_id, "succeeded")
@@ -148,36 +144,15 @@ def test_a_deferred_second_call_that_fails_is_done_again_alone(sim: Simulator, t
     assert anew.value.kwargs[RUN] == [2, 2]
 
 
-def test_the_first_run_of_a_deferred_task_leaves_nothing_to_be_resumed_with(sim: Simulator, task: Make) -> None:
+def test_first_run_of_a_deferred_task_leaves_nothing_to_be_resumed_with(sim: Simulator, task: Make) -> None:
     assert not task(sim.add_connection(script=ENDLESS), "deferred").leave().kwargs
 
 
-def test_a_person_who_clears_the_task_has_all_of_it_done_again(sim: Simulator, task: Make) -> None:
+def test_person_who_clears_the_task_has_all_of_it_done_again(sim: Simulator, task: Make) -> None:
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
     both.run()
     both.clear()
     assert both.run() == [job["id"] for job in sim.jobs(cid)][2:]
-
-
-class Variables(dict[str, Any]):
-    """Airflow's Variables, for versions that have no task state store."""
-
-    def get(self, key: str, default: Any = None, deserialize_json: bool = False) -> Any:
-        return dict.get(self, key, default)
-
-    def set(self, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
-        self[key] = value
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
-
-
-class Without(Task):
-    """A task of an Airflow that has no task state store."""
-
-    @property
-    def context(self) -> dict[str, Any]:
-        return {"ti": self.ti, "task_instance": self.ti}
 
 
 def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
@@ -188,7 +163,7 @@ def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
     cid = sim.add_connection(script=QUICK)
     ti = task(cid).ti
     ti.max_tries = 2
-    both = Without(lambda: Twice(task_id="sync", connection_id=cid, wait_seconds=0.1), ti=ti)
+    both = WithoutStore(lambda: Twice(task_id="sync", connection_id=cid, wait_seconds=0.1), ti=ti)
     operator = both.operator()
     jobs = operator.execute(both.context)
     assert [record["job_id"] for record in variables.values()] == jobs
@@ -199,7 +174,7 @@ def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
     assert not variables
 
 
-def test_a_kill_in_the_second_run_lets_the_first_be_forgotten_too(sim: Simulator, task: Make) -> None:
+def test_kill_in_the_second_run_lets_the_first_be_forgotten_too(sim: Simulator, task: Make) -> None:
     """To Airflow, the next try of a task that is cleared while it runs is a retry."""
     store = Store()
     context: Any = {"ti": TaskInstance(), "task_state_store": store}

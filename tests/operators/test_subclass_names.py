@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from airflow.providers.airbyte.operators.airbyte import AirbyteTriggerSyncOperator as Official
-from one_task import Task, TaskInstance, airflow_tells, connection_to
 
 from airbyte_deferrable._compat import BaseOperator
 from airbyte_deferrable.exceptions import AirbyteJobFailed
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
+from helpers.airbyte import connection_to
+from helpers.one_task import Task, TaskInstance, airflow_tells
 
 LIKELY = """
     _run _look _wait _finish _poll _connect _begin _execute _start _resume _defer _leave _cancel _kill _check _obtain

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from one_task import Task, TaskDeferred, over_in_the_middle_of_a_look
 
 from airbyte_deferrable import operators
 from airbyte_deferrable._airflow import execution_timeout
@@ -23,11 +18,14 @@ from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
-
-Make = Callable[..., Task]
-
-ENDLESS = Script(outcome=None, pending=0.0)
-QUICK = Script(duration=0.3, pending=0.05)
+from helpers.airbyte import ENDLESS, QUICK
+from helpers.one_task import (
+    WAYS,
+    Make,
+    TaskDeferred,
+    killed_when,
+    over_in_the_middle_of_a_look,
+)
 
 
 class Resets(AirbyteTriggerSyncOperator):
@@ -66,8 +64,8 @@ def test_wait_seconds_is_the_number_that_is_used(
         assert sync.leave().trigger.poll_interval == seconds
 
 
-@pytest.mark.parametrize("way", ["worker", "deferred"])
-def test_the_official_execute_copied_into_a_subclass_works(
+@pytest.mark.parametrize("way", WAYS)
+def test_official_execute_copied_into_a_subclass_works(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     monkeypatch.setattr(operators, "POLL_ON_WORKER", 0.1)
@@ -94,42 +92,26 @@ def test_execute_sets_the_job_id(sim: Simulator, task: Make, parameters: dict[st
 # A job that a subclass has started
 
 
-@contextmanager
-def killed_in(seconds: float, sync: Task, operator: Any, state: str) -> Iterator[None]:
-    """Let a signal handler call on_kill in the middle of what the operator does, as Airflow has it."""
-
-    def handle(*_: Any) -> None:
-        sync.ti.state = state
-        operator.on_kill()
-
-    before = signal.signal(signal.SIGUSR1, handle)
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR1))
-    timer.start()
-    yield
-    timer.join()
-    signal.signal(signal.SIGUSR1, before)
-
-
 @pytest.mark.parametrize("state", ["failed", "running"], ids=["by a person", "by nobody"])
 def test_on_kill_cancels_the_job_that_a_subclass_has_started(sim: Simulator, task: Make, state: str) -> None:
     """As the official one; no next try would find it."""
     reset = task(cid := sim.add_connection(script=ENDLESS), "worker", Resets)
     operator = reset.operator()
-    with killed_in(0.7, reset, operator, state), pytest.raises(AirbyteJobCancelled):
+    with killed_when(lambda: sim.count("get"), reset, operator, state=state), pytest.raises(AirbyteJobCancelled):
         operator.execute(reset.context)
     assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
 
 
 def test_cancel_on_kill_counts_for_it_too(sim: Simulator, task: Make) -> None:
-    reset = task(cid := sim.add_connection(script=ENDLESS), "worker", Resets, cancel_on_kill=False, timeout=1.5)
+    reset = task(sim.add_connection(script=ENDLESS), "worker", Resets, cancel_on_kill=False)
     operator = reset.operator()
-    with killed_in(0.7, reset, operator, "failed"), pytest.raises(AirbyteTimeout):
-        operator.execute(reset.context)
-    assert [job["status"] for job in sim.jobs(cid)] == ["running"]
+    with killed_when(lambda: sim.count("get"), reset, operator, then=lambda: sim.finish(1, "succeeded")):
+        assert operator.execute(reset.context) == 1
+    assert sim.count("cancel") == 0
 
 
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
-def test_the_execution_timeout_cancels_it(
+def test_execution_timeout_cancels_it(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, cancel_on_kill: bool
 ) -> None:
     monkeypatch.setattr(execution_timeout, "LONGEST_CANCEL", 10.0)
@@ -151,16 +133,16 @@ def test_the_execution_timeout_cancels_it(
     assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
 
 
-def test_an_inherited_execute_complete_cancels_it_for_the_execution_timeout(sim: Simulator, task: Make) -> None:
+def test_inherited_execute_complete_cancels_it_for_the_execution_timeout(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection(script=ENDLESS)
-    reset = task(cid, "deferred", Resets, execution_timeout=timedelta(seconds=0.8))
+    reset = task(cid, "deferred", Resets, execution_timeout=timedelta(seconds=60))
     with pytest.raises(AirbyteTimeout, match="The job is cancelled"):
-        reset.run()
+        reset.come_back(reset.leave(), execution_deadline=time.time())
     assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
 
 
 @pytest.mark.parametrize(("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed)])
-def test_an_inherited_execute_complete_takes_another_connections_job(
+def test_inherited_execute_complete_takes_another_connections_job(
     sim: Simulator, task: Make, end: str, raises: type[Exception] | None
 ) -> None:
     """A subclass may start what it likes, with parameters of its own."""
@@ -179,7 +161,7 @@ def test_an_inherited_execute_complete_takes_another_connections_job(
             reset.run()
 
 
-def test_a_job_that_is_over_when_the_inherited_execute_runs_is_not_cancelled_again(sim: Simulator, task: Make) -> None:
+def test_job_that_is_over_when_the_inherited_execute_runs_is_not_cancelled_again(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection(script=QUICK)
 
     class ResetsAndSyncs(AirbyteTriggerSyncOperator):
@@ -192,7 +174,7 @@ def test_a_job_that_is_over_when_the_inherited_execute_runs_is_not_cancelled_aga
 
     both = task(cid, "worker", ResetsAndSyncs)
     operator = both.operator()
-    with killed_in(2.0, both, operator, "failed"), pytest.raises(AirbyteException):
+    with killed_when(lambda: len(sim.jobs(cid)) == 2, both, operator), pytest.raises(AirbyteException):
         operator.execute(both.context)
     assert [(job["jobType"], job["status"]) for job in sim.jobs(cid)] == [("reset", "succeeded"), ("sync", "cancelled")]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from one_task import connection_to
 
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Script, Simulator
+from helpers.airbyte import connection_to
 
 
 def test_a_copy_waits_for_its_own_job(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,6 @@ except ImportError:
     from airflow.exceptions import AirflowRescheduleException
 
 from airflow.providers.airbyte.sensors.airbyte import AirbyteJobSensor as OfficialSensor
-from one_task import Task, TaskInstance, airflow_tells, connection_to
-from subclass_names import assert_untouched, free_names, names_to_take, with_attributes, with_methods
 
 from airbyte_deferrable import sensors
 from airbyte_deferrable._compat import BaseSensorOperator
@@ -27,6 +25,9 @@ from airbyte_deferrable.exceptions import (
 )
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.airbyte import connection_to
+from helpers.one_task import Task, TaskInstance, airflow_tells
+from helpers.subclass_names import assert_untouched, free_names, names_to_take, with_attributes, with_methods
 
 MODES = ["poke", "reschedule", "deferrable"]
 NAMES = free_names(OfficialSensor, BaseSensorOperator)

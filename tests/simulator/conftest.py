@@ -10,8 +10,7 @@ from airbyte_api import AirbyteAPI
 from airbyte_api.models import SchemeClientCredentials, Security
 
 from airbyte_deferrable.simulator import Simulator
-
-from .schemas import check
+from helpers.schemas import check
 
 
 class TokenAuth(httpx.Auth):

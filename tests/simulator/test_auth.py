@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from airbyte_deferrable.simulator import Simulator
-
-from .schemas import check
+from helpers.schemas import check
 
 Connect = Callable[[Simulator], httpx.Client]
 
@@ -34,13 +33,13 @@ def token_url(sim: Simulator) -> str:
 
 
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
-def test_the_public_token_endpoint_takes_json_and_forms(sim: Simulator, token_url: str, form: bool) -> None:
+def test_public_token_endpoint_takes_json_and_forms(sim: Simulator, token_url: str, form: bool) -> None:
     answer = ask(token_url, sim, form=form).json()
     assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 900)
     assert list_with(sim, f"Bearer {answer['access_token']}").status_code == 200
 
 
-def test_the_config_apis_token_endpoint_gives_the_token_alone_and_takes_only_json(sim: Simulator) -> None:
+def test_config_apis_token_endpoint_gives_the_token_alone_and_takes_only_json(sim: Simulator) -> None:
     url = f"{sim.host}/api/v1/applications/token"
     assert list_with(sim, f"Bearer {ask(url, sim).json()['access_token']}").status_code == 200
     assert ask(url, sim, form=True).status_code == 415
@@ -77,7 +76,7 @@ def test_without_a_good_token_there_is_a_401_in_json(sim: Simulator, authorizati
     assert answer.json()["message"] == "Unauthorized"
 
 
-def test_a_token_ends_with_its_lifetime(sim: Simulator, token_url: str) -> None:
+def test_token_ends_with_its_lifetime(sim: Simulator, token_url: str) -> None:
     sim.token_lifetime = 180.0
     answer = ask(token_url, sim).json()
     assert answer["expires_in"] == 180
@@ -94,7 +93,7 @@ def test_tokens_can_be_revoked(sim: Simulator, token_url: str) -> None:
     assert list_with(sim, header).status_code == 401
 
 
-def test_the_secret_can_be_rotated(sim: Simulator, token_url: str) -> None:
+def test_secret_can_be_rotated(sim: Simulator, token_url: str) -> None:
     header, old = f"Bearer {ask(token_url, sim).json()['access_token']}", sim.client_secret
     sim.rotate_secret()
     assert ask(token_url, sim, secret=old).status_code == 400
@@ -102,13 +101,13 @@ def test_the_secret_can_be_rotated(sim: Simulator, token_url: str) -> None:
     assert list_with(sim, header).status_code == 200
 
 
-def test_the_public_health_check_needs_no_token(sim: Simulator) -> None:
+def test_public_health_check_needs_no_token(sim: Simulator) -> None:
     answer = httpx.get(f"{sim.url}/health", trust_env=False)
     assert (answer.status_code, answer.text) == (200, "Successful operation")
     assert httpx.get(f"{sim.host}/api/v1/health", trust_env=False).json() == {"available": True}
 
 
-def test_the_config_api_wants_the_same_token(sim: Simulator, http: httpx.Client) -> None:
+def test_config_api_wants_the_same_token(sim: Simulator, http: httpx.Client) -> None:
     job_id = sim.add_job(sim.add_connection())["id"]
     url = f"{sim.host}/api/v1/jobs/get_light"
     assert http.post(url, json={"id": job_id}).status_code == 200
@@ -121,14 +120,14 @@ def test_without_authentication_there_is_no_token_endpoint() -> None:
         assert ask(f"{sim.url}/applications/token", sim).status_code == 404
 
 
-def test_a_fixed_token() -> None:
+def test_fixed_token() -> None:
     with Simulator(auth="bearer", token="abc") as sim:
         assert sim.token == "abc"
         assert list_with(sim, "Bearer abc").status_code == 200
         assert list_with(sim, "Bearer abd").status_code == 401
 
 
-def test_the_proxy_with_basic_authentication_refuses_in_html() -> None:
+def test_proxy_with_basic_authentication_refuses_in_html() -> None:
     with Simulator(auth="basic", client_id="airbyte", client_secret="password") as sim:
         good = httpx.get(f"{sim.url}/jobs", auth=("airbyte", "password"), trust_env=False)
         assert good.status_code == 200

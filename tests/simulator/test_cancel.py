@@ -23,9 +23,7 @@ def running(sim: Simulator, connection_id: str) -> int:
     return job_id
 
 
-def test_a_running_job_is_cancelled_when_the_answer_comes(
-    sim: Simulator, http: httpx.Client, connection_id: str
-) -> None:
+def test_running_job_is_cancelled_when_the_answer_comes(sim: Simulator, http: httpx.Client, connection_id: str) -> None:
     job_id = running(sim, connection_id)
     answer = http.delete(f"/jobs/{job_id}")
     assert answer.status_code == 200
@@ -34,7 +32,7 @@ def test_a_running_job_is_cancelled_when_the_answer_comes(
     assert sim.job(job_id)["cancel_requested_by"] == job_id
 
 
-def test_a_cancelled_job_was_incomplete_on_the_way(sim: Simulator, http: httpx.Client, connection_id: str) -> None:
+def test_cancelled_job_was_incomplete_on_the_way(sim: Simulator, http: httpx.Client, connection_id: str) -> None:
     job_id = running(sim, connection_id)
     http.delete(f"/jobs/{job_id}")
     job = sim.job(job_id)
@@ -43,7 +41,7 @@ def test_a_cancelled_job_was_incomplete_on_the_way(sim: Simulator, http: httpx.C
     assert job["attempts"][0]["updatedAt"] < job["updatedAt"]
 
 
-def test_a_job_can_be_cancelled_between_two_attempts(sim: Simulator, http: httpx.Client) -> None:
+def test_job_can_be_cancelled_between_two_attempts(sim: Simulator, http: httpx.Client) -> None:
     script = Script(attempts=[Attempt(10), Attempt(10)], retry_backoff=600)
     job_id = sim.add_job(sim.add_connection(script=script))["id"]
     sim.advance(60)
@@ -51,7 +49,7 @@ def test_a_job_can_be_cancelled_between_two_attempts(sim: Simulator, http: httpx
     assert http.delete(f"/jobs/{job_id}").json()["status"] == "cancelled"
 
 
-def test_a_finished_job_of_an_idle_connection_is_a_conflict(
+def test_finished_job_of_an_idle_connection_is_a_conflict(
     sim: Simulator, http: httpx.Client, connection_id: str
 ) -> None:
     job_id = running(sim, connection_id)
@@ -83,7 +81,7 @@ def test_cancelling_a_pending_job_does_nothing_and_says_200(sim: Simulator, http
     assert sim.job(job_id)["status"] == "succeeded"
 
 
-def test_a_queued_job_is_cancelled_without_an_attempt(sim: Simulator, http: httpx.Client) -> None:
+def test_queued_job_is_cancelled_without_an_attempt(sim: Simulator, http: httpx.Client) -> None:
     job_id = sim.add_job(sim.add_connection(), Script(pending=1, queued=600))["id"]
     sim.advance(10)
     assert http.delete(f"/jobs/{job_id}").json()["status"] == "cancelled"
@@ -96,9 +94,7 @@ def test_other_connections_run_on(sim: Simulator, http: httpx.Client, connection
     assert sim.job(other)["status"] == "running"
 
 
-def test_the_rows_of_a_cancelled_job_stay_what_they_were(
-    sim: Simulator, http: httpx.Client, connection_id: str
-) -> None:
+def test_rows_of_a_cancelled_job_stay_what_they_were(sim: Simulator, http: httpx.Client, connection_id: str) -> None:
     job_id = running(sim, connection_id)
     sim.advance(295)
     http.delete(f"/jobs/{job_id}")

@@ -52,7 +52,7 @@ def test_rows_add_up_over_the_attempts(sim: Simulator, config: Config) -> None:
 
 
 @pytest.mark.parametrize("call", ["jobs/get_without_logs", "jobs/get", "attempt/get_for_job"])
-def test_an_attempts_counts_are_those_of_its_output_if_it_left_one(sim: Simulator, config: Config, call: str) -> None:
+def test_attempts_counts_are_those_of_its_output_if_it_left_one(sim: Simulator, config: Config, call: str) -> None:
     """They never tell the bytes that were committed, nor a stream's namespace."""
     attempts = [Attempt(10), Attempt(10, output=True), Attempt(20, "succeeded")]
     script = Script(attempts=attempts, rows=400, bytes=4000, pending=0)
@@ -82,7 +82,7 @@ def test_only_one_call_hydrates_a_job(config: Config, failed: int, call: str, hy
     assert job["enabledStreams"] == [{"name": "orders", "namespace": "public"}]
 
 
-def test_a_job_that_has_not_begun_has_counted_no_stream(sim: Simulator, config: Config) -> None:
+def test_job_that_has_not_begun_has_counted_no_stream(sim: Simulator, config: Config) -> None:
     job_id = sim.add_job(sim.add_connection(), Script(pending=600))["id"]
     job = config("jobs/get_without_logs", id=job_id).json()["job"]
     assert job["streamAggregatedStats"] == []
@@ -93,7 +93,7 @@ def test_a_job_that_has_not_begun_has_counted_no_stream(sim: Simulator, config: 
     ("kind", "name", "inner"),
     [("reset", "resetConfig", "streamsToReset"), ("refresh", "refreshConfig", "streamsToRefresh")],
 )
-def test_a_reset_and_a_refresh_name_their_streams(
+def test_reset_and_a_refresh_name_their_streams(
     sim: Simulator, config: Config, kind: str, name: str, inner: str
 ) -> None:
     job_id = sim.add_job(sim.add_connection(), job_type=kind)["id"]
@@ -101,13 +101,13 @@ def test_a_reset_and_a_refresh_name_their_streams(
     assert job[name] == {inner: [{"name": "orders", "namespace": "public"}]}
 
 
-def test_the_light_job_has_neither_attempts_nor_counts(config: Config, failed: int) -> None:
+def test_light_job_has_neither_attempts_nor_counts(config: Config, failed: int) -> None:
     answer = config("jobs/get_light", id=failed).json()
     assert set(answer) == {"job"}
     assert "aggregatedStats" not in answer["job"]
 
 
-def test_a_log_comes_as_events_or_as_lines(sim: Simulator, config: Config, failed: int) -> None:
+def test_log_comes_as_events_or_as_lines(sim: Simulator, config: Config, failed: int) -> None:
     answer = config("attempt/get_for_job", jobId=failed, attemptNumber=1).json()
     assert answer["logType"] == "structured"
     assert [event["message"] for event in answer["logs"]["events"]] == ["one", "two", "NoSuchBucket"]
@@ -118,12 +118,12 @@ def test_a_log_comes_as_events_or_as_lines(sim: Simulator, config: Config, faile
     assert [line.split()[-1] for line in answer["logs"]["logLines"]] == ["one", "two", "NoSuchBucket"]
 
 
-def test_the_heavy_job_has_every_log(config: Config, failed: int) -> None:
+def test_heavy_job_has_every_log(config: Config, failed: int) -> None:
     answer = config("jobs/get", id=failed).json()
     assert [len(each["logs"]["events"]) for each in answer["attempts"]] == [3, 3]
 
 
-def test_a_running_attempt_has_no_end(sim: Simulator, config: Config) -> None:
+def test_running_attempt_has_no_end(sim: Simulator, config: Config) -> None:
     job_id = sim.add_job(sim.add_connection(), Script(duration=600))["id"]
     assert config("jobs/get_without_logs", id=job_id).json()["attempts"] == []
     sim.advance(60)
@@ -161,7 +161,7 @@ def test_lists_hydrate_attempts_too(sim: Simulator, config: Config) -> None:
         assert row["job"]["aggregatedStats"]["recordsCommitted"] == pytest.approx(200, abs=40)
 
 
-def test_the_jobs_of_a_connection_are_counted_beyond_the_page(sim: Simulator, config: Config) -> None:
+def test_jobs_of_a_connection_are_counted_beyond_the_page(sim: Simulator, config: Config) -> None:
     one, two = sim.add_connections(2, Script(duration=1, pending=0))
     jobs = [sim.add_job(one, created_ago=1000 - number)["id"] for number in range(7)]
     sim.add_job(two)
@@ -188,11 +188,11 @@ def test_the_jobs_of_a_connection_are_counted_beyond_the_page(sim: Simulator, co
         ({"configTypes": ["sync"], "pagination": 3}, 422),
     ],
 )
-def test_a_list_that_is_not_understood(config: Config, call: str, body: dict[str, object], status: int) -> None:
+def test_list_that_is_not_understood(config: Config, call: str, body: dict[str, object], status: int) -> None:
     assert config(call, **body).status_code == status
 
 
-def test_a_sync_is_answered_when_it_runs(sim: Simulator, config: Config) -> None:
+def test_sync_is_answered_when_it_runs(sim: Simulator, config: Config) -> None:
     connection_id = sim.add_connection(script=Script(pending=0.1, queued=0.1, duration=600))
     answer = config("connections/sync", connectionId=connection_id).json()
     assert answer["job"]["status"] == "running"
@@ -204,13 +204,13 @@ def test_a_sync_is_answered_when_it_runs(sim: Simulator, config: Config) -> None
 
 
 @pytest.mark.parametrize("status", ["inactive", "deprecated", "locked"])
-def test_a_connection_that_is_not_active_is_not_synced(sim: Simulator, config: Config, status: str) -> None:
+def test_connection_that_is_not_active_is_not_synced(sim: Simulator, config: Config, status: str) -> None:
     answer = config("connections/sync", connectionId=sim.add_connection(status=status))
     assert (answer.status_code, set(answer.json())) == (500, {"errorId"})
     assert sim.jobs() == []
 
 
-def test_a_cancel_stops_what_the_connection_runs(sim: Simulator, config: Config) -> None:
+def test_cancel_stops_what_the_connection_runs(sim: Simulator, config: Config) -> None:
     connection_id = sim.add_connection(script=Script(duration=600, pending=0))
     old, new = (sim.add_job(connection_id)["id"] for _ in range(2))
     sim.finish(old, "succeeded")
@@ -219,7 +219,7 @@ def test_a_cancel_stops_what_the_connection_runs(sim: Simulator, config: Config)
     assert config("jobs/cancel", id=old).status_code == 500
 
 
-def test_a_row_offset_becomes_a_page_number(sim: Simulator, config: Config) -> None:
+def test_row_offset_becomes_a_page_number(sim: Simulator, config: Config) -> None:
     ids = sim.add_jobs(sim.add_connections(6))
     body = {"configTypes": ["sync"], "orderByMethod": "ASC", "pagination": {"pageSize": 2, "rowOffset": 3}}
     answer = config("jobs/list_for_workspaces", **body).json()
@@ -227,22 +227,22 @@ def test_a_row_offset_becomes_a_page_number(sim: Simulator, config: Config) -> N
 
 
 @pytest.mark.parametrize(("admin", "status"), [(True, 500), (False, 403)])
-def test_an_unknown_job(sim: Simulator, config: Config, admin: bool, status: int) -> None:
+def test_unknown_job(sim: Simulator, config: Config, admin: bool, status: int) -> None:
     sim.instance_admin = admin
     assert config("jobs/get_without_logs", id=5).status_code == status
     assert config("attempt/get_for_job", jobId=5, attemptNumber=0).status_code == status
 
 
-def test_an_id_may_be_a_text(config: Config, failed: int) -> None:
+def test_id_may_be_a_text(config: Config, failed: int) -> None:
     assert config("jobs/get", id=str(failed)).json()["job"]["id"] == failed
     assert config("jobs/get", id="first").status_code == 400
 
 
-def test_an_unknown_attempt(config: Config, failed: int) -> None:
+def test_unknown_attempt(config: Config, failed: int) -> None:
     assert config("attempt/get_for_job", jobId=failed, attemptNumber=2).status_code == 404
 
 
-def test_a_connection_by_its_id(sim: Simulator, config: Config) -> None:
+def test_connection_by_its_id(sim: Simulator, config: Config) -> None:
     connection_id = sim.add_connection("Orders")
     connection = config("connections/get", connectionId=connection_id).json()
     assert connection["name"] == "Orders"
@@ -252,7 +252,7 @@ def test_a_connection_by_its_id(sim: Simulator, config: Config) -> None:
         assert config(f"connections/{call}", connectionId=str(uuid.uuid4())).status_code == 404
 
 
-def test_an_airbyte_without_config_api(sim: Simulator, config: Config, failed: int) -> None:
+def test_airbyte_without_config_api(sim: Simulator, config: Config, failed: int) -> None:
     sim.configure(config_api=False)
     assert config("jobs/get_without_logs", id=failed).status_code == 404
     assert httpx.get(f"{sim.host}/api/v1/health", trust_env=False).status_code == 404

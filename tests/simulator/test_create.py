@@ -19,7 +19,7 @@ def create(http: httpx.Client, connection_id: str, job_type: str = "sync") -> ht
     return http.post("/jobs", json={"connectionId": connection_id, "jobType": job_type})
 
 
-def test_a_new_job_is_answered_with_200_and_pending_without_counts(sim: Simulator, http: httpx.Client) -> None:
+def test_new_job_is_answered_with_200_and_pending_without_counts(sim: Simulator, http: httpx.Client) -> None:
     connection_id = sim.add_connection(script=LONG)
     answer = create(http, connection_id)
     assert answer.status_code == 200
@@ -34,7 +34,7 @@ def test_job_ids_increase(sim: Simulator, http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 5], ids=["pending", "running"])
-def test_a_second_job_is_a_conflict_while_one_is_there(sim: Simulator, http: httpx.Client, seconds: float) -> None:
+def test_second_job_is_a_conflict_while_one_is_there(sim: Simulator, http: httpx.Client, seconds: float) -> None:
     connection_id = sim.add_connection(script=LONG)
     create(http, connection_id)
     sim.advance(seconds)
@@ -45,7 +45,7 @@ def test_a_second_job_is_a_conflict_while_one_is_there(sim: Simulator, http: htt
     assert len(sim.jobs()) == 1
 
 
-def test_a_second_job_is_a_conflict_between_two_attempts(sim: Simulator, http: httpx.Client) -> None:
+def test_second_job_is_a_conflict_between_two_attempts(sim: Simulator, http: httpx.Client) -> None:
     attempts = [{"duration": 10, "outcome": "failed"}, {"duration": 10, "outcome": "succeeded"}]
     connection_id = sim.add_connection(script={"attempts": attempts, "retry_backoff": 60})
     job_id = create(http, connection_id).json()["jobId"]
@@ -54,14 +54,14 @@ def test_a_second_job_is_a_conflict_between_two_attempts(sim: Simulator, http: h
     assert create(http, connection_id).json()["title"] == "try-again-later"
 
 
-def test_a_second_job_can_start_when_the_first_has_ended(sim: Simulator, http: httpx.Client) -> None:
+def test_second_job_can_start_when_the_first_has_ended(sim: Simulator, http: httpx.Client) -> None:
     connection_id = sim.add_connection(script=LONG)
     create(http, connection_id)
     sim.advance(700)
     assert create(http, connection_id).status_code == 200
 
 
-def test_a_switch_lets_a_pending_job_be_joined(sim: Simulator, http: httpx.Client) -> None:
+def test_switch_lets_a_pending_job_be_joined(sim: Simulator, http: httpx.Client) -> None:
     sim.configure(while_pending="join")
     connection_id = sim.add_connection(script=LONG)
     first = create(http, connection_id).json()
@@ -69,7 +69,7 @@ def test_a_switch_lets_a_pending_job_be_joined(sim: Simulator, http: httpx.Clien
     assert len(sim.jobs()) == 1
 
 
-def test_a_switch_lets_a_second_request_hang_for_a_minute_while_the_job_is_pending(
+def test_switch_lets_a_second_request_hang_for_a_minute_while_the_job_is_pending(
     sim: Simulator, http: httpx.Client
 ) -> None:
     sim.configure(while_pending="hang", token_lifetime=1e9)
@@ -100,7 +100,7 @@ def test_reset_and_clear_both_become_a_reset(sim: Simulator, http: httpx.Client,
     assert [row["jobId"] for row in http.get("/jobs", params={"jobType": "reset"}).json()["data"]] == [job["jobId"]]
 
 
-def test_a_reset_cancels_the_running_sync_first(sim: Simulator, http: httpx.Client) -> None:
+def test_reset_cancels_the_running_sync_first(sim: Simulator, http: httpx.Client) -> None:
     connection_id = sim.add_connection(script=LONG)
     sync = create(http, connection_id).json()["jobId"]
     sim.advance(5)
@@ -112,7 +112,7 @@ def test_a_reset_cancels_the_running_sync_first(sim: Simulator, http: httpx.Clie
 
 
 @pytest.mark.parametrize("status", ["inactive", "deprecated", "locked"])
-def test_a_connection_that_is_not_active_is_a_state_conflict_that_hides_why(
+def test_connection_that_is_not_active_is_a_state_conflict_that_hides_why(
     sim: Simulator, http: httpx.Client, status: str
 ) -> None:
     answer = create(http, sim.add_connection(status=status))
@@ -122,7 +122,7 @@ def test_a_connection_that_is_not_active_is_a_state_conflict_that_hides_why(
     assert answer.json()["data"]["message"] == "Could not fulfill request"
 
 
-def test_a_connection_without_a_workflow_says_try_again_later(sim: Simulator, http: httpx.Client) -> None:
+def test_connection_without_a_workflow_says_try_again_later(sim: Simulator, http: httpx.Client) -> None:
     answer = create(http, sim.add_connection(status="deleted"))
     assert answer.status_code == 409
     assert answer.json()["title"] == "try-again-later"
@@ -130,7 +130,7 @@ def test_a_connection_without_a_workflow_says_try_again_later(sim: Simulator, ht
 
 
 @pytest.mark.parametrize(("admin", "status"), [(True, 404), (False, 403)])
-def test_an_unknown_connection(sim: Simulator, http: httpx.Client, admin: bool, status: int) -> None:
+def test_unknown_connection(sim: Simulator, http: httpx.Client, admin: bool, status: int) -> None:
     sim.instance_admin = admin
     answer = create(http, str(uuid.uuid4()))
     assert answer.status_code == status
@@ -138,7 +138,7 @@ def test_an_unknown_connection(sim: Simulator, http: httpx.Client, admin: bool, 
 
 
 @pytest.mark.parametrize(("admin", "status"), [(True, 500), (False, 403)])
-def test_a_malformed_connection_id(sim: Simulator, http: httpx.Client, admin: bool, status: int) -> None:
+def test_malformed_connection_id(sim: Simulator, http: httpx.Client, admin: bool, status: int) -> None:
     sim.instance_admin = admin
     answer = create(http, "no-uuid")
     assert answer.status_code == status
@@ -150,7 +150,7 @@ def test_a_malformed_connection_id(sim: Simulator, http: httpx.Client, admin: bo
     [(b"{", 422), (b"{}", 400), (b'{"connectionId": "x", "jobType": "dance"}', 422)],
     ids=["broken", "incomplete", "unknown type"],
 )
-def test_a_body_that_cannot_be_read(http: httpx.Client, body: bytes, status: int) -> None:
+def test_body_that_cannot_be_read(http: httpx.Client, body: bytes, status: int) -> None:
     answer = http.post("/jobs", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == status
     assert "errorId" in answer.json()
@@ -162,9 +162,7 @@ def test_release_2_answers_only_when_the_job_runs(connect: Connect) -> None:
     assert job["status"] == "running"
 
 
-def test_the_scripts_of_a_connection_are_played_in_turn_and_the_last_repeats(
-    sim: Simulator, http: httpx.Client
-) -> None:
+def test_scripts_of_a_connection_are_played_in_turn_and_the_last_repeats(sim: Simulator, http: httpx.Client) -> None:
     connection_id = sim.add_connection()
     sim.script(connection_id, Script(outcome="failed"), Script(outcome="cancelled"), Script())
     statuses = []

@@ -10,8 +10,7 @@ import pytest
 from airbyte_deferrable.simulator.server import CONFIG, PUBLIC, Server
 from airbyte_deferrable.simulator.settings import Settings
 from airbyte_deferrable.simulator.world import World
-
-from .schemas import SUCCESSES
+from helpers.schemas import SUCCESSES
 
 DOCS = Path(__file__).parents[2] / "docs" / "simulator.md"
 #: Answers with a text.
@@ -25,7 +24,7 @@ def there() -> set[tuple[str, str]]:
     return {(m, path) for m, path in found if m != "*" and path.startswith(apis) and not path.endswith("/")}
 
 
-def test_the_documentation_lists_them_all_and_no_other() -> None:
+def test_documentation_lists_them_all_and_no_other() -> None:
     listed = set()
     for api, table in re.findall(r"\| \w+ API, `(\S+)` \| \|\n((?:\|.*\n)+)", DOCS.read_text()):
         listed |= {(method, api + path) for method, path in re.findall(r"^\| `([A-Z]+) (\S+)`", table, re.MULTILINE)}

@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-
-from .waiting import until
+from helpers.waiting import wait_until
 
 Connect = Callable[[Simulator], httpx.Client]
 LONG = Script(duration=600, pending=0)
@@ -41,7 +40,7 @@ def test_every_status_has_a_body_that_airbyte_could_send(sim: Simulator, http: h
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_gateways_errors_are_pages(sim: Simulator, raw: httpx.Client, status: int) -> None:
+def test_gateways_errors_are_pages(sim: Simulator, raw: httpx.Client, status: int) -> None:
     sim.add_fault(Fault(call="list", status=status))
     answer = raw.get("/jobs")
     assert answer.status_code == status
@@ -55,37 +54,37 @@ def test_body_and_headers_can_be_given(sim: Simulator, raw: httpx.Client) -> Non
     assert answer.headers["Retry-After"] == "7"
 
 
-def test_a_fault_ends_after_its_times(sim: Simulator, raw: httpx.Client) -> None:
+def test_fault_ends_after_its_times(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="list", times=2))
     assert [raw.get("/jobs").status_code for _ in range(4)] == [503, 503, 200, 200]
 
 
-def test_a_fault_without_times_lasts_until_it_is_cleared(sim: Simulator, raw: httpx.Client) -> None:
+def test_fault_without_times_lasts_until_it_is_cleared(sim: Simulator, raw: httpx.Client) -> None:
     number = sim.add_fault(Fault(call="list"))
     assert [raw.get("/jobs").status_code for _ in range(5)] == [503] * 5
     sim.clear_faults(number)
     assert raw.get("/jobs").status_code == 200
 
 
-def test_a_flapping_fault_hits_every_second_request(sim: Simulator, raw: httpx.Client) -> None:
+def test_flapping_fault_hits_every_second_request(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="list", every=2))
     assert [raw.get("/jobs").status_code for _ in range(6)] == [200, 503] * 3
 
 
-def test_a_rate_hits_some(sim: Simulator, raw: httpx.Client) -> None:
+def test_rate_hits_some(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="list", rate=0.5))
     statuses = [raw.get("/jobs").status_code for _ in range(60)]
     assert 10 < statuses.count(503) < 50
 
 
-def test_a_fault_is_for_its_call_alone(sim: Simulator, raw: httpx.Client) -> None:
+def test_fault_is_for_its_call_alone(sim: Simulator, raw: httpx.Client) -> None:
     job_id = sim.add_job(sim.add_connection(script=LONG))["id"]
     sim.add_fault(Fault(call="get"))
     assert raw.get("/jobs").status_code == 200
     assert raw.get(f"/jobs/{job_id}").status_code == 503
 
 
-def test_a_fault_can_be_for_one_connection_or_one_job(sim: Simulator, raw: httpx.Client) -> None:
+def test_fault_can_be_for_one_connection_or_one_job(sim: Simulator, raw: httpx.Client) -> None:
     one, two = sim.add_connections(2, LONG)
     sim.add_fault(Fault(connection_id=one))
     assert create(raw, one).status_code == 503
@@ -133,7 +132,7 @@ def test_what_is_beside_the_jobs_can_fail_too(
         assert raw.get("/connections").json()["data"][0]["name"] == "Connection 1"
 
 
-def test_a_dropped_request_was_not_carried_out(sim: Simulator, raw: httpx.Client) -> None:
+def test_dropped_request_was_not_carried_out(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="create", kind="drop", times=1))
     with pytest.raises(httpx.RemoteProtocolError):
         create(raw, sim.add_connection(script=LONG))
@@ -141,7 +140,7 @@ def test_a_dropped_request_was_not_carried_out(sim: Simulator, raw: httpx.Client
     assert sim.requests[-1][0::3] == ("create", 0)
 
 
-def test_a_lost_answers_request_was_carried_out(sim: Simulator, raw: httpx.Client) -> None:
+def test_lost_answers_request_was_carried_out(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="create", kind="lost_answer", times=1))
     connection_id = sim.add_connection(script=LONG)
     with pytest.raises(httpx.RemoteProtocolError):
@@ -149,13 +148,13 @@ def test_a_lost_answers_request_was_carried_out(sim: Simulator, raw: httpx.Clien
     assert [job["connectionId"] for job in sim.jobs()] == [connection_id]
 
 
-def test_a_lost_answer_can_be_an_error_instead(sim: Simulator, raw: httpx.Client) -> None:
+def test_lost_answer_can_be_an_error_instead(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="create", kind="lost_answer", status=504, times=1))
     assert create(raw, sim.add_connection(script=LONG)).status_code == 504
     assert len(sim.jobs()) == 1
 
 
-def test_a_lost_answer_can_come_too_late(sim: Simulator, raw: httpx.Client) -> None:
+def test_lost_answer_can_come_too_late(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="create", kind="lost_answer", seconds=60, times=1))
     with pytest.raises(httpx.ReadTimeout):
         create(raw, sim.add_connection(script=LONG), timeout=0.2)
@@ -189,7 +188,7 @@ def test_html_is_a_page_of_nginx(sim: Simulator, raw: httpx.Client, given: int |
     assert answer.headers["Content-Type"].startswith("text/html")
 
 
-def test_a_hanging_request_is_dropped_when_the_fault_is_cleared(sim: Simulator, raw: httpx.Client) -> None:
+def test_hanging_request_is_dropped_when_the_fault_is_cleared(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="create", kind="hang"))
     failed = threading.Event()
 
@@ -201,7 +200,7 @@ def test_a_hanging_request_is_dropped_when_the_fault_is_cleared(sim: Simulator, 
 
     thread = threading.Thread(target=ask, args=[sim.add_connection()])
     thread.start()
-    until(lambda: sim.faults()[0]["hits"])
+    wait_until(lambda: sim.faults()[0]["hits"])
     assert not failed.is_set()
     sim.clear_faults()
     thread.join(10)
@@ -209,11 +208,11 @@ def test_a_hanging_request_is_dropped_when_the_fault_is_cleared(sim: Simulator, 
     assert sim.jobs() == []
 
 
-def test_a_hanging_request_ends_when_the_client_leaves(sim: Simulator, raw: httpx.Client) -> None:
+def test_hanging_request_ends_when_the_client_leaves(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="get", kind="hang"))
     with pytest.raises(httpx.ReadTimeout):
         raw.get("/jobs/1", timeout=0.1)
-    until(lambda: sim.count("get"))
+    wait_until(lambda: sim.count("get"))
     assert sim.requests[-1][0::3] == ("get", 0)
 
 
@@ -224,7 +223,7 @@ def test_tokens_can_end_in_the_middle(sim: Simulator, raw: httpx.Client) -> None
     assert sim.count("token") == before + 1
 
 
-def test_a_delay_goes_with_another_fault(sim: Simulator, raw: httpx.Client) -> None:
+def test_delay_goes_with_another_fault(sim: Simulator, raw: httpx.Client) -> None:
     sim.add_fault(Fault(call="list", kind="latency", seconds=0.01))
     sim.add_fault(Fault(call="list", status=500))
     sim.add_fault(Fault(call="list", status=502))
@@ -233,7 +232,7 @@ def test_a_delay_goes_with_another_fault(sim: Simulator, raw: httpx.Client) -> N
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "flood"}, {"every": 0}])
-def test_a_fault_that_makes_no_sense_is_refused(wrong: dict) -> None:
+def test_fault_that_makes_no_sense_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"kind|every"):
         Fault(**wrong)
 
@@ -245,7 +244,7 @@ def date_of(answer: httpx.Response) -> float:
     return parsedate_to_datetime(answer.headers["Date"]).timestamp()
 
 
-def test_the_date_is_the_clock_that_stamps_the_jobs(sim: Simulator, http: httpx.Client) -> None:
+def test_date_is_the_clock_that_stamps_the_jobs(sim: Simulator, http: httpx.Client) -> None:
     sim.advance(1_000_000)
     assert date_of(http.get("/jobs")) == pytest.approx(sim.now(), abs=2)
     sim.clock_skew = -7200.0
@@ -253,7 +252,7 @@ def test_the_date_is_the_clock_that_stamps_the_jobs(sim: Simulator, http: httpx.
     assert sim.add_job(sim.add_connection())["createdAt"] == pytest.approx(sim.now(), abs=2)
 
 
-def test_the_date_can_be_missing(sim: Simulator, http: httpx.Client) -> None:
+def test_date_can_be_missing(sim: Simulator, http: httpx.Client) -> None:
     sim.send_date = False
     assert "Date" not in http.get("/jobs").headers
 
@@ -266,7 +265,7 @@ def test_only_so_many_are_worked_on_and_a_waiting_post_keeps_its_thread() -> Non
         connections = sim.add_connections(2, Script(pending=600, duration=1e6))
         with httpx.Client(base_url=sim.url, trust_env=False, timeout=60) as client, ThreadPoolExecutor() as pool:
             posts = [pool.submit(create, client, connection_id) for connection_id in connections]
-            until(lambda: len(sim.jobs()) == 2)
+            wait_until(lambda: len(sim.jobs()) == 2)
             with pytest.raises(httpx.ReadTimeout):
                 client.get("/jobs", timeout=0.2)
             sim.advance(700)
@@ -275,11 +274,11 @@ def test_only_so_many_are_worked_on_and_a_waiting_post_keeps_its_thread() -> Non
     assert sim.peak_in_flight == 3
 
 
-def test_the_span_of_a_request_is_open_until_it_is_answered(sim: Simulator, http: httpx.Client) -> None:
+def test_span_of_a_request_is_open_until_it_is_answered(sim: Simulator, http: httpx.Client) -> None:
     hanging = sim.add_fault(Fault("list", "hang"))
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(http.get, "/jobs")
-        until(lambda: sim.spans)
+        wait_until(lambda: sim.spans)
         http.get("/health")
         (first, began, ended), (second, came, answered) = sim.spans
         assert (first, second, ended) == ("list", "health", None)
@@ -287,7 +286,7 @@ def test_the_span_of_a_request_is_open_until_it_is_answered(sim: Simulator, http
         assert began < came <= answered
         sim.clear_faults(hanging)
         assert isinstance(asked.exception(), httpx.RemoteProtocolError)
-    until(lambda: sim.spans[0][2] is not None)
+    wait_until(lambda: sim.spans[0][2] is not None)
     over = sim.spans[0][2]
     assert over is not None
     assert over > answered

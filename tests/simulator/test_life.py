@@ -24,7 +24,7 @@ def stamp(text: str) -> float:
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])
-def test_a_job_ends_as_its_script_says(sim: Simulator, http: httpx.Client, outcome: str) -> None:
+def test_job_ends_as_its_script_says(sim: Simulator, http: httpx.Client, outcome: str) -> None:
     job = sim.add_job(sim.add_connection(), Script(duration=100, outcome=outcome, pending=50))
     assert get(http, job["id"])["status"] == "pending"
     sim.advance(60)
@@ -33,7 +33,7 @@ def test_a_job_ends_as_its_script_says(sim: Simulator, http: httpx.Client, outco
     assert get(http, job["id"])["status"] == outcome
 
 
-def test_a_terminal_status_never_changes(sim: Simulator, http: httpx.Client) -> None:
+def test_terminal_status_never_changes(sim: Simulator, http: httpx.Client) -> None:
     script = Script(statuses=[(10, "running"), (20, "succeeded"), (30, "failed")])
     job = sim.add_job(sim.add_connection(), script)
     sim.advance(60)
@@ -42,7 +42,7 @@ def test_a_terminal_status_never_changes(sim: Simulator, http: httpx.Client) -> 
     assert get(http, job["id"])["status"] == "succeeded"
 
 
-def test_a_failing_job_is_incomplete_before_it_is_failed(sim: Simulator) -> None:
+def test_failing_job_is_incomplete_before_it_is_failed(sim: Simulator) -> None:
     seen = [status for _, status in Script(outcome="failed").timeline]
     assert seen == ["running", "incomplete", "failed"]
     seen = [status for _, status in Script(outcome="cancelled").timeline]
@@ -59,7 +59,7 @@ def test_airbytes_own_retries_stay_inside_the_job(sim: Simulator, http: httpx.Cl
     assert statuses == [("running", 1), ("incomplete", 1), ("running", 2), ("succeeded", 2)]
 
 
-def test_a_job_may_wait_for_capacity(sim: Simulator, http: httpx.Client) -> None:
+def test_job_may_wait_for_capacity(sim: Simulator, http: httpx.Client) -> None:
     job_id = sim.add_job(sim.add_connection(), Script(pending=10, queued=3600, duration=10))["id"]
     sim.advance(20)
     assert get(http, job_id)["status"] == "queued"
@@ -78,7 +78,7 @@ def test_release_2_has_no_queue(connect: Connect) -> None:
         assert get(http, job_id)["status"] == "succeeded"
 
 
-def test_a_job_without_an_outcome_runs_until_told(sim: Simulator, http: httpx.Client) -> None:
+def test_job_without_an_outcome_runs_until_told(sim: Simulator, http: httpx.Client) -> None:
     job_id = sim.add_job(sim.add_connection(), Script(outcome=None))["id"]
     sim.advance(1e6)
     assert get(http, job_id)["status"] == "running"
@@ -86,7 +86,7 @@ def test_a_job_without_an_outcome_runs_until_told(sim: Simulator, http: httpx.Cl
     assert get(http, job_id)["status"] == "succeeded"
 
 
-def test_a_status_that_nobody_has_heard_of_can_be_played(sim: Simulator, connect: Connect) -> None:
+def test_status_that_nobody_has_heard_of_can_be_played(sim: Simulator, connect: Connect) -> None:
     http = connect(sim)
     http.event_hooks = {}  # it is, of course, not in the schema
     job_id = sim.add_job(sim.add_connection(), Script(statuses=[(1, "running"), (2, "dozing"), (50, "succeeded")]))[
@@ -114,7 +114,7 @@ def test_rows_and_bytes_grow_while_it_runs(sim: Simulator, http: httpx.Client) -
     assert get(http, job_id)["bytesSynced"] == 50_000
 
 
-def test_a_reset_moves_no_rows(sim: Simulator, http: httpx.Client) -> None:
+def test_reset_moves_no_rows(sim: Simulator, http: httpx.Client) -> None:
     job_id = sim.add_job(sim.add_connection(), Script(duration=1), job_type="reset")["id"]
     sim.advance(10)
     assert get(http, job_id)["rowsSynced"] == 0
@@ -128,7 +128,7 @@ def test_whole_seconds_that_are_zero_are_left_out(sim: Simulator, http: httpx.Cl
     assert job["lastUpdatedAt"] == "2023-06-22T16:16:01Z"
 
 
-def test_the_duration_of_a_live_job_is_the_time_to_its_last_change(sim: Simulator, http: httpx.Client) -> None:
+def test_duration_of_a_live_job_is_the_time_to_its_last_change(sim: Simulator, http: httpx.Client) -> None:
     script = Script(statuses=[(65, "running"), (3600 * 30 + 120, "succeeded")])
     job_id = sim.add_job(sim.add_connection(), script)["id"]
     assert "duration" not in get(http, job_id)
@@ -142,13 +142,13 @@ def test_the_duration_of_a_live_job_is_the_time_to_its_last_change(sim: Simulato
     assert stamp(job["lastUpdatedAt"]) - stamp(job["startTime"]) == 3600 * 30 + 120
 
 
-def test_a_job_that_ended_at_once_took_no_seconds(sim: Simulator, http: httpx.Client) -> None:
+def test_job_that_ended_at_once_took_no_seconds(sim: Simulator, http: httpx.Client) -> None:
     script = Script(statuses=[(0, "succeeded")])
     job_id = sim.add_job(sim.add_connection(), script)["id"]
     assert get(http, job_id)["duration"] == "PT0S"
 
 
-def test_a_job_from_the_past_has_lived_its_past(sim: Simulator) -> None:
+def test_job_from_the_past_has_lived_its_past(sim: Simulator) -> None:
     job = sim.add_job(sim.add_connection(), Script(duration=60, outcome="failed"), created_ago=3600)
     assert job["status"] == "failed"
     assert job["updatedAt"] - job["createdAt"] == pytest.approx(60.15)
@@ -156,7 +156,7 @@ def test_a_job_from_the_past_has_lived_its_past(sim: Simulator) -> None:
 
 @pytest.mark.parametrize(("admin", "status"), [(True, 409), (False, 403)])
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_an_unknown_job(sim: Simulator, http: httpx.Client, method: str, admin: bool, status: int) -> None:
+def test_unknown_job(sim: Simulator, http: httpx.Client, method: str, admin: bool, status: int) -> None:
     sim.instance_admin = admin
     answer = http.request(method, "/jobs/77")
     assert answer.status_code == status
@@ -168,7 +168,7 @@ def test_an_unknown_job(sim: Simulator, http: httpx.Client, method: str, admin: 
     )
 
 
-def test_a_pruned_job_is_unknown(sim: Simulator, http: httpx.Client) -> None:
+def test_pruned_job_is_unknown(sim: Simulator, http: httpx.Client) -> None:
     job_id = sim.add_job(sim.add_connection())["id"]
     sim.delete_job(job_id)
     assert http.get(f"/jobs/{job_id}").status_code == 409
@@ -177,7 +177,7 @@ def test_a_pruned_job_is_unknown(sim: Simulator, http: httpx.Client) -> None:
         sim.job(job_id)
 
 
-def test_a_job_id_that_is_no_number_is_micronauts_error(http: httpx.Client) -> None:
+def test_job_id_that_is_no_number_is_micronauts_error(http: httpx.Client) -> None:
     answer = http.get("/jobs/abc")
     assert answer.status_code == 400
     assert answer.json()["message"] == "Bad Request"

@@ -41,7 +41,7 @@ def jobs(sim: Simulator) -> list[dict]:
     return sim.jobs()
 
 
-def test_the_oldest_come_first(http: httpx.Client, jobs: list[dict]) -> None:
+def test_oldest_come_first(http: httpx.Client, jobs: list[dict]) -> None:
     assert ids(http) == [1, 2, 3, 4, 5]
 
 
@@ -62,7 +62,7 @@ def test_orders(http: httpx.Client, jobs: list[dict], order: str, expected: list
 @pytest.mark.parametrize(
     "order", ["id", "createdAt", "updatedAt", "createdAt|UP", "status|ASC", "createdAt,ASC", "createdAt|asc"]
 )
-def test_an_unknown_order_is_a_bad_request(http: httpx.Client, order: str) -> None:
+def test_unknown_order_is_a_bad_request(http: httpx.Client, order: str) -> None:
     answer = http.get("/jobs", params={"orderBy": order})
     assert answer.status_code == 400
     assert answer.json()["title"] == "bad-request"
@@ -77,7 +77,7 @@ def test_twenty_rows_a_page_unless_told(sim: Simulator, http: httpx.Client) -> N
 
 
 @pytest.mark.parametrize("params", [{"limit": 0}, {"limit": 101}, {"offset": -1}])
-def test_a_page_out_of_bounds_is_refused(http: httpx.Client, params: dict[str, int]) -> None:
+def test_page_out_of_bounds_is_refused(http: httpx.Client, params: dict[str, int]) -> None:
     answer = http.get("/jobs", params=params)
     assert answer.status_code == 400
     assert "errorId" in answer.json()
@@ -134,7 +134,7 @@ def test_times_that_micronaut_reads(sim: Simulator, http: httpx.Client, text: st
     assert ids(http, createdAtStart=text.format(moment)) == [2, 3]
 
 
-def test_an_offset_from_utc_counts(sim: Simulator, http: httpx.Client) -> None:
+def test_offset_from_utc_counts(sim: Simulator, http: httpx.Client) -> None:
     moment = datetime(2026, 5, 4, 12, 30, tzinfo=timezone.utc)
     sim.add_job(sim.add_connection(script=Script(duration=1)), created_at=moment.timestamp())
     assert ids(http, createdAtStart="2026-05-04T14:30:00+02:00") == [1]
@@ -150,7 +150,7 @@ def test_one_status_at_a_time(sim: Simulator, http: httpx.Client) -> None:
     assert ids(http, status="queued") == []
 
 
-def test_a_job_type_narrows_and_none_means_all(sim: Simulator, http: httpx.Client) -> None:
+def test_job_type_narrows_and_none_means_all(sim: Simulator, http: httpx.Client) -> None:
     connection_id = sim.add_connection(script=Script(duration=1))
     for kind in ("sync", "reset", "refresh"):
         sim.add_job(connection_id, job_type=kind)
@@ -168,7 +168,7 @@ def test_release_2_lists_only_syncs_and_resets_unless_told(connect: Connect) -> 
         assert ids(http, jobType="refresh") == [3]
 
 
-def test_a_connection_wins_over_workspaces(sim: Simulator, http: httpx.Client) -> None:
+def test_connection_wins_over_workspaces(sim: Simulator, http: httpx.Client) -> None:
     one, two = sim.add_connections(2, LONG)
     sim.add_jobs([one, two])
     assert ids(http, connectionId=two, workspaceIds=str(uuid.uuid4())) == [2]
@@ -184,7 +184,7 @@ def test_workspaces_narrow(sim: Simulator, http: httpx.Client, joined: bool) -> 
     assert ids(http, workspaceIds=spaces[2]) == [3]
 
 
-def test_an_unknown_connection_has_no_jobs_for_an_admin_and_is_forbidden_to_others(
+def test_unknown_connection_has_no_jobs_for_an_admin_and_is_forbidden_to_others(
     sim: Simulator, http: httpx.Client
 ) -> None:
     params = {"connectionId": str(uuid.uuid4())}
@@ -230,7 +230,7 @@ def test_rows_of_one_stamp_come_in_any_order_each_time_anew(sim: Simulator, http
     descending=st.booleans(),
     random=st.randoms(use_true_random=False),
 )
-def test_a_page_has_the_stamps_that_a_sorted_list_has_there(stamps, offset, limit, descending, random) -> None:
+def test_page_has_the_stamps_that_a_sorted_list_has_there(stamps, offset, limit, descending, random) -> None:
     entries = [(stamp, number) for number, stamp in enumerate(stamps)]
     found = page(entries, 0, len(entries), offset=offset, limit=limit, descending=descending, random=random)
     expected = sorted(stamps, reverse=descending)[offset : offset + limit]
@@ -245,7 +245,7 @@ def test_counts_of_live_jobs_are_in_the_list(sim: Simulator, http: httpx.Client)
     assert job["rowsSynced"] == pytest.approx(500, abs=60)
 
 
-def test_a_list_of_thirty_thousand_live_jobs_is_right_while_they_change(sim: Simulator, http: httpx.Client) -> None:
+def test_list_of_thirty_thousand_live_jobs_is_right_while_they_change(sim: Simulator, http: httpx.Client) -> None:
     jobs = sim.add_jobs(sim.add_connections(30_000, Script(duration=10_000, pending=5)))
     sim.advance(3000)
     since = iso(sim.now())
@@ -257,7 +257,7 @@ def test_a_list_of_thirty_thousand_live_jobs_is_right_while_they_change(sim: Sim
     assert ids(http, status="pending") == []
 
 
-def test_a_change_can_become_visible_after_a_younger_one(connect: Connect) -> None:
+def test_change_can_become_visible_after_a_younger_one(connect: Connect) -> None:
     with Simulator(commit_lag=1000.0, seed=1) as sim:
         http = connect(sim)
         sim.add_jobs(sim.add_connections(50, Script(statuses=[(1, "succeeded")])))

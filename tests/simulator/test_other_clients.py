@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from airbyte_deferrable.simulator import Attempt, Script, Simulator, Stream
-
-from .schemas import check
+from helpers.schemas import check
 
 Connect = Callable[[Simulator], httpx.Client]
 QUICK = Script(duration=0.2, pending=0.05, rows=70, bytes=700)

@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from airbyte_deferrable.simulator import Amount, Attempt, Fault, RemoteSimulator, Script, Simulator, Stream
-
-from .waiting import until
+from helpers.waiting import wait_until
 
 Connect = Callable[[Simulator], httpx.Client]
 
@@ -59,7 +58,7 @@ def run() -> Iterator[Callable[..., Process]]:
             each.end(signal.SIGKILL)
 
 
-def test_the_command_line_introduces_itself(run: Callable[..., Process]) -> None:
+def test_command_line_introduces_itself(run: Callable[..., Process]) -> None:
     process = run("--connections", "2", "--duration", "600", "--client-id", "me", "--client-secret", "it's me")
     assert process.told["client id"].strip() == "me"
     connections = [line.split()[-1] for line in process.lines if line.startswith("connection:")]
@@ -85,11 +84,11 @@ def test_it_stops_cleanly_with_requests_open(run: Callable[..., Process], number
     address = httpx.URL(process.host)
     with socket.create_connection((address.host, address.port)) as client:
         client.sendall(b"GET /api/public/v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
-        until(lambda: RemoteSimulator(process.host).peak_in_flight)
+        wait_until(lambda: RemoteSimulator(process.host).peak_in_flight)
         assert process.end(number) == 0
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(sim: Simulator) -> None:
+def test_port_that_is_taken_is_said_in_one_line(sim: Simulator) -> None:
     port = sim.host.rsplit(":", 1)[1]
     command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--port", port]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -140,7 +139,7 @@ def test_everything_survives_a_kill(run: Callable[..., Process], tmp_path: Path)
         assert again.add_job(extra)["id"] == running + 1
 
 
-def test_a_line_that_the_kill_cut_off_is_forgotten(tmp_path: Path) -> None:
+def test_line_that_the_kill_cut_off_is_forgotten(tmp_path: Path) -> None:
     state = tmp_path / "jobs.json"
     with Simulator(state_file=state) as sim:
         connection_id = sim.add_connection()
@@ -176,7 +175,7 @@ def test_what_happened_can_be_asked_after_the_end() -> None:
     assert sim.count() == 0
 
 
-def test_the_remote_one_does_the_same(sim: Simulator, connect: Connect) -> None:
+def test_remote_one_does_the_same(sim: Simulator, connect: Connect) -> None:
     remote = RemoteSimulator(sim.host)
     assert (remote.url, remote.client_id, remote.workspace_id) == (sim.url, sim.client_id, sim.workspace_id)
     connection_id = remote.add_connection("Far", Script(attempts=[Attempt(5, "failed", failure={"failureType": "x"})]))
@@ -220,7 +219,7 @@ def test_mistakes_are_the_same_errors_here_and_far(sim: Simulator, kind: str) ->
         surface.finish(sim.add_job(sim.add_connection())["id"], "dozing")
 
 
-def test_a_refused_change_changes_nothing(sim: Simulator) -> None:
+def test_refused_change_changes_nothing(sim: Simulator) -> None:
     before = sim.settings()
     with pytest.raises(ValueError, match="while_pending"):
         sim.configure(handler_seconds=1.0, while_pending="nonsense")
@@ -244,7 +243,7 @@ def test_many_jobs_in_one_call(sim: Simulator) -> None:
         {"attempts": [{"duration": 1, "outcome": "lost"}]},
     ],
 )
-def test_a_script_that_makes_no_sense_is_refused(wrong: dict) -> None:
+def test_script_that_makes_no_sense_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"outcome|seconds"):
         Script.read(wrong)
 

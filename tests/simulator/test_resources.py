@@ -24,7 +24,7 @@ DATABASES_WORD = {
 }
 
 
-def test_a_connection_leads_to_its_source_destination_and_workspace(sim: Simulator, http: httpx.Client) -> None:
+def test_connection_leads_to_its_source_destination_and_workspace(sim: Simulator, http: httpx.Client) -> None:
     connection_id = sim.add_connection("Orders", source_name="Postgres shop", destination_name="BigQuery dwh")
     connection = http.get(f"/connections/{connection_id}").json()
     assert (connection["name"], connection["status"]) == ("Orders", "active")
@@ -89,13 +89,13 @@ def test_deprecated_connections_are_not_listed(sim: Simulator, http: httpx.Clien
 
 
 @pytest.mark.parametrize("status", ["active", "inactive", "locked", "deprecated"])
-def test_a_connection_says_how_it_stands(sim: Simulator, http: httpx.Client, status: str) -> None:
+def test_connection_says_how_it_stands(sim: Simulator, http: httpx.Client, status: str) -> None:
     assert http.get(f"/connections/{sim.add_connection(status=status)}").json()["status"] == status
 
 
 @pytest.mark.parametrize(("admin", "status"), [(True, 404), (False, 403)])
 @pytest.mark.parametrize("kind", ["connections", "sources", "destinations", "workspaces"])
-def test_an_unknown_resource(sim: Simulator, http: httpx.Client, kind: str, admin: bool, status: int) -> None:
+def test_unknown_resource(sim: Simulator, http: httpx.Client, kind: str, admin: bool, status: int) -> None:
     sim.instance_admin = admin
     unknown = str(uuid.uuid4())
     answer = http.get(f"/{kind}/{unknown}")
@@ -104,7 +104,7 @@ def test_an_unknown_resource(sim: Simulator, http: httpx.Client, kind: str, admi
         assert answer.json()["data"] == {"resourceType": DATABASES_WORD[kind], "resourceId": unknown}
 
 
-def test_an_unknown_address(http: httpx.Client) -> None:
+def test_unknown_address(http: httpx.Client) -> None:
     assert http.get("/nothing").status_code == 404
 
 
@@ -129,7 +129,7 @@ def test_one_trailing_slash_is_stripped_and_no_more(sim: Simulator, http: httpx.
         ("DELETE", "/api/v1/health", "GET"),
     ],
 )
-def test_a_method_that_an_address_does_not_have(
+def test_method_that_an_address_does_not_have(
     sim: Simulator, http: httpx.Client, method: str, path: str, allowed: str
 ) -> None:
     answer = http.request(method, sim.host + path)
@@ -150,7 +150,7 @@ def test_sources_and_destinations_are_listed(sim: Simulator, http: httpx.Client)
         assert http.get(f"/{path}/{rows[0][f'{path[:-1]}Id']}").json() == rows[0]
 
 
-def test_a_source_has_its_types_definition_and_masks_its_secrets(sim: Simulator, http: httpx.Client) -> None:
+def test_source_has_its_types_definition_and_masks_its_secrets(sim: Simulator, http: httpx.Client) -> None:
     settings = {
         "host": "db",
         "port": 5432,
@@ -194,7 +194,7 @@ def test_every_type_has_settings_and_no_secret_in_them(
     assert SECRET not in json.dumps(row["configuration"])
 
 
-def test_a_connector_of_ones_own_has_no_type(sim: Simulator, http: httpx.Client) -> None:
+def test_connector_of_ones_own_has_no_type(sim: Simulator, http: httpx.Client) -> None:
     sim.add_connection(source_type="", source_configuration={"url": "https://example.com", "password": "s3cret"})
     (row,) = http.get("/sources").json()["data"]
     assert (row["sourceType"], row["configuration"]["password"]) == ("", "**********")
@@ -222,7 +222,7 @@ def test_tags_are_in_the_connection_and_narrow_the_list(sim: Simulator, http: ht
     assert http.get("/connections", params=params).json()["data"] == []
 
 
-def test_a_patch_changes_what_it_names(sim: Simulator, http: httpx.Client, config: Config) -> None:
+def test_patch_changes_what_it_names(sim: Simulator, http: httpx.Client, config: Config) -> None:
     connection_id = sim.add_connection("Orders", streams=["orders", "people"])
     sim.add_connection(tags=["finance"])
     (tag,) = http.get("/tags").json()["data"]
@@ -266,7 +266,7 @@ def test_a_patch_changes_what_it_names(sim: Simulator, http: httpx.Client, confi
         ({"configurations": {"streams": [{"name": "orders", "syncMode": "sometimes"}]}}, 422),
     ],
 )
-def test_a_patch_that_is_refused_changes_nothing(
+def test_patch_that_is_refused_changes_nothing(
     sim: Simulator, http: httpx.Client, change: dict[str, object], status: int
 ) -> None:
     connection_id = sim.add_connection("Orders")
@@ -275,6 +275,6 @@ def test_a_patch_that_is_refused_changes_nothing(
     assert http.get(f"/connections/{connection_id}").json() == before
 
 
-def test_a_connection_id_that_is_no_uuid_is_refused(sim: Simulator) -> None:
+def test_connection_id_that_is_no_uuid_is_refused(sim: Simulator) -> None:
     with pytest.raises(ValueError, match="UUID"):
         sim.add_connection(connection_id="orders")

@@ -36,7 +36,7 @@ def create(sdk: AirbyteAPI, connection_id: str, kind: JobTypeEnum = JobTypeEnum.
     return job
 
 
-def test_a_sync_from_creation_to_its_end(sim: Simulator, sdk: AirbyteAPI) -> None:
+def test_sync_from_creation_to_its_end(sim: Simulator, sdk: AirbyteAPI) -> None:
     job = create(sdk, sim.add_connection(script=Script(duration=300, pending=100, rows=70)))
     assert job.status == JobStatusEnum.PENDING
     sim.advance(120)
@@ -46,7 +46,7 @@ def test_a_sync_from_creation_to_its_end(sim: Simulator, sdk: AirbyteAPI) -> Non
     assert (ended.status, ended.rows_synced, ended.duration) == (JobStatusEnum.SUCCEEDED, 70, "PT6M40S")
 
 
-def test_a_cancellation(sim: Simulator, sdk: AirbyteAPI) -> None:
+def test_cancellation(sim: Simulator, sdk: AirbyteAPI) -> None:
     job = create(sdk, sim.add_connection(script=LONG))
     sim.advance(5)
     answer = sdk.jobs.cancel_job(request=CancelJobRequest(job_id=job.job_id)).job_response
@@ -56,17 +56,17 @@ def test_a_cancellation(sim: Simulator, sdk: AirbyteAPI) -> None:
     assert error.value.status_code == 409
 
 
-def test_a_queued_job(sim: Simulator, sdk: AirbyteAPI) -> None:
+def test_queued_job(sim: Simulator, sdk: AirbyteAPI) -> None:
     job = create(sdk, sim.add_connection(script=Script(pending=0, queued=600)))
     sim.advance(5)
     assert sdk.jobs.get_job(request=GetJobRequest(job_id=job.job_id)).job_response.status == JobStatusEnum.QUEUED
 
 
-def test_a_clear_is_answered_as_a_reset(sim: Simulator, sdk: AirbyteAPI) -> None:
+def test_clear_is_answered_as_a_reset(sim: Simulator, sdk: AirbyteAPI) -> None:
     assert create(sdk, sim.add_connection(), JobTypeEnum.CLEAR).job_type == JobTypeEnum.RESET
 
 
-def test_a_list_with_every_filter(sim: Simulator, sdk: AirbyteAPI) -> None:
+def test_list_with_every_filter(sim: Simulator, sdk: AirbyteAPI) -> None:
     one, two = sim.add_connections(2, LONG)
     create(sdk, one)
     sim.advance(600)
@@ -101,7 +101,7 @@ def test_names_of_connection_and_source(sim: Simulator, sdk: AirbyteAPI) -> None
     assert [row.connection_id for row in listed.data] == [connection_id]
 
 
-def test_the_sdk_asks_for_one_token_and_again_after_a_401(sim: Simulator, sdk: AirbyteAPI) -> None:
+def test_sdk_asks_for_one_token_and_again_after_a_401(sim: Simulator, sdk: AirbyteAPI) -> None:
     for _ in range(3):
         sdk.jobs.list_jobs(request=ListJobsRequest())
     assert sim.count("token") == 1
@@ -113,7 +113,7 @@ def test_the_sdk_asks_for_one_token_and_again_after_a_401(sim: Simulator, sdk: A
     assert sim.count("token") == 2
 
 
-def test_the_sdks_own_default_token_address_leads_nowhere(sim: Simulator) -> None:
+def test_sdks_own_default_token_address_leads_nowhere(sim: Simulator) -> None:
     credentials = SchemeClientCredentials(
         client_id=sim.client_id, client_secret=sim.client_secret, token_url="/applications/token"
     )
@@ -123,7 +123,7 @@ def test_the_sdks_own_default_token_address_leads_nowhere(sim: Simulator) -> Non
             sdk.jobs.list_jobs(request=ListJobsRequest())
 
 
-def test_a_fault_reaches_the_sdk(sim: Simulator, sdk: AirbyteAPI) -> None:
+def test_fault_reaches_the_sdk(sim: Simulator, sdk: AirbyteAPI) -> None:
     sim.add_fault(Fault(call="create", status=500, times=1))
     connection_id = sim.add_connection(script=LONG)
     with pytest.raises(AirbyteAPIError) as error:
@@ -132,7 +132,7 @@ def test_a_fault_reaches_the_sdk(sim: Simulator, sdk: AirbyteAPI) -> None:
     assert create(sdk, connection_id).job_id == 1
 
 
-async def test_the_sdks_async_face(sim: Simulator) -> None:
+async def test_sdks_async_face(sim: Simulator) -> None:
     job = sim.add_job(sim.add_connection(script=LONG))
     credentials = SchemeClientCredentials(
         client_id=sim.client_id, client_secret=sim.client_secret, token_url="v1/applications/token"

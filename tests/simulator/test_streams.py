@@ -57,7 +57,7 @@ def test_both_apis_tell_a_connections_streams(sim: Simulator, http: httpx.Client
 @pytest.mark.parametrize(
     "stream", [PEOPLE, {"name": "people", "namespace": "crm", "sync_mode": "full_refresh"}, "people"]
 )
-def test_a_stream_may_be_a_mapping_or_a_name(sim: Simulator, http: httpx.Client, stream: object) -> None:
+def test_stream_may_be_a_mapping_or_a_name(sim: Simulator, http: httpx.Client, stream: object) -> None:
     connection_id = sim.add_connection(streams=[stream])
     told = http.get(f"/connections/{connection_id}").json()["configurations"]["streams"]
     assert [each["name"] for each in told] == ["people"]
@@ -69,7 +69,7 @@ def test_modes_that_the_public_api_has_no_word_for_are_left_out(sim: Simulator, 
     assert "syncMode" not in told[0]
 
 
-def test_a_job_moves_what_its_script_says_of_each_stream(sim: Simulator, http: httpx.Client, config: Config) -> None:
+def test_job_moves_what_its_script_says_of_each_stream(sim: Simulator, http: httpx.Client, config: Config) -> None:
     moves = {"orders": Amount(rows=40, bytes=4000, rejected=2), "crm.people": {"rows": 60, "bytes": 1000}}
     script = {"streams": moves, "duration": 100, "pending": 0}
     connection_id = sim.add_connection(script=script, streams=[ORDERS, PEOPLE, "events"])
@@ -141,7 +141,7 @@ def test_every_answer_agrees_while_a_job_runs(sim: Simulator, http: httpx.Client
 
 
 @pytest.mark.parametrize("kind", ["reset", "clear"])
-def test_a_reset_moves_nothing(sim: Simulator, config: Config, kind: str) -> None:
+def test_reset_moves_nothing(sim: Simulator, config: Config, kind: str) -> None:
     script = Script(duration=1, pending=0)
     job_id = sim.add_job(sim.add_connection(streams=[ORDERS, PEOPLE]), script, job_type=kind, created_ago=60)["id"]
     job = config("jobs/get_without_logs", id=job_id).json()["job"]
@@ -150,7 +150,7 @@ def test_a_reset_moves_nothing(sim: Simulator, config: Config, kind: str) -> Non
     assert [each["name"] for each in job["enabledStreams"]] == ["orders", "people"]
 
 
-def test_a_job_has_the_streams_of_the_moment_when_it_was_created(
+def test_job_has_the_streams_of_the_moment_when_it_was_created(
     sim: Simulator, http: httpx.Client, config: Config
 ) -> None:
     connection_id = sim.add_connection(streams=["a", "b"])
@@ -160,7 +160,7 @@ def test_a_job_has_the_streams_of_the_moment_when_it_was_created(
     assert len(config("jobs/get_light", id=sim.add_job(connection_id)["id"]).json()["job"]["enabledStreams"]) == 1
 
 
-def test_a_connection_without_streams_moves_nothing(sim: Simulator, http: httpx.Client) -> None:
+def test_connection_without_streams_moves_nothing(sim: Simulator, http: httpx.Client) -> None:
     job_id = sim.add_job(sim.add_connection(streams=[]), created_ago=600)["id"]
     row = http.get(f"/jobs/{job_id}").json()
     assert (row["status"], row["rowsSynced"]) == ("succeeded", 0)
@@ -169,7 +169,7 @@ def test_a_connection_without_streams_moves_nothing(sim: Simulator, http: httpx.
 @pytest.mark.parametrize(
     ("name", "told"), [("events", "no stream 'events'; it has shop.orders, crm.orders"), ("orders", "each of")]
 )
-def test_a_script_names_streams_that_are_there(sim: Simulator, name: str, told: str) -> None:
+def test_script_names_streams_that_are_there(sim: Simulator, name: str, told: str) -> None:
     streams = [Stream("orders", "shop"), Stream("orders", "crm")]
     script = Script(streams={name: Amount(1)})
     with pytest.raises(ValueError, match=told):

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from airflow.providers.airbyte.triggers.airbyte import AirbyteSyncTrigger as Official
 from airflow.triggers.base import BaseTrigger
-from one_task import TaskInstance, airflow_tells, connection_to, first_event
 
 from airbyte_deferrable import triggers
 from airbyte_deferrable._airflow import base_trigger
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
+from helpers.airbyte import connection_to
+from helpers.one_task import TaskInstance, airflow_tells, first_event
 
 #: ``_log`` is Airflow's, but the official trigger runs without it.
 LIKELY = """

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from one_task import Task, TaskInstance, airflow_tells, connection_to
 
 from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable.exceptions import AirbyteCredentialsError, AirbyteUnreachableError
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.simulator import Fault, Simulator
+from helpers.airbyte import ENDLESS
+from helpers.one_task import Task, TaskInstance
 
 #: What gateways say that lead nowhere just now, by status; Airbyte says each in another form.
 KONG = '{"message": "no Route matched with those values"}'
@@ -26,20 +25,6 @@ SAYINGS = {
     "422": (422, '{"error": "no"}'),
     "login": (200, "<html>Sign in"),
 }
-ENDLESS = Script(outcome=None, pending=0.0)
-
-
-@pytest.fixture
-def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    return airbyte_simulator
-
-
-@pytest.fixture
-def ti(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskInstance]:
-    instance = TaskInstance()
-    with airflow_tells(monkeypatch, instance):
-        yield instance
 
 
 def sync(connection_id: str, ti: TaskInstance, policy: SubmitPolicy) -> Task:
@@ -70,7 +55,7 @@ def test_what_a_gateway_says_for_a_while_keeps_no_job_from_starting(
 
 
 @pytest.mark.parametrize("health", [True, False], ids=["Airbyte is healthy", "the page for health, too"])
-def test_a_token_endpoint_that_is_a_web_page_fails_the_task_at_once_and_says_what_to_do(
+def test_token_endpoint_that_is_a_web_page_fails_the_task_at_once_and_says_what_to_do(
     sim: Simulator, ti: TaskInstance, health: bool
 ) -> None:
     page = "<!doctype html><title>Airbyte</title>"
@@ -83,7 +68,7 @@ def test_a_token_endpoint_that_is_a_web_page_fails_the_task_at_once_and_says_wha
         task.run()
 
 
-def test_a_gateway_that_leads_nowhere_for_long_is_told_with_its_words(sim: Simulator, ti: TaskInstance) -> None:
+def test_gateway_that_leads_nowhere_for_long_is_told_with_its_words(sim: Simulator, ti: TaskInstance) -> None:
     sim.add_fault(Fault("*", status=404, body=KONG))
     task = sync(sim.add_connection(), ti, SubmitPolicy(unreachable=0.5, pause=0.1))
     with pytest.raises(AirbyteUnreachableError, match=r"no Route matched .* gateway or proxy before it"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -18,23 +17,11 @@ QUICK = Script(duration=0.05, pending=0.01)
 LONG = Script(duration=600, pending=0)
 
 
-@pytest.fixture(autouse=True)
-def airflow_connection(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = {
-        "conn_type": "airbyte",
-        "host": sim.url,
-        "login": sim.client_id,
-        "password": sim.client_secret,
-        "extra": {"timeout": 20},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", json.dumps(connection))
-
-
 def operator(connection_id: str, **options: object) -> AirbyteTriggerSyncOperator:
     return AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, wait_seconds=0.02, **options)
 
 
-def test_the_hook_submits_looks_and_cancels(sim: Simulator) -> None:
+def test_hook_submits_looks_and_cancels(sim: Simulator) -> None:
     hook = AirbyteHook()
     assert hook.test_connection() == (True, "Connection successfully tested")
     job = hook.submit_sync_connection(sim.add_connection(script=LONG))
@@ -44,30 +31,30 @@ def test_the_hook_submits_looks_and_cancels(sim: Simulator) -> None:
     assert sim.job(job.job_id)["status"] == "cancelled"
 
 
-def test_the_hook_resets(sim: Simulator) -> None:
+def test_hook_resets(sim: Simulator) -> None:
     assert AirbyteHook().submit_reset_connection(sim.add_connection()).job_type == "reset"
 
 
-def test_the_operator_waits_for_the_job_on_the_worker(sim: Simulator) -> None:
+def test_operator_waits_for_the_job_on_the_worker(sim: Simulator) -> None:
     connection_id = sim.add_connection(script=QUICK)
     assert operator(connection_id).execute({}) == 1
     assert [(job["id"], job["status"]) for job in sim.jobs()] == [(1, "succeeded")]
 
 
-def test_the_operator_fails_with_the_job(sim: Simulator) -> None:
+def test_operator_fails_with_the_job(sim: Simulator) -> None:
     script = Script(duration=0.05, pending=0.01, outcome="failed")
     with pytest.raises(AirflowException, match="Job failed"):
         operator(sim.add_connection(script=script)).execute({})
 
 
-def test_the_operator_meets_the_conflict_of_a_running_job(sim: Simulator) -> None:
+def test_operator_meets_the_conflict_of_a_running_job(sim: Simulator) -> None:
     connection_id = sim.add_connection(script=LONG)
     sim.add_job(connection_id)
     with pytest.raises(AirflowException, match="try-again-later"):
         operator(connection_id).execute({})
 
 
-def test_the_operator_kills_its_job(sim: Simulator) -> None:
+def test_operator_kills_its_job(sim: Simulator) -> None:
     task = operator(sim.add_connection(script=LONG), asynchronous=True)
     job_id = task.execute({})
     sim.advance(5)
@@ -78,7 +65,7 @@ def test_the_operator_kills_its_job(sim: Simulator) -> None:
 @pytest.mark.parametrize(
     ("outcome", "status"), [("succeeded", "success"), ("failed", "error"), ("cancelled", "cancelled")]
 )
-async def test_the_deferred_operators_trigger_sees_the_end(sim: Simulator, outcome: str, status: str) -> None:
+async def test_deferred_operators_trigger_sees_the_end(sim: Simulator, outcome: str, status: str) -> None:
     task = operator(sim.add_connection(script=LONG), deferrable=True, execution_timeout=timedelta(hours=1))
     with pytest.raises(TaskDeferred) as deferred:
         task.execute({})
@@ -91,7 +78,7 @@ async def test_the_deferred_operators_trigger_sees_the_end(sim: Simulator, outco
     assert event.payload["job_id"] == trigger.job_id
 
 
-def test_the_sensor_waits(sim: Simulator) -> None:
+def test_sensor_waits(sim: Simulator) -> None:
     job_id = sim.add_job(sim.add_connection(script=LONG))["id"]
     sensor = AirbyteJobSensor(task_id="wait", airbyte_job_id=job_id)
     assert not sensor.poke({})

@@ -6,12 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from one_task import Task, TaskInstance, airflow_tells, connection_to, first_event, stored
 
 from airbyte_deferrable import triggers
 from airbyte_deferrable._airflow import base_trigger, job_report
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.airbyte import connection_to
+from helpers.one_task import Task, TaskInstance, airflow_tells, first_event, stored
 
 RESULTS = {"final_status", "rows_synced", "airbyte_job"}
 ENDS = ["succeeded", "failed", "cancelled"]

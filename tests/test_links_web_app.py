@@ -15,7 +15,7 @@ def page(sim: Simulator, workspace_id: str, connection_id: str, job_id: int) -> 
     return httpx.get(job_url(sim.host, workspace_id, connection_id, job_id), trust_env=False)
 
 
-def test_the_button_leads_to_the_job_among_those_of_its_connection(sim: Simulator) -> None:
+def test_button_leads_to_the_job_among_those_of_its_connection(sim: Simulator) -> None:
     connection_id = sim.add_connection("<Orders>", Script(outcome=None))
     first = sim.add_job(connection_id)["id"]
     sim.finish(first, "failed")

@@ -25,8 +25,7 @@ from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError, Unreachable
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.exceptions import AirbyteSettingsError
-
-from .wire import Cut, Request, Wire, reply
+from helpers.wire import Cut, Request, Wire, reply
 
 NAME = "Käse"
 JOB = json.dumps({"jobId": 7, "status": "running", "connectionId": NAME}, ensure_ascii=False)
@@ -218,7 +217,7 @@ async def test_only_what_can_be_decompressed_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
-async def test_a_job_that_is_cancelled_without_a_word_is_looked_at(status: int) -> None:
+async def test_job_that_is_cancelled_without_a_word_is_looked_at(status: int) -> None:
     def serve(request: Request) -> bytes:
         if request.method == "DELETE":
             return f"HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n".encode()
@@ -340,7 +339,7 @@ async def is_proxied(settings: Settings) -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.environment} to {way.host}")
-async def test_the_way_to_the_server_is_that_of_other_clients(
+async def test_way_to_the_server_is_that_of_other_clients(
     way: Way, proxy_environment: Callable[[dict[str, str]], None]
 ) -> None:
     async with Wire(lambda _: answer()) as proxy:
@@ -356,9 +355,7 @@ async def test_the_way_to_the_server_is_that_of_other_clients(
 @pytest.mark.parametrize(
     "way", [way for way in WAYS if "curl" not in way.unlike], ids=lambda way: f"{way.environment} to {way.host}"
 )
-async def test_the_way_to_the_server_is_that_of_curl(
-    way: Way, proxy_environment: Callable[[dict[str, str]], None]
-) -> None:
+async def test_way_to_the_server_is_that_of_curl(way: Way, proxy_environment: Callable[[dict[str, str]], None]) -> None:
     async with Wire(lambda _: answer()) as proxy:
         proxy_environment(environment(way, proxy.url))
         got = await curl_gets(f"http://{way.host}/api/public/v1/jobs/7")
@@ -367,7 +364,7 @@ async def test_the_way_to_the_server_is_that_of_curl(
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks5h://127.0.0.1:9", "SOCKS4://127.0.0.1:9"])
 @pytest.mark.parametrize("where", ["environment", "extra"])
-def test_a_socks_proxy_is_refused_in_clear_words(
+def test_socks_proxy_is_refused_in_clear_words(
     proxy: str, where: str, proxy_environment: Callable[[dict[str, str]], None]
 ) -> None:
     proxy_environment({"all_proxy": proxy} if where == "environment" else {})
@@ -377,7 +374,7 @@ def test_a_socks_proxy_is_refused_in_clear_words(
 
 @pytest.mark.parametrize("form", ["PROXY", "PLAIN", "PROXY/", " PROXY "])
 @pytest.mark.parametrize("key", [None, "http", "http://", "all", "all://"])
-async def test_a_connections_own_proxy_is_taken_in_each_form(
+async def test_connections_own_proxy_is_taken_in_each_form(
     form: str, key: str | None, proxy_environment: Callable[[dict[str, str]], None]
 ) -> None:
     async with Wire(lambda _: answer()) as proxy:

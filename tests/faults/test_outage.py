@@ -11,13 +11,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from one_task import connection_to, first_event, kept_log, said, stored
 
 from airbyte_deferrable._job.wait import Deadlines, wait_for_end
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.airbyte import connection_to
 from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
+from helpers.one_task import first_event, kept_log, said, stored
+from helpers.waiting import until
 
 #: The model's loop begins here.
 START = 1000.0
@@ -48,7 +50,7 @@ def wait_through(server: ModelAirbyte, log: logging.Logger) -> list[tuple[str, f
 
 @pytest.mark.parametrize(("waiting", "more"), [*product((1, 50), (0.0, 13.1, 28.9)), (1000, 19.9)])
 @pytest.mark.parametrize(("kind", "hangs"), [("refused", 0.0), ("down", 0.0), ("hang", 5.0), ("hang", 30.0)])
-def test_an_hour_without_airbyte_is_no_outcome_and_ends_within_two_polls(
+def test_hour_without_airbyte_is_no_outcome_and_ends_within_two_polls(
     waiting: int, more: float, kind: str, hangs: float
 ) -> None:
     """Whatever a look is doing in the moment when Airbyte comes back, hence the seconds more."""
@@ -69,7 +71,7 @@ def test_an_hour_without_airbyte_is_no_outcome_and_ends_within_two_polls(
     assert said(lines, "Airbyte cannot be asked now") == waiting
 
 
-async def test_a_server_that_is_stopped_and_started_again_resolves_all_who_waited(
+async def test_server_that_is_stopped_and_started_again_resolves_all_who_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Simulator(state_file=tmp_path / "airbyte.jsonl")
@@ -85,8 +87,7 @@ async def test_a_server_that_is_stopped_and_started_again_resolves_all_who_waite
         return trigger
 
     async def all_said(how: str) -> None:
-        while sum(how in line for line in lines) < len(jobs):
-            await asyncio.sleep(0.02)
+        await until(lambda: sum(how in line for line in lines) >= len(jobs))
 
     waiting = [asyncio.ensure_future(first_event(waiting_for(job_id))) for job_id in jobs]
     await all_said("is running")

@@ -10,10 +10,8 @@ import subprocess
 import sys
 
 import pytest
-from api.conftest import certificate, server_tls
-from api.wire import Wire, reply
 
-__all__ = ["certificate", "server_tls"]
+from helpers.wire import Wire, reply
 
 ASK = 'print("child", hook.get_job_status(7), flush=True)'
 #: What the forked process does. What it asks for, it is to get.
@@ -70,9 +68,7 @@ async def run(wire: Wire, children: dict[str, str], *, lock_is_held: bool = Fals
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-async def test_the_forked_process_begins_anew_and_the_other_just_goes_on(
-    secure: bool, server_tls: ssl.SSLContext
-) -> None:
+async def test_forked_process_begins_anew_and_the_other_just_goes_on(secure: bool, server_tls: ssl.SSLContext) -> None:
     async with Wire(lambda _: reply(200, {"jobId": 7, "status": "running"}), server_tls if secure else None) as wire:
         said = await run(wire, CHILDREN)
     expected = []
@@ -81,7 +77,7 @@ async def test_the_forked_process_begins_anew_and_the_other_just_goes_on(
     assert said == expected
 
 
-async def test_a_lock_that_a_thread_held_is_free_in_the_forked_process() -> None:
+async def test_lock_that_a_thread_held_is_free_in_the_forked_process() -> None:
     async with Wire(lambda _: reply(200, {"jobId": 7, "status": "running"})) as wire:
         # The session is new there, so that its loop has to be started.
         assert await run(wire, {"asks": ASK}, lock_is_held=True) == ["asks running", "child running"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 
-from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.simulator import Fault, Simulator
+from helpers.airbyte import ENDLESS
 
 #: What goes wrong, as parameters of a fault. All of it may be over a moment later.
 FAULTS: dict[str, dict[str, Any]] = {
@@ -30,7 +31,6 @@ FAULTS: dict[str, dict[str, Any]] = {
 CARRIED_OUT = {"lost", "lost behind a proxy", "lost to the client's timeout", "expired token"}
 #: How often: the next request, every second one from the next on, all of them.
 TIMES: dict[str, dict[str, Any]] = {"once": {"times": 1}, "flapping": {"every": 2}, "always": {}}
-ENDLESS = Script(outcome=None, pending=0.0)
 
 
 def add_fault(sim: Simulator, call: str, fault: str, times: str) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from airflow.triggers.base import TriggerEvent
-from one_task import connection_to, first_event, stored
 
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.simulator import Script, Simulator
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from helpers.one_task import first_event, stored
 
 FURTHER = {"api_version", "cancel_on_kill", "try_number", "progress_interval", "not_before", "connection_id"}
 FURTHER |= {"started_here", "write_xcoms"}
@@ -89,7 +89,7 @@ class NotStoredItself(AirbyteSyncTrigger):
     ],
     ids=lambda each: each.__name__ if isinstance(each, type) else "",
 )
-def test_a_subclass_is_stored_with_what_it_takes(kind: Any, more: dict[str, Any], further: set[str]) -> None:
+def test_subclass_is_stored_with_what_it_takes(kind: Any, more: dict[str, Any], further: set[str]) -> None:
     trigger = kind(job_id=7, conn_id="c", end_time=2.0, poll_interval=1, **more)
     again = stored(trigger)
     assert type(again) is kind
@@ -98,11 +98,11 @@ def test_a_subclass_is_stored_with_what_it_takes(kind: Any, more: dict[str, Any]
     assert set(again.serialize()[1]) == OFFICIAL | further | (more.keys() & {"team"})
 
 
-def test_one_that_names_one_of_ours_is_stored_with_it() -> None:
+def test_subclass_that_names_a_parameter_of_ours_is_stored_with_it() -> None:
     assert stored(WithOneOfOurs(7, "c", 2.0, 1, api_version="v2")).api_version == "v2"
 
 
-def test_one_that_does_not_store_itself_is_the_trigger_that_it_is_made_of() -> None:
+def test_subclass_that_does_not_store_itself_is_the_trigger_that_it_is_made_of() -> None:
     """As of the official class, whose path is fixed, too."""
     official = pytest.importorskip("airflow.providers.airbyte.triggers.airbyte").AirbyteSyncTrigger
     theirs = type("Theirs", (official,), {})(job_id=7, conn_id="c", end_time=2.0, poll_interval=1)
@@ -111,19 +111,13 @@ def test_one_that_does_not_store_itself_is_the_trigger_that_it_is_made_of() -> N
     assert ours.serialize()[1].items() >= theirs.serialize()[1].items()
 
 
-@pytest.fixture
-def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    return airbyte_simulator
-
-
-async def test_a_subclass_waits_as_it_says(sim: Simulator) -> None:
+async def test_subclass_waits_as_it_says(sim: Simulator) -> None:
     job = sim.add_job(sim.add_connection(), script=Script(duration=0.2, pending=0.0))
     event = await first_event(stored(Tells(job["id"], "airbyte_default", 2e9, 0.1)))
     assert (event["status"], event["told_by"]) == ("success", "mine")
 
 
-async def test_it_tells_whether_its_job_is_still_running(sim: Simulator) -> None:
+async def test_subclass_tells_whether_its_job_is_still_running(sim: Simulator) -> None:
     job = sim.add_job(sim.add_connection(), script=Script(outcome=None, pending=0.0))
     trigger = AsOfficial(job["id"], "airbyte_default", 2e9, 0.1)
     assert await trigger.is_still_running(AirbyteHook()) is True

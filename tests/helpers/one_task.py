@@ -11,10 +11,10 @@ import json
 import logging
 import signal
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from importlib import import_module
 from types import new_class
 from typing import Any, TypeVar
@@ -22,22 +22,19 @@ from typing import Any, TypeVar
 import pytest
 from airflow.models.trigger import Trigger
 
-try:
-    from airflow.sdk.exceptions import TaskDeferred
-except ImportError:
-    from airflow.exceptions import TaskDeferred
-
 from airbyte_deferrable._airflow import retry_store, task_instance
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Simulator
+from helpers.airbyte import hits
+from helpers.compat import AirflowRescheduleException, TaskDeferred, airflows_clock
+from helpers.waiting import meanwhile
 
 T = TypeVar("T")
 
-
-def connection_to(sim: Simulator, **extra: Any) -> str:
-    """Return an Airflow connection to a simulator, as ``AIRFLOW_CONN_…`` holds it."""
-    fields = {"conn_type": "airbyte", "host": sim.url, "login": sim.client_id, "password": sim.client_secret}
-    return json.dumps({**fields, "extra": {"timeout": 5, **extra}})
+#: Where an operator waits.
+WAYS = ["worker", "deferred"]
+#: How a sensor waits.
+MODES = ["poke", "reschedule", "deferrable"]
 
 
 class Store(dict[str, Any]):
@@ -116,10 +113,14 @@ class Task:
         except TaskDeferred as deferred:
             return self.come_back(deferred)
 
-    def come_back(self, deferred: TaskDeferred) -> Any:
-        """Let the triggerer do its part, and go on with what it tells."""
+    def come_back(self, deferred: TaskDeferred, **changed: Any) -> Any:
+        """Let the triggerer do its part, and go on with what it tells.
+
+        :param changed: What the trigger has by then, such as a deadline that is over.
+        """
         while True:
             trigger = stored(deferred.trigger)
+            vars(trigger).update(changed)
             trigger._log = self.log
             self.triggers.append(trigger)
             event = run_in_loop(first_event(trigger))
@@ -142,6 +143,45 @@ class Task:
         """Do what Airflow does when a person clears the task."""
         self.ti.max_tries = self.ti.try_number + self.ti.max_tries
         self.next_try()
+
+
+class Sensing(Task):
+    """A sensor; a rescheduled one is started again at once."""
+
+    def run(self) -> Any:
+        while True:
+            try:
+                return super().run()
+            except AirflowRescheduleException:
+                self.ti.first_rescheduled = self.ti.first_rescheduled or datetime.now(timezone.utc)
+                self.ti.xcoms.clear()
+
+
+#: What the fixtures ``task`` and ``sensing`` are: makers of tasks, for a connection or a job.
+Make = Callable[..., Task]
+Sense = Callable[..., Sensing]
+
+
+class WithoutStore(Task):
+    """A task of an Airflow that has no task state store."""
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return {"ti": self.ti, "task_instance": self.ti}
+
+
+class Variables(dict[str, Any]):
+    """Airflow's Variables, for versions that have no task state store."""
+
+    def get(self, key: str, default: Any = None, deserialize_json: bool = False) -> Any:
+        return dict.get(self, key, default)
+
+    def set(self, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
+        assert len(key) <= 250
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
 
 
 def kept_log() -> tuple[logging.Logger, list[str]]:
@@ -246,22 +286,45 @@ def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator
 
 
 @contextmanager
+def execution_timeout_over_when(happened: Callable[[], object]) -> Iterator[None]:
+    """Let Airflow's clock for ``execution_timeout`` run out when something has happened."""
+    here = threading.get_ident()
+    with airflows_clock(seconds=600), meanwhile(happened, lambda: signal.pthread_kill(here, signal.SIGALRM)):
+        yield
+
+
+@contextmanager
 def over_in_the_middle_of_a_look(sim: Simulator) -> Iterator[None]:
     """Let Airflow's clock for ``execution_timeout`` run out while Airbyte does not answer the next look."""
-    try:
-        from airflow.sdk.execution_time.timeout import timeout
-    except ImportError:
-        from airflow.utils.timeout import timeout
-    sim.add_fault(Fault("get", "hang", times=1))
-    here = threading.get_ident()
-
-    def be_over() -> None:
-        while not sim.faults()[0]["hits"]:
-            time.sleep(0.02)
-        signal.pthread_kill(here, signal.SIGALRM)
-
-    alarm = threading.Thread(target=be_over)
-    with timeout(seconds=60):
-        alarm.start()
+    fault = sim.add_fault(Fault("get", "hang", times=1))
+    with execution_timeout_over_when(lambda: hits(sim, fault)):
         yield
-    alarm.join()
+
+
+@contextmanager
+def killed_when(
+    happened: Callable[[], object],
+    task: Task,
+    operator: Any,
+    *,
+    state: str = "failed",
+    then: Callable[[], object] = lambda: None,
+) -> Iterator[None]:
+    """Call ``on_kill`` in the middle of what the operator does, when something has happened, as a task runner does.
+
+    :param state: What Airflow says of the task by then: ``failed`` if a user has marked it so.
+    :param then: Called when ``on_kill`` has returned.
+    """
+
+    def handle(*_: Any) -> None:
+        task.ti.state = state
+        operator.on_kill()
+        then()
+
+    here = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with meanwhile(happened, lambda: signal.pthread_kill(here, signal.SIGUSR1)):
+            yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -1,0 +1,48 @@
+"""The matrix runs every test where it differs: what it leaves out of a cell runs in another."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from helpers.blocks import ROOT
+from tools.matrix import CELLS, PYTHONS, SUPPORTED, WITHOUT_AIRFLOW
+
+#: The Python of `make test`, which leaves nothing out.
+MAIN = "3.11"
+PACKAGE = "airbyte_deferrable"
+
+
+def test_matrix_runs_a_whole_airflow_of_each_release_and_on_each_python() -> None:
+    cells = [cell for cell in CELLS if cell.end_to_end]
+    assert {cell.airflow for cell in cells} == SUPPORTED.keys()
+    assert {cell.python for cell in cells} == set(PYTHONS)
+
+
+def test_matrix_runs_what_needs_no_airflow_on_each_python_and_with_each_aiohttp() -> None:
+    cells = [cell for cell in CELLS if cell.without_airflow]
+    assert {MAIN, *(cell.python for cell in cells)} == set(PYTHONS)
+    assert {cell.instead for cell in CELLS} == {None, *(cell.instead for cell in cells)}
+
+
+def test_matrix_leaves_out_only_what_needs_no_airflow() -> None:
+    # That these rooms of the package need none is held by test_imports.py.
+    allowed = re.compile(r"airbyte_deferrable(\.(api|simulator|_watcher)\b.*)?$")
+    for path in WITHOUT_AIRFLOW:
+        for file in [ROOT / "tests/conftest.py", *(ROOT / path).rglob("*.py")]:
+            for module in imported(file):
+                assert module.partition(".")[0] != "airflow", file
+                assert not module.startswith("airbyte_deferrable") or allowed.match(module), f"{file}: {module}"
+
+
+def imported(file: Path) -> set[str]:
+    """Return all that a file imports, wherever in it, and what the helpers import that it does."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names if node.module == PACKAGE)}
+    helpers = [ROOT / f"tests/{module.replace('.', '/')}.py" for module in found if module.startswith("helpers.")]
+    return found.union(*map(imported, helpers))
