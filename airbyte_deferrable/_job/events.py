@@ -74,7 +74,7 @@ class Event(BaseModel):
             return "not_visible"
         if self.status == "timeout":
             return "execution_timeout"
-        if self.reason == "timeout" or (self.job is None and OFFICIAL_TIMEOUT in self.message):
+        if self.reason == "timeout" or OFFICIAL_TIMEOUT in self.message:
             return "timeout"
         return "ended" if self.job is not None else "unknown"
 

@@ -57,6 +57,12 @@ def test_an_event_of_a_later_version_is_understood() -> None:
         (Event(status="error", job_id=7, message="Job run 7 has failed."), "unknown"),
         (Event(status="error", job_id=7, message="Job run 7 has not reached a terminal status after 9 s"), "timeout"),
         (Event(status="timeout", job_id=7), "execution_timeout"),
+        # And with the job as it was checked since.
+        (
+            Event(status="error", job_id=7, message="Job run 7 has not reached a terminal status", job=job("running")),
+            "timeout",
+        ),
+        (Event(status="timeout", job_id=7, job=job("running")), "execution_timeout"),
     ],
 )
 def test_an_event_tells_how_the_wait_ended(event: Event, kind: str) -> None:
