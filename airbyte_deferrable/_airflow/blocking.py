@@ -79,6 +79,14 @@ class Portal:
         loop.call_soon_threadsafe(begin)
         return outcome
 
+    async def stop_beside(self) -> None:
+        """Cancel what was started beside, and wait for its end. Runs in the loop."""
+        beside = set(self._beside)
+        for task in beside:
+            task.cancel()
+        if beside:
+            await asyncio.wait(beside)
+
     def close(self) -> None:
         """Stop the loop and its thread, and cancel what still runs in it. A later call starts a new one."""
         with self._starting:

@@ -78,9 +78,14 @@ class BlockingSession(Generic[Watcher]):
         self.__dict__.pop("watcher", None)
         try:
             if client is not None:
-                self._portal.call(client.close())
+                self._portal.call(self._close(client))
         finally:
             self._portal.close()
+
+    async def _close(self, client: AirbyteClient) -> None:
+        # What still uses it would open another session, which nobody closes.
+        await self._portal.stop_beside()
+        await client.close()
 
     def call(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]], doing: str, **subject: Any) -> T:
         """Do something with the client and wait for it.
