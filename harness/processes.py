@@ -74,6 +74,11 @@ class Service:
         self._process.poll()  # reaps a leader that has ended, so that it does not count as alive
         return [pid for pid in psutil.pids() if _session(pid) == self.pid and not _is_zombie(pid)]
 
+    def reap(self) -> None:
+        """Wait until the program has ended, and take note of how."""
+        if self._process:
+            self._process.wait()
+
     def signal(self, signum: int, *, everything: bool = False) -> None:
         """Send a signal; harmless when nobody is left to get it.
 
@@ -128,6 +133,9 @@ def stop_all(services: Iterable[Service], *, grace: float = 10.0) -> None:
             for service in remaining:
                 service.signal(signal.SIGKILL, everything=True)
             time.sleep(0.05)
+        for service in services:
+            # One that died just now is a zombie until it is asked how it ended.
+            service.reap()
 
 
 @contextmanager

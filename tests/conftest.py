@@ -44,8 +44,9 @@ def _others_sessions_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     begin = httpx.Client.__init__
 
     def begin_and_keep(client: httpx.Client, *args: Any, **kwargs: Any) -> None:
-        opened.append(client)
         begin(client, *args, **kwargs)
+        # One that refuses its arguments has opened nothing.
+        opened.append(client)
 
     monkeypatch.setattr(httpx.Client, "__init__", begin_and_keep)
     yield

@@ -28,7 +28,7 @@ def test_matrix_runs_what_needs_no_airflow_on_each_python_and_with_each_aiohttp(
 
 def test_matrix_leaves_out_only_what_needs_no_airflow() -> None:
     # That these rooms of the package need none is held by test_imports.py.
-    allowed = re.compile(r"airbyte_deferrable(\.(api|simulator|_watcher)\b.*)?$")
+    allowed = re.compile(r"airbyte_deferrable(\.(api|simulator|_watcher|_job)\b.*)?$")
     for path in WITHOUT_AIRFLOW:
         for file in [ROOT / "tests/conftest.py", *(ROOT / path).rglob("*.py")]:
             for module in imported(file):
