@@ -41,7 +41,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     :param asynchronous: Return the job's id as soon as it is started. Default: False.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable``.
     :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
-    :param wait_seconds: Seconds between two looks at the job, or a ``timedelta``. Default: 3, with ``deferrable`` 5.
+    :param wait_seconds: Seconds between two checks of the job, or a ``timedelta``. Default: 3, with ``deferrable`` 5.
         The attribute is always a number.
     :param timeout: Seconds to wait for the job's end, or a ``timedelta``; 0 or infinity for ever. When they are over
         the task fails and the job goes on. They include the wait for a busy connection, which is all that they limit
@@ -50,7 +50,7 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         (refused by the public API of today's Airbyte). Templated. Default: ``sync``.
     :param if_running: What to do when the connection runs another job: ``wait`` for its end and then start ours,
         ``attach`` to it, so that its outcome is ours, ``skip`` the task, or ``fail``. Default: ``wait``.
-    :param cancel_on_kill: Cancel the job when a person kills the task (marks it, clears it, marks its run).
+    :param cancel_on_kill: Cancel the job when a user kills the task (marks it, clears it, marks its run).
         Default: True.
     :param progress_seconds: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
     :param kwargs: Airflow's own. With ``execution_timeout`` the job is cancelled and the task fails when it is

@@ -199,7 +199,7 @@ async def until_terminal(
             await watch.woken()
             continue
         if isinstance(news, OutageNews):
-            _tell(news, log)
+            _say(news, log)
             if renewal is not None:
                 renewal.heard(news.error, watch.wake)
             continue
@@ -211,12 +211,12 @@ async def until_terminal(
             log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, events.facts(news))
 
 
-def _tell(trouble: OutageNews, log: Log) -> None:
+def _say(news: OutageNews, log: Log) -> None:
     """Say what the watcher has told, which tells of an outage once."""
-    if trouble.error is None:
-        log.info("%s after %.0f s", RECOVERED, trouble.seconds)
+    if news.error is None:
+        log.info("%s after %.0f s", RECOVERED, news.seconds)
     else:
-        log.warning("%s: %s", WAITS_ON, trouble.error)
+        log.warning("%s: %s", WAITS_ON, news.error)
 
 
 class _FinalChecks:
