@@ -25,8 +25,11 @@ INTRODUCED_WITHIN = 3.0
 #: So many triggers of a process, at most, write their jobs' XComs at a time; the tasks of the others do it themselves.
 WRITERS_AT_ONCE = 20
 
-#: How many of this process are writing their job's XComs.
-_writers = 0
+#: Seconds that an event is held back for it, where Airflow does not take the XComs.
+WRITTEN_WITHIN = 5.0
+
+#: Those of this process that are being written: also the ones that nobody waits for any more.
+_writing: set[asyncio.Future[None]] = set()
 
 
 class JobReport:
@@ -83,22 +86,25 @@ class JobReport:
         :param job: The job as it was last; None if that is not known.
         :return: Whether that was done. What was not, the task does.
         """
-        global _writers
-        if self._ti is None or _writers >= WRITERS_AT_ONCE:
+        if self._ti is None or len(_writing) >= WRITERS_AT_ONCE:
             return False
         if job is None or not job.terminal or job.rows_synced is None:
             # The task asks for the rest.
             return False
-        _writers += 1
-        try:
-            await in_thread(write_xcoms, self._ti, xcoms(job))
-        except Exception:
-            return False
-        finally:
-            _writers -= 1
-        return True
+        written = asyncio.ensure_future(in_thread(write_xcoms, self._ti, xcoms(job)))
+        _writing.add(written)
+        written.add_done_callback(_forget)
+        done, _ = await asyncio.wait({written}, timeout=WRITTEN_WITHIN)
+        return bool(done) and not written.cancelled() and written.exception() is None
 
     def stop(self) -> None:
         """Tell nothing more."""
         if self._introduction is not None:
             self._introduction.cancel()
+
+
+def _forget(written: asyncio.Future[None]) -> None:
+    _writing.discard(written)
+    if not written.cancelled():
+        # Nobody may be left to take the error.
+        written.exception()

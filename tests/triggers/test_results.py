@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -79,6 +80,23 @@ async def test_trigger_leaves_to_the_task_what_airflow_does_not_take(
 
     monkeypatch.setattr(ti, "xcom_push", refuse)
     assert not (await first_event(trigger_for(ended_job(sim), ti)))["xcoms_written"]
+
+
+async def test_trigger_holds_no_event_back_for_an_airflow_that_takes_no_xcoms(
+    sim: Simulator, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = threading.Event()
+    monkeypatch.setattr(ti, "xcom_push", lambda *_: back.wait())
+    monkeypatch.setattr(job_report, "WRITTEN_WITHIN", 0.1)
+    monkeypatch.setattr(job_report, "WRITERS_AT_ONCE", 1)
+    try:
+        assert not (await first_event(trigger_for(ended_job(sim), ti)))["xcoms_written"]
+        assert len(job_report._writing) == 1, "what is under way counts until it is over"
+        monkeypatch.setattr(job_report, "WRITTEN_WITHIN", 3600.0)
+        assert not (await first_event(trigger_for(ended_job(sim), ti)))["xcoms_written"]
+    finally:
+        back.set()
+    await asyncio.wait(job_report._writing)
 
 
 async def test_trigger_leaves_to_the_task_what_many_write_at_once(
