@@ -62,7 +62,8 @@ RUN = "airbyte_run"
 class SyncTask:
     """What one process does of an operator's task: a leg of it, or all.
 
-    It blocks in two ways only, :meth:`_ask_airbyte` and :meth:`_tell_airflow`, and both check for a kill afterwards.
+    Until it waits, in the queue or for its job, all that blocks goes through :meth:`_ask_airbyte` and
+    :meth:`_tell_airflow`, which check for a kill afterwards.
 
     :param operator: Its parameters are read when they are needed: a subclass may set them late.
     """
@@ -191,10 +192,12 @@ class SyncTask:
         finally:
             self._check_for_kill()
 
-    def _tell_airflow(self, tell: Callable[[], None]) -> None:
-        """Tell Airflow something."""
-        tell()
-        self._check_for_kill()
+    def _tell_airflow(self, tell: Callable[[], T]) -> T:
+        """Tell Airflow something, and return what comes of it."""
+        try:
+            return tell()
+        finally:
+            self._check_for_kill()
 
     def _check_for_kill(self) -> None:
         """If a user wants the task to stop, have its job go with it.
@@ -275,8 +278,7 @@ class SyncTask:
                 found = self._meet(started, busy.job)
                 if found is None:
                     continue
-                job = started.submission.attach(found)
-                self._check_for_kill()
+                job = self._tell_airflow(partial(started.submission.attach, found))
             except TooLate:
                 raise AirbyteTimeout(
                     f"The task's timeout ({float(self.operator.timeout):g} s) was over before Airbyte took the request "

@@ -111,7 +111,7 @@ class AirbyteJobSensor(BaseSensorOperator):
         self.progress_seconds = progress_seconds
         # Under a mangled name, as all that is not a parameter: subclasses of the official sensor name their own methods
         # and attributes as they like.
-        self.__wait: _JobWait | None = None
+        self.__wait: _SensorWait | None = None
 
     def execute(self, context: Context) -> Any:
         """Wait in the way that was chosen.
@@ -187,14 +187,14 @@ class AirbyteJobSensor(BaseSensorOperator):
         with _skipping(self):
             return super().resume_execution(next_method, next_kwargs, context)
 
-    def __this_wait(self) -> _JobWait:
+    def __this_wait(self) -> _SensorWait:
         # Airflow 2 runs copies of a task, each of which is to wait by itself.
         if self.__wait is None or self.__wait.sensor is not self:
-            self.__wait = _JobWait(self)
+            self.__wait = _SensorWait(self)
         return self.__wait
 
 
-class _JobWait:
+class _SensorWait:
     """A sensor's wait for its job: what is known from one check to the next, and what comes of a check.
 
     :param sensor: The sensor, of which this uses its parameters and what Airflow has given it.

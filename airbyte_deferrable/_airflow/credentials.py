@@ -6,14 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from weakref import WeakKeyDictionary
 
 from airbyte_deferrable._airflow.connection import load_settings
 from airbyte_deferrable._airflow.off_loop import in_thread
 from airbyte_deferrable._job.retrying import Outage
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable._job.wait import CredentialsChanged
-from airbyte_deferrable.api.aio import Shared, among_few
+from airbyte_deferrable.api.aio import PerLoop, Shared, among_few
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.settings import Settings
 
@@ -23,9 +22,6 @@ KNOWN_FOR = 30.0
 LOOK_UP_AGAIN = 20.0
 #: Seconds between two look-ups of a connection whose credentials are refused.
 LOOK_FOR_CHANGE = 60.0
-
-
-_known: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], _Known]] = WeakKeyDictionary()
 
 
 class _Known:
@@ -90,12 +86,15 @@ class _Known:
             self._refused, self._asking = [], None
 
 
+_known: PerLoop[dict[tuple[str, str], _Known]] = PerLoop(dict)
+
+
 def known_settings(conn_id: str, api_version: str) -> Settings | None:
     """Return what a trigger has learned of an Airflow connection within half a minute; None if it has to be looked up.
 
     :param api_version: The version in the public API's path, where the host names no path of its own.
     """
-    known = _known.get(asyncio.get_running_loop(), {}).get((conn_id, api_version))
+    known = _known.here().get((conn_id, api_version))
     return known.fresh() if known is not None else None
 
 
@@ -189,5 +188,5 @@ class Renewal:
 
 
 def _known_connection(conn_id: str, api_version: str) -> _Known:
-    in_this_loop = _known.setdefault(asyncio.get_running_loop(), {})
+    in_this_loop = _known.here()
     return in_this_loop.setdefault((conn_id, api_version), _Known(conn_id, api_version))

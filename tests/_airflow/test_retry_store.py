@@ -14,23 +14,9 @@ from airbyte_deferrable.exceptions import AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 from helpers.airbyte import connection_to
-from helpers.one_task import Store, TaskInstance
+from helpers.one_task import Store, TaskInstance, Variables
 
 LOG = logging.getLogger(__name__)
-
-
-class Variables(dict[str, Any]):
-    """Airflow's Variables, for versions that have no task state store."""
-
-    def get(self, key: str, default: Any = None, deserialize_json: bool = False) -> Any:
-        return dict.get(self, key, default)
-
-    def set(self, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
-        assert len(key) <= 250
-        self[key] = value
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
 
 
 @pytest.fixture(params=["task state store", "variables"])

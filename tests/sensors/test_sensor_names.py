@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-
-try:
-    from airflow.sdk.exceptions import AirflowRescheduleException
-except ImportError:
-    from airflow.exceptions import AirflowRescheduleException
-
 from airflow.providers.airbyte.sensors.airbyte import AirbyteJobSensor as OfficialSensor
 
 from airbyte_deferrable import sensors
@@ -25,31 +18,22 @@ from airbyte_deferrable.exceptions import (
 )
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Fault, Script, Simulator
-from helpers.airbyte import connection_to
-from helpers.one_task import Task, TaskInstance, airflow_tells
+from helpers.airbyte import ENDLESS, connection_to
+from helpers.one_task import Sensing, Task, TaskInstance, airflow_tells
 from helpers.subclass_names import assert_untouched, free_names, names_to_take, with_attributes, with_methods
 
 MODES = ["poke", "reschedule", "deferrable"]
 NAMES = free_names(OfficialSensor, BaseSensorOperator)
 SUBCLASSES = {"methods": with_methods(AirbyteJobSensor, NAMES), "attributes": with_attributes(AirbyteJobSensor, NAMES)}
-ENDLESS = Script(outcome=None, pending=0.0)
 Wait = Callable[..., Task]
 
 
-class Sensing(Task):
-    """A sensor with a subclass's names; a rescheduled one is started again at once."""
+class Used(Sensing):
+    """A sensor with a subclass's names; the one of the last leg is kept."""
 
     def operator(self) -> Any:
         self.used = super().operator()
         return self.used
-
-    def run(self) -> Any:
-        while True:
-            try:
-                return super().run()
-            except AirflowRescheduleException:
-                self.ti.first_rescheduled = self.ti.first_rescheduled or datetime.now(timezone.utc)
-                self.ti.xcoms.clear()
 
 
 @pytest.fixture
@@ -64,10 +48,10 @@ def wait(request: pytest.FixtureRequest, sim: Simulator, monkeypatch: pytest.Mon
     """Return a maker of sensors, and check afterwards that they have what is theirs."""
     ti, made = TaskInstance(), []
 
-    def make(job_id: Any, mode: str, **parameters: Any) -> Sensing:
+    def make(job_id: Any, mode: str, **parameters: Any) -> Used:
         arguments: dict[str, Any] = {"task_id": "wait", "poke_interval": 0.1, "timeout": 30, **parameters}
         arguments |= {"deferrable": True} if mode == "deferrable" else {"mode": mode}
-        made.append(Sensing(lambda: SUBCLASSES[request.param](airbyte_job_id=job_id, **arguments), ti=ti))
+        made.append(Used(lambda: SUBCLASSES[request.param](airbyte_job_id=job_id, **arguments), ti=ti))
         return made[-1]
 
     with airflow_tells(monkeypatch, ti):
