@@ -98,4 +98,5 @@ async def test_no_trouble_while_a_task_waits_is_an_outcome(
         # What is said of a trouble that passes soon is tested where no clock can be late.
         assert row.calms <= row.troubles, fault
         if not heals(call, fault, times):
-            assert row.troubles == number, fault
+            # More often where an answer takes longer than the short timeout here: an outage of its own.
+            assert row.troubles >= number, fault

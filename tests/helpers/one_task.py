@@ -285,6 +285,21 @@ def airflow_tells(monkeypatch: pytest.MonkeyPatch, ti: TaskInstance) -> Iterator
         yield
 
 
+def airflow_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Airflow give no answer to those who ask how a task stands."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("Airflow does not answer")
+
+    try:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    except ImportError:
+        # Not left to the database: another test of this process may have made one, and then it answers.
+        monkeypatch.setattr("airflow.utils.session.create_session", fail)
+    else:
+        monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(fail))
+
+
 @contextmanager
 def execution_timeout_over_when(happened: Callable[[], object]) -> Iterator[None]:
     """Let Airflow's clock for ``execution_timeout`` run out when something has happened."""

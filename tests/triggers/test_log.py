@@ -16,6 +16,7 @@ from airbyte_deferrable.simulator import Simulator
 from helpers.airbyte import ENDLESS
 from helpers.one_task import (
     TaskInstance,
+    airflow_is_silent,
     first_event,
 )
 from helpers.one_trigger import end_as_airflow_does, queued, waiting
@@ -31,26 +32,24 @@ class SlowLog(logging.Logger):
 
     def handle(self, record: logging.LogRecord) -> None:
         self.reached.set()
-        self.free.wait(30)
+        self.free.wait(200)
         self.lines.append(record.getMessage())
 
 
 @pytest.fixture
 def slow_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowLog]:
-    monkeypatch.setattr(off_loop, "WRITTEN_WITHIN", 30.0)
+    monkeypatch.setattr(off_loop, "WRITTEN_WITHIN", 200.0)
     log = SlowLog()
     yield log
     log.free.set()
 
 
 async def ends_when_all_is_written(ending: asyncio.Task[Any], log: SlowLog) -> None:
-    assert await asyncio.to_thread(log.reached.wait, 10)
+    assert await asyncio.to_thread(log.reached.wait, 100)
     done, _ = await asyncio.wait({ending}, timeout=1.0)
     assert not done
     log.free.set()
-    # Airflow 2 asks its database on the way, which another test may hold locked.
-    await asyncio.wait({ending}, timeout=120)
-    assert ending.done()
+    await asyncio.wait({ending})
 
 
 @pytest.mark.parametrize("ends", ["runs out of time", "is killed"])
@@ -62,15 +61,17 @@ async def test_log_of_a_wait_in_the_queue_is_written_before_it_ends(
     turn._log = slow_log
     waits = asyncio.ensure_future(first_event(turn))
     if ends == "is killed":
-        assert await asyncio.to_thread(slow_log.reached.wait, 10)
+        assert await asyncio.to_thread(slow_log.reached.wait, 100)
         waits.cancel()
     await ends_when_all_is_written(waits, slow_log)
     assert waits.cancelled() or waits.result()["status"] == "timeout"
     assert slow_log.lines[0].startswith(f"Connection {cid} runs job")
 
 
-async def test_log_says_why_a_job_is_left_alone_before_a_kill_is_over(slow_log: SlowLog) -> None:
-    """There is no Airflow here to tell how the task stands."""
+async def test_log_says_why_a_job_is_left_alone_before_a_kill_is_over(
+    slow_log: SlowLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow_is_silent(monkeypatch)
     trigger = waiting(7, TaskInstance(), cancel_on_kill=True, try_number=1)
     trigger._log = slow_log
     await ends_when_all_is_written(asyncio.ensure_future(trigger.on_kill()), slow_log)
@@ -83,7 +84,7 @@ async def test_log_of_a_wait_whose_job_goes_on_is_written_before_a_kill_is_over(
     trigger = waiting(sim.add_job(sim.add_connection(), script=ENDLESS)["id"])
     trigger._log = slow_log
     waits = asyncio.ensure_future(first_event(trigger))
-    assert await asyncio.to_thread(slow_log.reached.wait, 10)
+    assert await asyncio.to_thread(slow_log.reached.wait, 100)
     await ends_when_all_is_written(asyncio.ensure_future(end_as_airflow_does(trigger, waits)), slow_log)
     assert waits.cancelled()
     assert slow_log.lines[0].endswith("is running")
