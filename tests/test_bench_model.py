@@ -32,7 +32,7 @@ def test_slot_seconds_lie_on_the_line_through_two_runs() -> None:
     assert slots.seconds(1.0) == pytest.approx(4.1)
 
 
-def test_what_starts_syncs_grows_with_them_and_what_watches_hardly() -> None:
+def test_requests_that_start_syncs_grow_with_them_and_those_that_watch_hardly() -> None:
     few, many = Load(100).requests(), Load(10_000).requests()
     for kind in ("list before", "create"):
         assert many[kind] == pytest.approx(100 * few[kind])
@@ -45,7 +45,7 @@ def test_more_triggerers_read_the_same_changes_again() -> None:
     assert three["create"] == one["create"]
 
 
-def test_a_slow_airbyte_takes_slots_and_threads() -> None:
+def test_slow_airbyte_takes_slots_and_threads() -> None:
     slots = Slots(fixed=1.0, trips=3.0)
     quick, slow = (needs(Load(10_000), slots, answer) for answer in (0.1, 1.0))
     assert slow["worker slots"] > 3 * quick["worker slots"]

@@ -76,13 +76,13 @@ def test_slot_seconds_are_the_area_below_the_samples(samples: list[tuple[float, 
     assert slot_seconds(samples) == pytest.approx(seconds)
 
 
-def test_each_supervisor_tells_of_its_leg() -> None:
+def test_supervisors_tell_of_their_legs() -> None:
     legs = read_legs(LOG, {"01a22320-971a", "01a22320-971b"})
     assert legs.first == [1.5]
     assert legs.last == {"01a22320-971a": 0.25, "01a22320-971b": 2.0}
 
 
-def test_a_supervisor_of_an_earlier_run_that_only_ends_now_is_left_out() -> None:
+def test_supervisor_of_an_earlier_run_that_only_ends_now_is_left_out() -> None:
     legs = read_legs(LOG, {"01a22320-971b"})
     assert legs.first == []
     assert legs.last == {"01a22320-971b": 2.0}
@@ -101,7 +101,7 @@ def test_only_legs_of_this_run_are_read_and_all_of_them(tmp_path: Path) -> None:
         reader.read({"01a22320-971a", "of another"}, limit=0)
 
 
-def test_what_was_run_with_fewer_is_marked_and_not_extrapolated() -> None:
+def test_run_with_fewer_tasks_is_marked_and_not_extrapolated() -> None:
     report = report_of(RUN, ON_WORKER)
     assert row_of(report, "on the worker")[3:8] == ["12", "62.00", "0.00", "62.00", "33.33"]
     assert "127 s (1)" in row_of(report, "on the worker")
@@ -110,7 +110,7 @@ def test_what_was_run_with_fewer_is_marked_and_not_extrapolated() -> None:
     assert "(1)" not in table(report_of(RUN))
 
 
-def test_a_run_replaces_an_earlier_one_of_the_same_and_no_other() -> None:
+def test_run_replaces_an_earlier_one_of_the_same_and_no_other() -> None:
     report = report_of(RUN, replace(RUN, number=2, makespan=140.0), replace(RUN, makespan=150.0))
     assert [(run.number, run.makespan) for run in report.runs] == [(1, 150.0), (2, 140.0)]
     assert "150 s; 140 s" in row_of(report, "airbyte-deferrable")
@@ -136,6 +136,6 @@ def test_syncs_are_spread_evenly_about_their_duration_and_alike_each_time() -> N
     assert set(SIZE.durations()) == {60.0}
 
 
-def test_a_report_of_one_executor_can_be_drawn(tmp_path: Path) -> None:
+def test_report_of_one_executor_can_be_drawn(tmp_path: Path) -> None:
     plot(report_of(RUN, ON_WORKER), tmp_path / "slots.png")
     assert (tmp_path / "slots.png").read_bytes().startswith(b"\x89PNG")

@@ -20,7 +20,7 @@ def task(index: int, state: str = "success") -> dict[str, Any]:
     return {"map_index": index, "state": state, "try_number": 1}
 
 
-def test_one_job_for_each_task_is_balanced() -> None:
+def test_verdict_on_one_job_for_each_task_is_good() -> None:
     assert account(CONNECTIONS, [job(1, "a"), job(2, "b")], [task(0), task(1)]).balanced
 
 
@@ -36,13 +36,13 @@ def test_one_job_for_each_task_is_balanced() -> None:
         ("cancelled", [job(1, "a"), job(2, "b", cancelled_by=2)], [task(0), task(1)]),
     ],
 )
-def test_what_must_not_be_is_found(found: str, jobs: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> None:
+def test_verdict_names_what_must_not_be(found: str, jobs: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> None:
     balance = account(CONNECTIONS, jobs, tasks)
     assert not balance.balanced
     assert len(getattr(balance, found)) == 1
 
 
-def test_each_round_kills_everything_once_and_a_seed_is_a_plan() -> None:
+def test_plan_kills_everything_once_a_round_and_follows_from_its_seed() -> None:
     kills = plan(7, 3, (8, 20), (2, 6))
     assert [sorted(kill.kind for kill in kills[begin : begin + 7]) for begin in (0, 7, 14)] == [sorted(KINDS)] * 3
     assert [kill.at for kill in kills] == sorted(kill.at for kill in kills)
@@ -51,7 +51,7 @@ def test_each_round_kills_everything_once_and_a_seed_is_a_plan() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_sync_is_in_flight_at_the_last_kill_though_all_begin_at_once(seed: int) -> None:
+def test_sync_is_in_flight_at_the_last_kill_though_all_begin_at_once(seed: int) -> None:
     kills = plan(seed, 1, (8, 14), (2, 5))
     seconds = durations(seed, 60, 20, kills)
     assert len(seconds) == 60

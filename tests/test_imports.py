@@ -83,12 +83,12 @@ def test_rooms_import_each_other_in_one_direction_only() -> None:
 @pytest.mark.parametrize(
     "module", [name for name in FILES if room_of(name) in ("api", "_watcher", "_job", "simulator")]
 )
-def test_what_is_not_airflows_knows_no_airflow(module: str) -> None:
+def test_rooms_that_are_not_airflows_know_no_airflow(module: str) -> None:
     assert not {each for each in imports(FILES[module]) if each.split(".")[0] == "airflow"}
 
 
 @pytest.mark.parametrize("module", [name for name in FILES if room_of(name) == "simulator"])
-def test_the_simulator_knows_nothing_of_the_rest(module: str) -> None:
+def test_simulator_knows_nothing_of_the_rest(module: str) -> None:
     ours = {each for each in imports(FILES[module]) if each.startswith(NAME)}
     assert {each for each in ours if room_of(each) not in ("simulator", "", "__version__")} == set()
 
@@ -112,19 +112,19 @@ print("LOADED", *sys.modules)
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 
-def test_the_package_itself_costs_nothing() -> None:
+def test_package_itself_costs_nothing() -> None:
     loaded = loaded_by("import airbyte_deferrable; assert airbyte_deferrable.__version__", forbidden="airflow")
     assert loaded.isdisjoint({"airflow", "pydantic", "aiohttp", "asyncio"})
 
 
-def test_the_metadata_costs_only_the_standard_library() -> None:
+def test_metadata_costs_only_the_standard_library() -> None:
     loaded = loaded_by(
         "from airbyte_deferrable.provider import get_provider_info; get_provider_info()", forbidden="airflow"
     )
     assert loaded.isdisjoint({"airflow", "pydantic", "aiohttp"})
 
 
-def test_a_dag_file_pays_for_no_http_and_no_simulator() -> None:
+def test_dag_file_pays_for_no_http_and_no_simulator() -> None:
     loaded = loaded_by(
         f"""
 import airflow.models, airflow.triggers.base, pydantic
@@ -145,16 +145,16 @@ for name in before:
 
 
 @pytest.mark.parametrize("room", ["api", "_watcher"])
-def test_a_room_that_dag_files_import_loads_no_http(room: str) -> None:
+def test_room_that_dag_files_import_loads_no_http(room: str) -> None:
     assert f"{NAME}.{room}" in loaded_by(f"import {NAME}.{room}", forbidden="aiohttp")
 
 
 @pytest.mark.parametrize("module", ["api.client", "simulator", "simulator.testing"])
-def test_the_api_and_the_simulator_run_without_airflow(module: str) -> None:
+def test_api_and_the_simulator_run_without_airflow(module: str) -> None:
     loaded_by(f"import airbyte_deferrable.{module}", forbidden="airflow")
 
 
-def test_the_simulator_is_tested_with_nothing_but_itself() -> None:
+def test_simulator_is_tested_with_nothing_but_itself() -> None:
     loaded = loaded_by("import airbyte_deferrable.simulator")
     ours = {each for each in loaded if each.startswith(f"{NAME}.")}
     assert {each for each in ours if not each.startswith(f"{NAME}.simulator")} == set()
@@ -164,10 +164,10 @@ def test_the_simulator_is_tested_with_nothing_but_itself() -> None:
 @pytest.mark.parametrize(
     "name", ["AirbyteHook", "AirbyteJobSensor", "AirbyteSyncTrigger", "AirbyteTriggerSyncOperator"]
 )
-def test_the_public_names_can_be_had_from_the_package(name: str) -> None:
+def test_public_names_can_be_had_from_the_package(name: str) -> None:
     assert getattr(airbyte_deferrable, name).__name__ == name
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Nothing"):
         _ = airbyte_deferrable.Nothing

@@ -92,7 +92,7 @@ def test_requests_that_overlap_are_one_round_trip() -> None:
     assert in_sequence([(0, 3), (1, 2)]) == 1
 
 
-def test_what_airflow_asks_by_itself_is_told_apart() -> None:
+def test_calls_that_airflow_makes_by_itself_are_told_apart() -> None:
     asked = [
         ("SetRenderedFields", None, True),
         ("GetConnection", None, True),

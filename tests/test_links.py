@@ -27,7 +27,7 @@ def test_both_tasks_have_the_button() -> None:
         assert [link.name for link in task.operator_extra_links] == ["Airbyte job"]
 
 
-def test_it_leads_where_the_task_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_leads_where_the_task_says(monkeypatch: pytest.MonkeyPatch) -> None:
     ti: Any = TaskInstance()
     with airflow_tells(monkeypatch, ti):
         assert AirbyteJobLink().get_link(None, ti_key=ti) == ""

@@ -171,7 +171,7 @@ async def ours(base_url: str) -> str:
 
 
 @pytest.mark.parametrize("form", TAKEN)
-async def test_what_other_clients_take_is_taken(form: str) -> None:
+async def test_answers_that_other_clients_take_are_taken(form: str) -> None:
     async with Wire(lambda _: TAKEN[form]) as wire:
         assert await ours(wire.base_url) == NAME
         others = [await asyncio.to_thread(gets, f"{wire.base_url}/jobs/7") for gets in (httpx_gets, requests_gets)]
@@ -180,13 +180,13 @@ async def test_what_other_clients_take_is_taken(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", [form for form in TAKEN if form not in NOT_CURLS])
-async def test_what_is_taken_is_what_curl_takes(form: str) -> None:
+async def test_answers_that_are_taken_are_those_that_curl_takes(form: str) -> None:
     async with Wire(lambda _: TAKEN[form]) as wire:
         assert await curl_gets(f"{wire.base_url}/jobs/7", "--noproxy", "*") == NAME
 
 
 @pytest.mark.parametrize("form", REFUSED)
-async def test_what_can_be_read_in_two_ways_is_refused_and_no_outcome(form: str) -> None:
+async def test_answer_that_can_be_read_in_two_ways_is_refused_and_no_outcome(form: str) -> None:
     async with Wire(lambda _: REFUSED[form]) as wire:
         with pytest.raises(Unreachable, match="not HTTP as its standards have it") as caught:
             await ours(wire.base_url)
@@ -203,7 +203,7 @@ async def test_what_can_be_read_in_two_ways_is_refused_and_no_outcome(form: str)
         answer(b"Content-Encoding: deflate, gzip", body=gzip.compress(BODY)),
     ],
 )
-async def test_what_cannot_be_decompressed_is_no_answer(broken: Cut) -> None:
+async def test_body_that_cannot_be_decompressed_is_no_answer(broken: Cut) -> None:
     async with Wire(lambda _: broken) as wire:
         with pytest.raises(Unreachable, match="cannot be decompressed") as caught:
             await ours(wire.base_url)
@@ -217,7 +217,7 @@ async def test_only_what_can_be_decompressed_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
-async def test_job_that_is_cancelled_without_a_word_is_looked_at(status: int) -> None:
+async def test_job_that_is_cancelled_without_a_word_is_checked(status: int) -> None:
     def serve(request: Request) -> bytes:
         if request.method == "DELETE":
             return f"HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n".encode()

@@ -89,7 +89,7 @@ def wheel() -> Path:
 
 
 @pytest.mark.package
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     source = ROOT / "airbyte_deferrable"
     files = {path.relative_to(ROOT).as_posix() for path in source.rglob("*") if path.is_file()}
@@ -106,7 +106,7 @@ def sdist() -> Path:
 
 @pytest.mark.package
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git knows here which files there are")
-def test_the_source_distribution_holds_the_repository(sdist: Path) -> None:
+def test_source_distribution_holds_the_repository(sdist: Path) -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     with tarfile.open(sdist) as archive:
         names = {each.name.partition("/")[2] for each in archive.getmembers() if each.isfile()}
@@ -114,7 +114,7 @@ def test_the_source_distribution_holds_the_repository(sdist: Path) -> None:
 
 
 @pytest.mark.package
-def test_the_tests_run_from_the_source_distribution(sdist: Path, venv: Path, tmp_path: Path) -> None:
+def test_tests_run_from_the_source_distribution(sdist: Path, venv: Path, tmp_path: Path) -> None:
     subprocess.run(["tar", "-xzf", sdist, "-C", tmp_path], check=True)
     (root,) = tmp_path.glob("airbyte_deferrable-*")
     python = str(venv / "bin/python")
@@ -157,7 +157,7 @@ def uv(*arguments: str, cwd: Path = ROOT) -> str:
 
 
 @pytest.mark.package
-def test_the_wheel_installs_cleanly(wheel: Path, venv: Path, others: list[str], tmp_path: Path) -> None:
+def test_wheel_installs_cleanly(wheel: Path, venv: Path, others: list[str], tmp_path: Path) -> None:
     def pip(*arguments: str) -> str:
         return uv("pip", *arguments, "--quiet", "--python", str(venv / "bin/python"))
 

@@ -62,19 +62,19 @@ def test_with_the_setting_off_nothing_is_loaded() -> None:
     assert said == ["worker", "task", "another"]
 
 
-def test_what_cannot_be_loaded_stops_no_task() -> None:
+def test_preload_that_fails_stops_no_task() -> None:
     said, complaints = run(before="sys.modules['aiohttp'] = None")
     assert [line.split()[0] for line in said] == ["worker", "task", "another"]
     assert complaints.count("are not loaded before") == 1
     assert "aiohttp" in complaints
 
 
-def test_a_setting_that_is_none_stops_no_task() -> None:
+def test_setting_that_is_none_stops_no_task() -> None:
     said, complaints = run(AIRFLOW__AIRBYTE_DEFERRABLE__PRELOAD="maybe")
     assert said == ["worker", "task", "another"]
     assert complaints.count("are not loaded before") == 1
 
 
-def test_a_program_that_is_started_is_no_fork() -> None:
+def test_program_that_is_started_is_no_fork() -> None:
     said, _ = run(before="import subprocess; subprocess.run([sys.executable, '-c', 'pass'])")
     assert said[0] == "worker"

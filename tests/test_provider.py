@@ -59,7 +59,7 @@ def test_connection_type_is_left_to_the_official_provider_where_that_is_installe
     assert getattr(import_module(module), name) is AirbyteHook
 
 
-def test_what_the_metadata_names_can_be_imported() -> None:
+def test_metadata_names_what_can_be_imported() -> None:
     info = get_provider_info()
     assert info["versions"] == [__version__]
     for kind in ("operators", "sensors", "hooks", "triggers"):
@@ -107,7 +107,7 @@ def test_form_asks_for_everything_that_the_extra_may_hold() -> None:
 
 
 @pytest.mark.parametrize("name", FORM_FIELDS)
-def test_each_default_of_the_form_is_good_for_the_connection(name: str) -> None:
+def test_defaults_of_the_form_are_good_for_the_connection(name: str) -> None:
     schema = FORM_FIELDS[name]["schema"]
     jsonschema.Draft7Validator.check_schema(schema)
     jsonschema.validate(None, schema)

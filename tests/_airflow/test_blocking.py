@@ -17,7 +17,7 @@ async def value(result: object) -> object:
     return result
 
 
-def test_a_result_or_an_error_comes_back() -> None:
+def test_result_or_an_error_comes_back() -> None:
     portal = Portal()
     assert portal.call(value(7)) == 7
 
@@ -43,7 +43,7 @@ def test_calls_share_one_loop_until_it_is_closed() -> None:
     portal.close()
 
 
-def test_no_thread_is_there_before_the_first_call_or_after_closing() -> None:
+def test_thread_is_not_there_before_the_first_call_nor_after_closing() -> None:
     before = threading.active_count()
     portal = Portal()
     portal.close()
@@ -113,7 +113,7 @@ def on_signal(monkeypatch: pytest.MonkeyPatch):
     signal.signal(signal.SIGUSR1, old)
 
 
-def test_an_interrupted_call_is_cancelled(on_signal) -> None:
+def test_interrupted_call_is_cancelled(on_signal) -> None:
     portal, endless = Portal(), Endless()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -129,7 +129,7 @@ def test_an_interrupted_call_is_cancelled(on_signal) -> None:
     portal.close()
 
 
-def test_a_signal_handler_may_call_in_the_middle_of_a_call(on_signal) -> None:
+def test_signal_handler_may_call_in_the_middle_of_a_call(on_signal) -> None:
     portal, endless, heard = Portal(), Endless(), []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -145,7 +145,7 @@ def test_a_signal_handler_may_call_in_the_middle_of_a_call(on_signal) -> None:
     portal.close()
 
 
-def test_a_signal_handler_may_call_while_the_loop_is_being_started(on_signal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_handler_may_call_while_the_loop_is_being_started(on_signal, monkeypatch: pytest.MonkeyPatch) -> None:
     portal, heard = Portal(), []
     before = threading.active_count()
     on_signal(lambda number, frame: heard.append(portal.call(value("from the handler"))))

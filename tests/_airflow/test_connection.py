@@ -64,11 +64,11 @@ def read(
         ({"host": "https://gateway/airbyte/api/public/v1"}, "https://gateway/airbyte/api/public/v1"),
     ],
 )
-def test_the_host_leads_to_the_public_api(fields: dict[str, Any], base_url: str) -> None:
+def test_host_leads_to_the_public_api(fields: dict[str, Any], base_url: str) -> None:
     assert read(**fields).base_url == base_url
 
 
-def test_the_api_version_counts_where_the_host_names_no_path() -> None:
+def test_api_version_counts_where_the_host_names_no_path() -> None:
     assert read(host="http://localhost", api_version="v2").base_url == "http://localhost/api/public/v2"
     assert read(host="https://api.airbyte.com", api_version="v2").base_url == "https://api.airbyte.com/v2"
     assert read(api_version="v2").base_url == HOST
@@ -190,7 +190,7 @@ def test_connections_of_before_4_0_are_read_where_they_can_be_nothing_else(
     assert (settings.base_url, settings.credentials) == (base_url, credentials)
 
 
-def test_an_empty_extra_leaves_the_defaults() -> None:
+def test_empty_extra_leaves_the_defaults() -> None:
     defaults = Settings(HOST, config_url="https://airbyte.example.com/api/v1", web_url="https://airbyte.example.com")
     empty = dict.fromkeys(module.Extra.model_fields, "")
     nothing = dict.fromkeys(module.Extra.model_fields)
@@ -198,7 +198,7 @@ def test_an_empty_extra_leaves_the_defaults() -> None:
         assert read(extra=extra) == defaults
 
 
-def test_the_form_stores_text() -> None:
+def test_form_stores_text() -> None:
     settings = read(
         extra={
             "timeout": "12.5",
@@ -226,7 +226,7 @@ def test_the_form_stores_text() -> None:
         (None, {"create_timeout": 20}, 30.0, 20.0),
     ],
 )
-def test_the_hooks_timeout_goes_before_the_connections(
+def test_hooks_timeout_goes_before_the_connections(
     hook_timeout: Any, extra: dict[str, Any], timeout: float, create_timeout: float
 ) -> None:
     settings = read(hook_timeout=hook_timeout, extra=extra)
@@ -234,7 +234,7 @@ def test_the_hooks_timeout_goes_before_the_connections(
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "soon", float("nan"), float("inf"), []])
-def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
+def test_timeout_that_is_none_is_refused(timeout: Any) -> None:
     with pytest.raises(AirbyteSettingsError, match=r"timeout .*'mine'"):
         read(hook_timeout=timeout)
 
@@ -278,7 +278,7 @@ def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
         ("Client Secret (password)", {"password": f"{SECRET}\n{SECRET}", "extra": {"auth": "bearer"}}),
     ],
 )
-def test_what_is_wrong_is_named_with_field_and_connection_and_without_its_value(
+def test_fault_of_a_connection_is_named_with_its_field_and_without_its_value(
     field: str, fields: dict[str, Any]
 ) -> None:
     with pytest.raises(AirbyteSettingsError) as caught:
@@ -292,7 +292,7 @@ def test_what_is_wrong_is_named_with_field_and_connection_and_without_its_value(
     assert error.__suppress_context__ or error.__context__ is None
 
 
-def test_a_ca_file_must_hold_certificates(tmp_path: Path) -> None:
+def test_ca_file_must_hold_certificates(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("nothing")
     with pytest.raises(AirbyteSettingsError, match="ca_file"):
@@ -316,7 +316,7 @@ def test_proxies_are_read_as_the_official_provider_does(given: Any, proxies: tup
 
 
 @pytest.mark.parametrize("key", ["https://airbyte.example.com", "all://*.example.com", "socks"])
-def test_a_proxy_for_what_is_not_understood_is_not_passed_over(key: str) -> None:
+def test_proxy_for_what_is_not_understood_is_not_passed_over(key: str) -> None:
     with pytest.raises(AirbyteSettingsError, match="not for single hosts"):
         read(extra={"proxies": {key: "http://p:1"}})
 
@@ -354,7 +354,7 @@ def test_proxies_of_the_environment_are_understood_as_other_clients_do(
     assert read(host="https://airbyte.example.com").proxies == proxies
 
 
-def test_a_proxy_of_the_environment_that_is_needed_and_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_of_the_environment_that_is_needed_and_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://all:2")
     with pytest.raises(AirbyteSettingsError, match=r"environment's proxy .* SOCKS proxies are not supported"):
         read()
@@ -363,7 +363,7 @@ def test_a_proxy_of_the_environment_that_is_needed_and_cannot_be_used_is_named(m
     assert read().proxies == ()
 
 
-def test_a_proxy_is_passed_by_for_each_host_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_is_passed_by_for_each_host_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://env:1")
     monkeypatch.setenv("NO_PROXY", "cloud.airbyte.com")
     settings = read(host="https://api.airbyte.com/v1")

@@ -61,7 +61,7 @@ async def test_five_hundred_triggers_cost_one_look_up(look_up: LookUp) -> None:
     assert look_up.count == 3
 
 
-async def test_a_cancelled_trigger_neither_ends_the_look_up_nor_disturbs_others(look_up: LookUp) -> None:
+async def test_cancelled_trigger_neither_ends_the_look_up_nor_disturbs_others(look_up: LookUp) -> None:
     first, second = await callers(2)
     first.cancel()
     await asyncio.wait([first])
@@ -70,7 +70,7 @@ async def test_a_cancelled_trigger_neither_ends_the_look_up_nor_disturbs_others(
     assert look_up.count == 1
 
 
-async def test_a_look_up_is_never_cancelled_itself(look_up: LookUp) -> None:
+async def test_look_up_is_never_cancelled_itself(look_up: LookUp) -> None:
     (only,) = await callers(1)
     only.cancel()
     await asyncio.wait([only])
@@ -79,7 +79,7 @@ async def test_a_look_up_is_never_cancelled_itself(look_up: LookUp) -> None:
     assert look_up.count == 1
 
 
-async def test_a_connection_is_looked_up_again_after_a_while(look_up: LookUp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_is_looked_up_again_after_a_while(look_up: LookUp, monkeypatch: pytest.MonkeyPatch) -> None:
     look_up.go.set()
     await settings_for_trigger("mine", "v1", log)
     monkeypatch.setattr(credentials, "KNOWN_FOR", -1.0)
@@ -88,7 +88,7 @@ async def test_a_connection_is_looked_up_again_after_a_while(look_up: LookUp, mo
     assert look_up.count == 3
 
 
-async def test_a_connection_that_cannot_be_read_is_tried_again_and_told_of_once(
+async def test_connection_that_cannot_be_read_is_tried_again_and_told_of_once(
     look_up: LookUp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="task")

@@ -93,7 +93,7 @@ def goes_on(lines: list[str]) -> bool:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 @pytest.mark.parametrize("jobs", [1, 3], ids=["alone", "with others"])
-async def test_a_key_that_was_renewed_in_the_connection_reaches_those_who_wait(
+async def test_key_that_was_renewed_in_the_connection_reaches_those_who_wait(
     connect: Callable[[Wire, str], None], refusal: str, jobs: int
 ) -> None:
     gateway = Gateway(jobs)
@@ -115,7 +115,7 @@ async def test_a_key_that_was_renewed_in_the_connection_reaches_those_who_wait(
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_a_turn_is_waited_for_with_a_key_that_was_renewed_meanwhile(
+async def test_queue_is_waited_in_with_a_key_that_was_renewed_meanwhile(
     connect: Callable[[Wire, str], None], refusal: str
 ) -> None:
     gateway = Gateway()
@@ -132,7 +132,7 @@ async def test_a_turn_is_waited_for_with_a_key_that_was_renewed_meanwhile(
         assert (await asyncio.wait_for(wait, 30))["status"] == "free"
 
 
-async def test_a_refusal_in_the_middle_of_an_outage_leads_to_the_renewed_key(
+async def test_refusal_in_the_middle_of_an_outage_leads_to_the_renewed_key(
     connect: Callable[[Wire, str], None],
 ) -> None:
     """A gateway that is restarted to be given other keys."""
@@ -150,7 +150,7 @@ async def test_a_refusal_in_the_middle_of_an_outage_leads_to_the_renewed_key(
         assert (await asyncio.wait_for(wait, 30))["status"] == "success"
 
 
-async def test_an_outage_alone_is_no_reason_to_look_at_the_connection(
+async def test_outage_alone_is_no_reason_to_look_at_the_connection(
     connect: Callable[[Wire, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look_ups = []
@@ -172,7 +172,7 @@ async def test_an_outage_alone_is_no_reason_to_look_at_the_connection(
 
 @pytest.mark.parametrize("says", [name for name in REFUSALS if name != "401"])
 @pytest.mark.parametrize("jobs", [1, 3], ids=["alone", "with others"])
-async def test_what_a_gateway_says_for_a_while_is_no_outcome(
+async def test_gateways_word_for_a_while_is_no_outcome(
     connect: Callable[[Wire, str], None], says: str, jobs: int
 ) -> None:
     gateway = Gateway(jobs)
@@ -191,7 +191,7 @@ async def test_what_a_gateway_says_for_a_while_is_no_outcome(
     assert gateway.deleted == []
 
 
-async def test_a_token_endpoint_that_a_gateway_hides_for_a_while_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_token_endpoint_that_a_gateway_hides_for_a_while_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = Gateway()
     hidden = iter([reply(404, KONG), reply(403, KONG), reply(200, "<html>"), reply(200, "<html>"), reply(400, KONG)])
 

@@ -46,7 +46,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ("deleted", OWN, False),
     ],
 )
-async def test_the_table(
+async def test_table(
     monkeypatch: pytest.MonkeyPatch, state: str | None, written: Any, killed: bool, map_index: int
 ) -> None:
     ti = TaskInstance(state=state, xcoms={WAIT_MARKER: written} if written else {}, map_index=map_index)
@@ -54,7 +54,7 @@ async def test_the_table(
         assert await killed_by_user(ti, 7, 1, LOG) is killed
 
 
-async def test_a_new_try_that_is_just_beginning_is_given_time_to_write_its_wait_marker(
+async def test_new_try_that_is_just_beginning_is_given_time_to_write_its_wait_marker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ti = TaskInstance(state="running")
@@ -69,7 +69,7 @@ async def test_a_new_try_that_is_just_beginning_is_given_time_to_write_its_wait_
         assert await killed_by_user(ti, 7, 1, LOG) is False
 
 
-async def test_an_airflow_that_does_not_answer_leaves_the_job_alone(
+async def test_airflow_that_does_not_answer_leaves_the_job_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_: Any) -> Any:
@@ -79,7 +79,7 @@ async def test_an_airflow_that_does_not_answer_leaves_the_job_alone(
     assert await killed_by_user(TaskInstance(), 7, 1, LOG) is False
 
 
-async def test_two_thousand_that_ask_at_once_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_triggers_that_are_killed_at_once_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, as all that triggers ask Airflow: the clock is far ahead when the last is answered."""
     loop = asyncio.get_running_loop()
     real, ahead = loop.time, 0.0
@@ -99,7 +99,7 @@ async def test_dag_test_has_no_task_instance_and_nothing_is_cancelled() -> None:
     assert await killed_by_user(None, 7, 1, LOG) is False
 
 
-def test_a_wait_marker_is_that_of_its_try(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_marker_is_that_of_its_try(monkeypatch: pytest.MonkeyPatch) -> None:
     ti = TaskInstance(try_number=2)
     context: Any = {"ti": ti}
     with airflow_tells(monkeypatch, ti):

@@ -58,7 +58,7 @@ async def test_lines_keep_their_order_and_the_context_of_their_task() -> None:
     assert told == [line[0] for line in lines]
 
 
-async def test_a_log_that_takes_no_line_holds_neither_the_event_loop_nor_an_event(
+async def test_log_that_takes_no_line_holds_neither_the_event_loop_nor_an_event(
     airbyte_simulator: Simulator, full: FullSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sim = airbyte_simulator

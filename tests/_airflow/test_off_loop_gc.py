@@ -45,14 +45,14 @@ async def run(job_id: int, ti: TaskInstance | None) -> None:
     assert (await first_event(trigger))["status"] == "success"
 
 
-async def test_what_is_loaded_is_left_out_once_a_triggerer_waits_for_a_job(job_id: int) -> None:
+async def test_collector_leaves_out_what_is_loaded_once_a_triggerer_waits_for_a_job(job_id: int) -> None:
     loaded = Loaded()
     assert gone_through(loaded)
     await run(job_id, TaskInstance())
     assert not gone_through(loaded)
 
 
-async def test_what_is_loaded_is_left_out_once_a_triggerer_waits_for_a_turn(
+async def test_collector_leaves_out_what_is_loaded_once_a_triggerer_waits_in_the_queue(
     airbyte_simulator: Simulator, job_id: int
 ) -> None:
     loaded = Loaded()
@@ -63,7 +63,7 @@ async def test_what_is_loaded_is_left_out_once_a_triggerer_waits_for_a_turn(
     assert not gone_through(loaded)
 
 
-async def test_what_comes_later_is_gone_through(job_id: int) -> None:
+async def test_collector_goes_through_what_comes_later(job_id: int) -> None:
     await run(job_id, TaskInstance())
     later = Loaded()
     await run(job_id, TaskInstance())
@@ -76,14 +76,14 @@ async def test_outside_of_a_triggerer_nothing_is_left_out(job_id: int) -> None:
     assert gone_through(loaded)
 
 
-async def test_the_setting_turns_it_off(job_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_setting_turns_it_off(job_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SETTING, "False")
     loaded = Loaded()
     await run(job_id, TaskInstance())
     assert gone_through(loaded)
 
 
-async def test_a_setting_that_cannot_be_read_fails_no_task(
+async def test_setting_that_cannot_be_read_fails_no_task(
     job_id: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(SETTING, "perhaps")

@@ -30,19 +30,19 @@ def job(status: str = "succeeded", **fields: Any) -> Job:
     ("payload", "named"),
     [(None, "NoneType"), ("success", "str"), ({}, r"\[\]"), ({"status": "ok", "job_id": 1}, "job_id")],
 )
-def test_what_is_no_event_is_no_success(payload: Any, named: str) -> None:
+def test_event_that_is_none_is_no_success(payload: Any, named: str) -> None:
     with pytest.raises(AirbyteException, match=named):
         read_event(payload)
 
 
 @pytest.mark.parametrize(("status", "raises"), [("failed", AirbyteJobFailed), ("cancelled", AirbyteJobCancelled)])
-def test_a_job_that_did_not_succeed_is_an_exception_that_names_all(status: str, raises: type[AirbyteException]) -> None:
+def test_job_that_did_not_succeed_is_an_exception_that_names_all(status: str, raises: type[AirbyteException]) -> None:
     with pytest.raises(raises, match="job 7 of connection c") as failed:
         finish(job(status), LOG, "airbyte")
     assert (failed.value.conn_id, failed.value.connection_id, failed.value.job_id) == ("airbyte", "c", 7)
 
 
-def test_a_success_returns_the_job_id() -> None:
+def test_success_returns_the_job_id() -> None:
     assert finish(job(), LOG, "airbyte") == 7
 
 
@@ -55,14 +55,14 @@ def test_a_success_returns_the_job_id() -> None:
         (not_visible(7, "HTTP 403"), AirbyteNotVisibleError, "cannot be seen.*'airbyte'.*HTTP 403"),
     ],
 )
-def test_a_wait_without_the_jobs_end_names_its_cause(event: Any, raises: type[Exception], says: str) -> None:
+def test_wait_without_the_jobs_end_names_its_cause(event: Any, raises: type[Exception], says: str) -> None:
     error = fail(event, "airbyte", "c", 9)
     assert type(error) is raises
     with pytest.raises(raises, match=says):
         raise error
 
 
-def test_the_facts_are_left_in_xcom_as_json() -> None:
+def test_facts_are_left_in_xcom_as_json() -> None:
     ti = TaskInstance()
     context: Any = {"ti": ti}
     push(job(rows_synced=5, bytes_synced=0, duration="PT1M5S", start_time="2023-06-22T16:15Z"), context)

@@ -36,7 +36,7 @@ def record(context: Any, **fields: Any) -> Record:
     return Record(**{**values, "state": state, **fields})
 
 
-def test_a_retry_reads_the_record_and_a_cleared_task_does_not(context: Any) -> None:
+def test_retry_reads_the_record_and_a_cleared_task_does_not(context: Any) -> None:
     AirflowRetryStore(context, LOG).write(record(context, after=3))
     AirflowRetryStore(context, LOG).write(record(context, after=3, job_id=4))
     context["ti"].try_number += 1
@@ -53,14 +53,14 @@ def test_other_work_is_not_found(context: Any) -> None:
     assert AirflowRetryStore(context, LOG).read("c", "reset") is None
 
 
-def test_what_is_forgotten_is_gone_also_twice(context: Any) -> None:
+def test_record_that_is_deleted_is_gone_also_twice(context: Any) -> None:
     AirflowRetryStore(context, LOG).write(record(context, job_id=4))
     AirflowRetryStore(context, LOG).delete()
     AirflowRetryStore(context, LOG).delete()
     assert AirflowRetryStore(context, LOG).read("c", "sync") is None
 
 
-def test_what_cannot_be_read_is_nothing(context: Any) -> None:
+def test_record_that_cannot_be_read_is_none(context: Any) -> None:
     AirflowRetryStore(context, LOG)._store.write({"generation": "?"})
     assert AirflowRetryStore(context, LOG).read("c", "sync") is None
 
@@ -74,7 +74,7 @@ def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -
     assert len(variables) == 3
 
 
-def test_no_variable_is_written_for_a_task_that_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_is_not_written_for_a_task_that_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = Variables()
     monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=0)}
@@ -82,7 +82,7 @@ def test_no_variable_is_written_for_a_task_that_is_tried_once(monkeypatch: pytes
     assert not variables
 
 
-def test_the_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = Variables()
     monkeypatch.setattr(retry_store, "_variable", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=2)}
@@ -100,7 +100,7 @@ def test_the_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monke
     assert not variables
 
 
-def test_no_variable_stays_of_a_task_that_fails_in_every_try(
+def test_variable_does_not_stay_of_a_task_that_fails_in_every_try(
     airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its job goes on after each timeout: the second try waits for it again, and a third there is none."""
@@ -121,7 +121,7 @@ def test_no_variable_stays_of_a_task_that_fails_in_every_try(
     assert left == [[job["id"]], []]
 
 
-def test_a_variable_stays_until_the_very_end_of_a_successful_task(
+def test_variable_stays_until_the_very_end_of_a_successful_task(
     airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that dies after the job's success, but before it has told Airflow, finds the job again."""
@@ -137,7 +137,7 @@ def test_a_variable_stays_until_the_very_end_of_a_successful_task(
     assert not variables
 
 
-def test_a_hiccup_of_airflow_after_the_start_fails_neither_the_start_nor_the_success(
+def test_hiccup_of_airflow_after_the_start_fails_neither_the_start_nor_the_success(
     airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was written before the start leads the next try to the job as well."""
@@ -164,7 +164,7 @@ def test_a_hiccup_of_airflow_after_the_start_fails_neither_the_start_nor_the_suc
     assert results == [job["id"] for job in airbyte_simulator.jobs(connection_id)] * 2
 
 
-def test_what_cannot_be_written_before_the_start_starts_nothing(
+def test_record_that_cannot_be_written_before_the_start_starts_nothing(
     airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(Store):
@@ -179,7 +179,7 @@ def test_what_cannot_be_written_before_the_start_starts_nothing(
 
 
 @pytest.mark.parametrize("cleared", [True, False])
-def test_of_a_task_that_was_stopped_while_it_ran_no_try_is_told_but_which_job_is_being_cancelled(
+def test_task_that_was_stopped_while_it_ran_tells_later_tries_only_which_job_is_being_cancelled(
     context: Any, cleared: bool
 ) -> None:
     stopped = AirflowRetryStore(context, LOG)
@@ -196,7 +196,7 @@ def test_of_a_task_that_was_stopped_while_it_ran_no_try_is_told_but_which_job_is
 @pytest.mark.parametrize(
     ("state", "released", "cleared_job"), [("started", "released", 4), ("attached", "attached", None)]
 )
-def test_a_job_that_goes_on_without_its_task_is_found_by_a_retry_and_is_no_cleared_tasks(
+def test_job_that_goes_on_without_its_task_is_found_by_a_retry_and_is_no_cleared_tasks(
     context: Any, state: str, released: str, cleared_job: int | None
 ) -> None:
     AirflowRetryStore(context, LOG).write(record(context, job_id=4, state=state))

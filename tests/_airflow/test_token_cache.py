@@ -48,14 +48,14 @@ def test_many_legs_on_a_machine_fetch_one_token(sim: Simulator) -> None:
     assert (sim.count("token"), sim.count("get")) == (1, 3)
 
 
-def test_the_setting_turns_it_off(sim: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_setting_turns_it_off(sim: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW__AIRBYTE_DEFERRABLE__TOKEN_CACHE", "False")
     legs(sim, 2)
     assert sim.count("token") == 2
     assert list(tmp_path.glob("airbyte-deferrable-*")) == []
 
 
-def test_a_token_that_airbyte_does_not_take_any_more_is_fetched_anew_and_replaced(sim: Simulator) -> None:
+def test_token_that_airbyte_does_not_take_any_more_is_fetched_anew_and_replaced(sim: Simulator) -> None:
     legs(sim, 1)
     sim.add_fault(Fault("get", status=401, times=1))
     legs(sim, 2)
@@ -70,7 +70,7 @@ def test_another_secret_is_anothers_token(sim: Simulator, monkeypatch: pytest.Mo
     assert sim.count("token") == 2
 
 
-def test_a_token_that_has_had_its_time_is_not_used(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_that_has_had_its_time_is_not_used(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     legs(sim, 1)
     now = time.time
     monkeypatch.setattr("time.time", lambda: now() + 15 * 60)
@@ -79,14 +79,14 @@ def test_a_token_that_has_had_its_time_is_not_used(sim: Simulator, monkeypatch: 
 
 
 @pytest.mark.parametrize("credentials", [BearerToken("t" * 20), BasicAuth("me", "p" * 20)], ids=["bearer", "basic"])
-def test_who_needs_no_token_has_no_cache(credentials: BearerToken | BasicAuth) -> None:
+def test_cache_is_not_made_by_who_needs_no_token(credentials: BearerToken | BasicAuth) -> None:
     assert token_cache_for(Settings("http://airbyte", credentials)) is None
 
 
 # The file
 
 
-def test_what_is_kept_comes_back(folder: Path) -> None:
+def test_token_that_is_kept_comes_back(folder: Path) -> None:
     assert TokenCache(SETTINGS, folder).read() is None
     TokenCache(SETTINGS, folder).write(TOKEN)
     assert TokenCache(SETTINGS, folder).read() == TOKEN
@@ -113,7 +113,7 @@ def test_nothing_on_disk_tells_the_token_or_the_secret(folder: Path) -> None:
     ],
     ids=["secret", "id", "address"],
 )
-def test_who_has_other_credentials_cannot_read_it(folder: Path, others: Settings) -> None:
+def test_token_cannot_be_read_with_other_credentials(folder: Path, others: Settings) -> None:
     TokenCache(SETTINGS, folder).write(TOKEN)
     [file] = folder.iterdir()
     theirs = TokenCache(others, folder)
@@ -123,7 +123,7 @@ def test_who_has_other_credentials_cannot_read_it(folder: Path, others: Settings
 
 
 @pytest.mark.parametrize("damage", [b"", b"nothing", b"gAAAAA"], ids=["empty", "garbage", "cut short"])
-def test_a_damaged_file_is_no_token(folder: Path, damage: bytes) -> None:
+def test_damaged_file_is_no_token(folder: Path, damage: bytes) -> None:
     TokenCache(SETTINGS, folder).write(TOKEN)
     [file] = folder.iterdir()
     file.write_bytes(damage)
@@ -131,7 +131,7 @@ def test_a_damaged_file_is_no_token(folder: Path, damage: bytes) -> None:
 
 
 @pytest.mark.parametrize("trap", ["open to others", "a link", "a file"])
-def test_a_folder_that_somebody_else_may_write_is_not_used(folder: Path, tmp_path: Path, trap: str) -> None:
+def test_folder_that_somebody_else_may_write_is_not_used(folder: Path, tmp_path: Path, trap: str) -> None:
     if trap == "open to others":
         folder.mkdir()
         folder.chmod(0o777)

@@ -32,14 +32,14 @@ async def cancel(client: AirbyteClient, job_id: int, within: float = 5.0) -> str
     return (await cancel_job(lambda: client, job_id, within=within, log=LOG)).status
 
 
-async def test_a_live_job_is_cancelled(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+async def test_live_job_is_cancelled(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     job_id = airbyte_simulator.add_job(airbyte_simulator.add_connection(), script=ENDLESS)["id"]
     assert await cancel(client, job_id) == "cancelled"
     assert airbyte_simulator.job(job_id)["cancel_requested_by"] == job_id
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled"])
-async def test_a_finished_job_is_left_alone_also_when_another_runs(
+async def test_finished_job_is_left_alone_also_when_another_runs(
     airbyte_simulator: Simulator, client: AirbyteClient, end: str
 ) -> None:
     sim = airbyte_simulator
@@ -62,7 +62,7 @@ async def test_another_connections_job_of_the_same_number_is_left_alone(
     assert sim.count("cancel") == 0
 
 
-async def test_a_pending_job_is_asked_for_again_until_airbyte_does_it(
+async def test_pending_job_is_asked_for_again_until_airbyte_does_it(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
     """Airbyte answers 200 and does nothing while the job has no attempt."""
@@ -72,7 +72,7 @@ async def test_a_pending_job_is_asked_for_again_until_airbyte_does_it(
     assert sim.count("cancel") >= 2
 
 
-async def test_a_job_that_takes_long_to_stop_holds_few_of_airbytes_threads(
+async def test_job_that_takes_long_to_stop_holds_few_of_airbytes_threads(
     airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A DELETE keeps its thread until the job has stopped, also when nobody waits for its answer any more."""
@@ -127,7 +127,7 @@ async def test_many_cancelled_together_keep_their_session_to_the_last(airbyte_si
 
 
 @pytest.mark.parametrize("kind", ["hang", "drop", "status"])
-async def test_an_airbyte_that_cannot_be_reached_is_given_up_in_time(
+async def test_airbyte_that_cannot_be_reached_is_given_up_in_time(
     airbyte_simulator: Simulator, client: AirbyteClient, kind: str
 ) -> None:
     job_id = airbyte_simulator.add_job(airbyte_simulator.add_connection(), script=ENDLESS)["id"]
@@ -137,7 +137,7 @@ async def test_an_airbyte_that_cannot_be_reached_is_given_up_in_time(
 
 
 @pytest.mark.parametrize("fault", [Fault("cancel", "hang"), Fault("cancel", status=409), Fault("cancel", status=500)])
-async def test_a_job_that_does_not_end_in_time_is_returned_as_it_is(
+async def test_job_that_does_not_end_in_time_is_returned_as_it_is(
     airbyte_simulator: Simulator, client: AirbyteClient, caplog: pytest.LogCaptureFixture, fault: Fault
 ) -> None:
     job_id = airbyte_simulator.add_job(airbyte_simulator.add_connection(), script=ENDLESS)["id"]
@@ -145,7 +145,7 @@ async def test_a_job_that_does_not_end_in_time_is_returned_as_it_is(
     assert await cancel(client, job_id, within=0.8) == "running"
 
 
-async def test_a_refusal_is_raised(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+async def test_refusal_is_raised(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     sim = airbyte_simulator
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     sim.add_fault(Fault("cancel", status=403))

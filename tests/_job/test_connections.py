@@ -22,14 +22,14 @@ async def client(airbyte_simulator: Simulator) -> AsyncIterator[AirbyteClient]:
         yield client
 
 
-async def test_a_name_leads_to_its_connection_also_on_a_late_page(
+async def test_name_leads_to_its_connection_also_on_a_late_page(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
     ids = [airbyte_simulator.add_connection(name=f"Table {number}") for number in range(250)]
     assert await find_connection(client, "Table 249", None) == ids[249]
 
 
-async def test_a_name_is_found_where_pages_repeat_rows_and_miss_others(
+async def test_name_is_found_where_pages_repeat_rows_and_miss_others(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
     """Airbyte gives its list of connections no order. One pass over 350 of them misses each third."""
@@ -41,7 +41,7 @@ async def test_a_name_is_found_where_pages_repeat_rows_and_miss_others(
         await find_connection(client, "Table 350", None)
 
 
-async def test_two_of_one_name_are_both_seen_where_pages_miss_rows(
+async def test_connections_of_one_name_are_both_seen_where_pages_miss_rows(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
     airbyte_simulator.add_connections(248)
@@ -53,7 +53,7 @@ async def test_two_of_one_name_are_both_seen_where_pages_miss_rows(
         assert all(each in str(error.value) for each in twins)
 
 
-async def test_a_list_with_an_order_is_read_once(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+async def test_list_with_an_order_is_read_once(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     airbyte_simulator.add_connections(249)
     airbyte_simulator.add_connection(name="Gone", status="deprecated")
     airbyte_simulator.add_connection(name="Orders")
@@ -89,7 +89,7 @@ async def test_case_and_outer_blanks_do_not_matter_unless_they_tell_two_apart(
         await find_connection(client, " ORDERS ", None)
 
 
-async def test_a_name_with_a_headers_value_in_it_is_found_and_shown_without(airbyte_simulator: Simulator) -> None:
+async def test_name_with_a_headers_value_in_it_is_found_and_shown_without(airbyte_simulator: Simulator) -> None:
     """Values of headers count as secrets."""
     sim = airbyte_simulator
     daily = sim.add_connection(name="Daily orders")
@@ -100,13 +100,13 @@ async def test_a_name_with_a_headers_value_in_it_is_found_and_shown_without(airb
             await find_connection(client, "Daily order", None)
 
 
-async def test_an_unknown_name_lists_near_matches(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+async def test_unknown_name_lists_near_matches(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     airbyte_simulator.add_connection(name="Orders to warehouse")
     with pytest.raises(UnresolvedName, match="near matches: 'Orders to warehouse'"):
         await find_connection(client, "Order to warehouse", None)
 
 
-async def test_the_workspace_tells_two_of_one_name_apart(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+async def test_workspace_tells_two_of_one_name_apart(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     other = "11111111-2222-3333-4444-555555555555"
     here = airbyte_simulator.add_connection(name="Orders")
     there = airbyte_simulator.add_connection(name="Orders", workspace_id=other)
@@ -114,7 +114,7 @@ async def test_the_workspace_tells_two_of_one_name_apart(airbyte_simulator: Simu
     assert await find_connection(client, "Orders", airbyte_simulator.workspace_id) == here
 
 
-async def test_a_workspace_in_which_nothing_can_be_seen_is_told(
+async def test_workspace_in_which_nothing_can_be_seen_is_told(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
     airbyte_simulator.add_connection(name="Orders")

@@ -35,11 +35,11 @@ def job(status: str = "succeeded", **fields: Any) -> Job:
     ],
     ids=lambda event: f"{event.status}-{event.reason}",
 )
-def test_an_event_survives_airflows_database(event: Any) -> None:
+def test_event_survives_airflows_database(event: Any) -> None:
     assert read_event(json.loads(json.dumps(event.payload()))) == event
 
 
-def test_an_event_of_a_later_version_is_understood() -> None:
+def test_event_of_a_later_version_is_understood() -> None:
     assert read_event({"status": "success", "job_id": 7, "weather": "fine"}).job_id == 7
 
 
@@ -65,7 +65,7 @@ def test_an_event_of_a_later_version_is_understood() -> None:
         (Event(status="timeout", job_id=7, job=job("running")), "execution_timeout"),
     ],
 )
-def test_an_event_tells_how_the_wait_ended(event: Event, kind: str) -> None:
+def test_event_tells_how_the_wait_ended(event: Event, kind: str) -> None:
     assert event.kind == kind
     assert "kind" not in event.payload()
 

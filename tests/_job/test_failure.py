@@ -42,7 +42,7 @@ def failed_job(sim: Simulator, **script: Any) -> int:
     return job_id
 
 
-async def test_the_cause_the_attempts_and_the_log_are_told(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+async def test_cause_the_attempts_and_the_log_are_told(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     lines = [f"line {number}" for number in range(50)]
     job_id = failed_job(airbyte_simulator, rows=1000, failure=BAD_PASSWORD, log_lines=tuple(lines))
     why = await explain(client, job_id)
@@ -58,9 +58,7 @@ async def test_the_cause_the_attempts_and_the_log_are_told(airbyte_simulator: Si
     assert "line 49" in "\n".join(why.log_lines)
 
 
-async def test_the_last_attempt_that_names_a_failure_counts(
-    airbyte_simulator: Simulator, client: AirbyteClient
-) -> None:
+async def test_last_attempt_that_names_a_failure_counts(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     attempts = (Attempt(duration=1, outcome="failed", failure=BAD_PASSWORD), Attempt(1, "failed", failure=HICCUP))
     why = await explain(client, failed_job(airbyte_simulator, attempts=attempts))
     assert why is not None
@@ -70,14 +68,14 @@ async def test_the_last_attempt_that_names_a_failure_counts(
     assert not why.is_config_error
 
 
-async def test_the_log_is_that_of_the_last_attempt(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
+async def test_log_is_that_of_the_last_attempt(airbyte_simulator: Simulator, client: AirbyteClient) -> None:
     job_id = failed_job(airbyte_simulator, attempts=(Attempt(duration=1), Attempt(duration=1)))
     why = await explain(client, job_id)
     assert why is not None
     assert f"Attempt 1 of job {job_id}" in why.log_lines[0]
 
 
-async def test_an_attempt_of_which_nothing_is_known_does_not_hide_the_others(
+async def test_attempt_of_which_nothing_is_known_does_not_hide_the_others(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
     job_id = failed_job(airbyte_simulator)
@@ -109,7 +107,7 @@ async def test_rows_and_bytes_are_the_jobs_and_no_attempts(airbyte_simulator: Si
         (2500, "after 1 attempt, 1,000 rows committed and 2,500 rejected: "),
     ],
 )
-async def test_what_the_destination_refused_is_told(
+async def test_failure_tells_what_the_destination_refused(
     airbyte_simulator: Simulator, client: AirbyteClient, rejected: int, told: str
 ) -> None:
     why = await explain(client, failed_job(airbyte_simulator, failure=BAD_PASSWORD, rejected=rejected))
@@ -118,7 +116,7 @@ async def test_what_the_destination_refused_is_told(
     assert told in str(why)
 
 
-async def test_an_airbyte_that_does_not_count_what_is_rejected_says_the_rest(
+async def test_airbyte_that_does_not_count_what_is_rejected_says_the_rest(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
     job = {"aggregatedStats": {"recordsCommitted": 5, "bytesCommitted": 50}}
@@ -132,7 +130,7 @@ async def test_an_airbyte_that_does_not_count_what_is_rejected_says_the_rest(
     assert "after 1 attempt and 5 rows committed" in str(why)
 
 
-async def test_a_stack_trace_is_in_neither_the_words_nor_the_repr(
+async def test_stack_trace_is_in_neither_the_words_nor_the_repr(
     airbyte_simulator: Simulator, client: AirbyteClient
 ) -> None:
     why = await explain(client, failed_job(airbyte_simulator, failure=BAD_PASSWORD))
@@ -150,7 +148,7 @@ async def test_a_stack_trace_is_in_neither_the_words_nor_the_repr(
     ],
     ids=lambda fault: f"{fault.kind}-{fault.status}",
 )
-async def test_a_config_api_that_cannot_be_asked_explains_nothing(
+async def test_config_api_that_cannot_be_asked_explains_nothing(
     airbyte_simulator: Simulator, client: AirbyteClient, fault: Fault
 ) -> None:
     job_id = failed_job(airbyte_simulator, failure=BAD_PASSWORD)
@@ -158,7 +156,7 @@ async def test_a_config_api_that_cannot_be_asked_explains_nothing(
     assert await explain(client, job_id) is None
 
 
-async def test_what_came_in_time_is_told_when_the_log_hangs(
+async def test_failure_tells_what_came_in_time_when_the_log_hangs(
     airbyte_simulator: Simulator, client: AirbyteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failure, "EXPLAIN_WITHIN", 1.0)
@@ -170,7 +168,7 @@ async def test_what_came_in_time_is_told_when_the_log_hangs(
     assert why.log_lines == ()
 
 
-def test_a_failed_task_waits_for_the_reason_no_more_than_a_few_seconds() -> None:
+def test_failed_task_waits_for_the_reason_no_more_than_a_few_seconds() -> None:
     assert 0 < failure.EXPLAIN_WITHIN <= 5
 
 

@@ -74,7 +74,7 @@ async def test_nobody_is_let_in_while_the_connection_is_busy(airbyte_simulator: 
     await asyncio.wait_for(waiting, 10)
 
 
-async def test_an_admission_that_is_not_used_is_given_to_the_next(
+async def test_admission_that_is_not_used_is_given_to_the_next(
     airbyte_simulator: Simulator, watcher: JobWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "ADMITTED_STARTS_WITHIN", 0.5)
@@ -83,7 +83,7 @@ async def test_an_admission_that_is_not_used_is_given_to_the_next(
         await asyncio.wait_for(wait_in_queue(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
 
 
-async def test_a_poll_interval_of_nothing_does_not_flood_airbyte(
+async def test_poll_interval_of_nothing_does_not_flood_airbyte(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
     sim = airbyte_simulator
@@ -109,14 +109,14 @@ async def test_nobody_else_is_admitted_while_the_first_may_still_start(
     await asyncio.wait_for(second, 10)
 
 
-async def test_an_admission_that_is_released_is_the_nexts(airbyte_simulator: Simulator, watcher: JobWatcher) -> None:
+async def test_admission_that_is_released_is_the_nexts(airbyte_simulator: Simulator, watcher: JobWatcher) -> None:
     cid = airbyte_simulator.add_connection()
     for number in range(3):
         admission = await asyncio.wait_for(wait_in_queue(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
         admission.release()
 
 
-async def test_an_admission_that_is_released_late_takes_nobody_elses(
+async def test_admission_that_is_released_late_takes_nobody_elses(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
     """Somebody else's job ran in between, so that the next one was admitted already."""
@@ -132,7 +132,7 @@ async def test_an_admission_that_is_released_late_takes_nobody_elses(
     assert not done
 
 
-async def test_a_task_that_comes_back_to_be_admitted_again_is_not_held_back_by_its_own(
+async def test_task_that_comes_back_to_be_admitted_again_is_not_held_back_by_its_own(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
     """Airbyte refused its job although the connection looks idle."""
@@ -144,7 +144,7 @@ async def test_a_task_that_comes_back_to_be_admitted_again_is_not_held_back_by_i
     behind.cancel()
 
 
-async def test_a_connection_that_refuses_everyone_admits_ever_more_slowly(
+async def test_connection_that_refuses_everyone_admits_ever_more_slowly(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
     sim = airbyte_simulator
@@ -158,9 +158,7 @@ async def test_a_connection_that_refuses_everyone_admits_ever_more_slowly(
     assert await pause() == POLL
 
 
-async def test_one_that_leaves_the_queue_lets_the_next_move_up(
-    airbyte_simulator: Simulator, watcher: JobWatcher
-) -> None:
+async def test_queue_moves_up_when_one_leaves_it(airbyte_simulator: Simulator, watcher: JobWatcher) -> None:
     sim = airbyte_simulator
     job_id = sim.add_job(cid := sim.add_connection(), script=ENDLESS)["id"]
     first, second = (
@@ -172,7 +170,7 @@ async def test_one_that_leaves_the_queue_lets_the_next_move_up(
     await asyncio.wait_for(second, 10)
 
 
-async def test_an_outage_is_waited_for_and_a_refusal_is_left_to_the_start(
+async def test_outage_is_waited_for_and_a_refusal_is_left_to_the_start(
     airbyte_simulator: Simulator, watcher: JobWatcher
 ) -> None:
     sim = airbyte_simulator

@@ -28,7 +28,7 @@ def answers(*what: ApiError | str) -> tuple[Callable[[], Coroutine[Any, Any, str
     return ask, left
 
 
-def test_an_outage_and_its_end_are_said_once_each() -> None:
+def test_outage_and_its_end_are_said_once_each() -> None:
     log, lines = kept_log()
     outage = Outage(log, "It is away", "It is back")
     outage.recovered()
@@ -51,14 +51,14 @@ async def test_airbyte_is_asked_until_it_answers() -> None:
     assert said(lines, "Airbyte answers again") == 1
 
 
-async def test_an_answer_at_once_is_not_worth_a_line() -> None:
+async def test_answer_at_once_is_not_worth_a_line() -> None:
     log, lines = kept_log()
     ask, _ = answers("yes")
     assert await SHORT.retry(ask, log) == "yes"
     assert lines == []
 
 
-async def test_a_refusal_is_an_answer() -> None:
+async def test_refusal_is_an_answer() -> None:
     log, _ = kept_log()
     ask, left = answers(AWAY, Forbidden("GET /jobs/7", status=403), "yes")
     with pytest.raises(Forbidden):
@@ -74,7 +74,7 @@ async def test_a_refusal_is_an_answer() -> None:
         (SHORT, Unreachable("GET /jobs/7", status=503, retry_after=3600.0)),
     ],
 )
-async def test_a_pause_that_ends_too_late_is_not_begun(policy: SubmitPolicy, error: ApiError) -> None:
+async def test_pause_that_ends_too_late_is_not_begun(policy: SubmitPolicy, error: ApiError) -> None:
     log, lines = kept_log()
     ask, left = answers(error, "yes")
     with pytest.raises(Unreachable):

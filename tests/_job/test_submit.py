@@ -36,7 +36,7 @@ def submission(connection_id: str, store: Store | None = None, **policy: float) 
     )
 
 
-async def test_two_hundred_lost_answers_are_two_hundred_jobs(airbyte_simulator: Simulator) -> None:
+async def test_lost_answers_of_two_hundred_are_two_hundred_jobs(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     connections = sim.add_connections(200, script=ENDLESS)
     sim.add_fault(Fault("create", "lost_answer"))
@@ -47,7 +47,7 @@ async def test_two_hundred_lost_answers_are_two_hundred_jobs(airbyte_simulator: 
     assert sim.count("create") == 200
 
 
-async def test_a_request_that_was_sent_outlives_its_caller_and_names_the_job(airbyte_simulator: Simulator) -> None:
+async def test_request_that_was_sent_outlives_its_caller_and_names_the_job(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("create", "lost_answer", seconds=0.5))
@@ -65,7 +65,7 @@ async def test_a_request_that_was_sent_outlives_its_caller_and_names_the_job(air
     assert mine.started_job == sim.jobs(cid)[0]["id"]
 
 
-async def test_an_airbyte_that_sheds_load_is_asked_again_and_that_is_said_once(
+async def test_airbyte_that_sheds_load_is_asked_again_and_that_is_said_once(
     airbyte_simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     sim = airbyte_simulator
@@ -78,7 +78,7 @@ async def test_an_airbyte_that_sheds_load_is_asked_again_and_that_is_said_once(
     assert sum("does not take the request" in line for line in caplog.messages) == 1
 
 
-async def test_a_busy_connection_leaves_nothing_to_mistake_for_ours(airbyte_simulator: Simulator) -> None:
+async def test_busy_connection_leaves_nothing_to_mistake_for_ours(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection()
     body = '{"title": "try-again-later", "data": {"message": "A sync is already running"}}'
@@ -90,7 +90,7 @@ async def test_a_busy_connection_leaves_nothing_to_mistake_for_ours(airbyte_simu
     assert not store
 
 
-async def test_a_late_job_of_a_killed_try_is_waited_for(airbyte_simulator: Simulator) -> None:
+async def test_late_job_of_a_killed_try_is_waited_for(airbyte_simulator: Simulator) -> None:
     """Airbyte may need a minute to make the job of a worker that is dead by then."""
     sim = airbyte_simulator
     cid = sim.add_connection()
@@ -105,7 +105,7 @@ async def test_a_late_job_of_a_killed_try_is_waited_for(airbyte_simulator: Simul
     assert sim.count("create") == 0
 
 
-async def test_the_job_of_a_killed_try_that_has_failed_is_not_found_twice(airbyte_simulator: Simulator) -> None:
+async def test_job_of_a_killed_try_that_has_failed_is_not_found_twice(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     cid, store = sim.add_connection(script=ENDLESS), Store()
     made = sim.add_job(cid, script=ENDLESS)["id"]
@@ -133,7 +133,7 @@ async def test_another_connections_job_of_the_same_number_is_not_found_again(air
     assert mine.started_job == job.job_id == sim.jobs(cid)[0]["id"]
 
 
-async def test_what_a_killed_try_never_got_is_not_waited_for_for_ever(airbyte_simulator: Simulator) -> None:
+async def test_request_of_a_killed_try_is_not_waited_for_for_ever(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection(script=ENDLESS)
     store = Store()
@@ -145,7 +145,7 @@ async def test_what_a_killed_try_never_got_is_not_waited_for_for_ever(airbyte_si
 
 
 @pytest.mark.parametrize(("made_ago", "ours"), [(3550.0, True), (0.0, False)])
-async def test_a_job_made_long_after_a_lost_request_is_somebody_elses(
+async def test_job_made_long_after_a_lost_request_is_somebody_elses(
     airbyte_simulator: Simulator, made_ago: float, ours: bool
 ) -> None:
     """What Airbyte's own schedule starts in the hour between two tries must not be cancelled with the task."""
@@ -164,7 +164,7 @@ async def test_a_job_made_long_after_a_lost_request_is_somebody_elses(
     assert mine.started_job == (made if ours else None)
 
 
-async def test_a_create_that_took_all_the_time_leaves_some_to_look_for_its_job(airbyte_simulator: Simulator) -> None:
+async def test_create_that_took_all_the_time_leaves_some_to_look_for_its_job(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("create", "lost_answer", seconds=30.0, times=1))
@@ -176,7 +176,7 @@ async def test_a_create_that_took_all_the_time_leaves_some_to_look_for_its_job(a
         assert (await asking).job_id == sim.jobs(cid)[0]["id"]
 
 
-async def test_the_job_is_remembered_before_and_after_airbyte_is_asked(airbyte_simulator: Simulator) -> None:
+async def test_job_is_remembered_before_and_after_airbyte_is_asked(airbyte_simulator: Simulator) -> None:
     written: list[Any] = []
 
     class Watched(Store):

@@ -40,7 +40,7 @@ def submission(connection_id: str) -> Submission:
 
 
 @refused
-async def test_a_job_is_not_asked_for_again_before_the_server_wants_to_be(
+async def test_job_is_not_asked_for_again_before_the_server_wants_to_be(
     airbyte_simulator: Simulator, client: AirbyteClient, call: str, status: int
 ) -> None:
     sim, loop = airbyte_simulator, asyncio.get_running_loop()
@@ -53,7 +53,7 @@ async def test_a_job_is_not_asked_for_again_before_the_server_wants_to_be(
 
 
 @refused
-async def test_a_server_that_wants_a_longer_pause_than_a_task_has_time_is_not_waited_for(
+async def test_server_that_wants_a_longer_pause_than_a_task_has_time_is_not_waited_for(
     airbyte_simulator: Simulator, client: AirbyteClient, call: str, status: int
 ) -> None:
     sim = airbyte_simulator

@@ -40,14 +40,14 @@ def wait(server: ModelAirbyte, end: float | None = None, kill: float | None = No
 @pytest.mark.parametrize(
     ("status", "told"), [("succeeded", "success"), ("failed", "error"), ("cancelled", "cancelled")]
 )
-def test_the_job_ends(status: str, told: str) -> None:
+def test_job_ends(status: str, told: str) -> None:
     event = wait(ModelAirbyte([life((0, "running"), (20, status))]))
     assert (event.status, event.reason, event.try_number) == (told, None, 2)
     assert event.job is not None
     assert event.job.status == status
 
 
-def test_the_job_is_not_to_be_seen() -> None:
+def test_job_is_not_to_be_seen() -> None:
     event = wait(ModelAirbyte([]))
     assert (event.status, event.reason) == ("error", "not_visible")
 
@@ -58,12 +58,12 @@ def test_time_is_up(clocks: tuple[float | None, float | None], told: str) -> Non
     assert (event.status, event.reason) == (told, "timeout")
 
 
-def test_a_job_that_has_ended_since_the_last_look_is_no_timeout() -> None:
+def test_job_that_has_ended_since_the_last_check_is_no_timeout() -> None:
     event = wait(ModelAirbyte([life((0, "running"), (61, "succeeded"))]), end=62)
     assert event.status == "success"
 
 
-def test_an_airbyte_that_is_down_at_the_deadline_is_a_timeout_and_no_success() -> None:
+def test_airbyte_that_is_down_at_the_deadline_is_a_timeout_and_no_success() -> None:
     server = ModelAirbyte([life((0, "running"), (20, "succeeded"))], [Fault(START + 10, 1e9, "hang")], timeout=30)
     event = wait(server, end=60)
     assert (event.status, event.reason) == ("error", "timeout")
@@ -139,14 +139,14 @@ def test_many_waits_that_are_over_together_do_not_storm_an_airbyte_in_trouble(ki
     assert server.requests < 40
 
 
-def test_jobs_that_cannot_be_read_are_the_only_ones_whose_last_look_fails() -> None:
+def test_jobs_that_cannot_be_read_are_the_only_ones_whose_final_check_fails() -> None:
     bad = [Fault(0, 1e9, "hang", "get", job_id=1), Fault(0, 1e9, "down", "get", job_id=20)]
     server = Narrow(ended_jobs(40), [Fault(0, 1e9, "forbidden", "list"), *bad])
     told = [event.reason for event, _ in all_too_late(server)]
     assert [n for n, reason in enumerate(told, 1) if reason == "timeout"] == [1, 20]
 
 
-def test_many_tasks_whose_wait_for_one_job_is_over_share_a_look() -> None:
+def test_tasks_whose_wait_for_one_job_is_over_share_a_final_check() -> None:
     server = Narrow([life((-60, "running"), (130, "succeeded"))], [Fault(START + 10, 1e9, "forbidden", "list")])
 
     async def go() -> list[tuple[Event, float]]:
@@ -157,21 +157,21 @@ def test_many_tasks_whose_wait_for_one_job_is_over_share_a_look() -> None:
     assert server.requests < 10
 
 
-def test_a_lone_wait_that_is_over_ends_with_the_next_answer() -> None:
+def test_lone_wait_that_is_over_ends_with_the_next_answer() -> None:
     server = ModelAirbyte([life((-60, "running"))], latency=0.2)
     ((event, late),) = all_too_late(server, left=100, poll_interval=60)
     assert (event.reason, event.job and event.job.status) == ("timeout", "running")
     assert late < 0.3
 
 
-def test_a_hiccup_at_the_deadline_is_no_timeout() -> None:
+def test_hiccup_at_the_deadline_is_no_timeout() -> None:
     server = ModelAirbyte([life((-60, "running"), (90, "succeeded"))], [Fault(START + 99, 2)])
     ((event, late),) = all_too_late(server, left=100, poll_interval=60)
     assert event.status == "success"
     assert late < FINAL_CHECK_WITHIN
 
 
-def test_a_cancelled_wait_leaves_no_watch() -> None:
+def test_cancelled_wait_leaves_no_watch() -> None:
     async def go() -> int:
         watcher = JobWatcher(ModelAirbyte([life((0, "running"))]), quiet=True)  # type: ignore[arg-type]
         soon = Deadlines(time.time() + 1000, None)
@@ -184,7 +184,7 @@ def test_a_cancelled_wait_leaves_no_watch() -> None:
     assert run_in_virtual_time(go()) == 0
 
 
-def test_each_change_is_one_line_and_so_are_trouble_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_has_one_line_for_each_change_and_for_an_outage_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
     server = ModelAirbyte(
         [life((0, "pending"), (8, "brand-new-status"), (30, "running"), (200, "succeeded"))],
         [Fault(START + 60, 60)],
@@ -247,7 +247,7 @@ def test_each_change_is_one_line_and_so_are_trouble_and_its_end(caplog: pytest.L
     ],
 )
 @pytest.mark.parametrize("progress", [0.0, 15.0])
-def test_each_attempt_is_one_line(
+def test_log_has_one_line_for_each_attempt(
     lives: list[tuple[float, str]], told: list[str], progress: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "tests.task"):

@@ -17,20 +17,20 @@ from helpers.model_airbyte import Fault, ModelAirbyte, run_in_virtual_time
 
 
 @pytest.mark.parametrize("seconds", [3.0, 14.0])
-def test_a_sweep_that_fails_is_made_up_for_by_the_next(seconds: float) -> None:
+def test_sweep_that_fails_is_made_up_for_by_the_next(seconds: float) -> None:
     ends = [running(number, START + 30 + number * 0.01) for number in range(1, 401)]
     told = watch_for(ModelAirbyte(ends, [Fault(START + 33, seconds)]), 90)
     assert max(each.ended_at or NEVER for each in told.values()) <= START + 33 + seconds + 2 * POLL
 
 
-def test_a_sweep_that_fails_after_many_good_ones_is_made_up_for_soon() -> None:
+def test_sweep_that_fails_after_many_good_ones_is_made_up_for_soon() -> None:
     told = watch_for(ModelAirbyte([running(1, START + 98), running(2)], [Fault(START + 99, 2)]), 120)
     assert (told[1].ended_at or NEVER) <= START + 100 + POLL / 2 + 1
 
 
 @pytest.mark.parametrize("kind", ["throttled", "down"])
 @pytest.mark.parametrize("every", [3, 5])
-def test_a_server_that_sheds_part_of_its_load_is_asked_no_more_than_one_that_is_well(kind: str, every: int) -> None:
+def test_server_that_sheds_part_of_its_load_is_asked_no_more_than_one_that_is_well(kind: str, every: int) -> None:
     jobs = [running(1), running(2)]
     well, shedding = ModelAirbyte(jobs), ModelAirbyte(jobs, [Fault(START + 100, NEVER, kind, every=every)])
     for server in (well, shedding):
@@ -39,7 +39,7 @@ def test_a_server_that_sheds_part_of_its_load_is_asked_no_more_than_one_that_is_
     assert asked_since(shedding, START + 100) <= 1.05 * asked_since(well, START + 100)
 
 
-def test_a_slow_airbyte_is_asked_in_proportion_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_slow_airbyte_is_asked_in_proportion_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="airbyte_deferrable")
     server = ModelAirbyte([running(number) for number in range(1, 51)])
     server.latency = 2.0
@@ -50,7 +50,7 @@ def test_a_slow_airbyte_is_asked_in_proportion_and_that_is_said_once(caplog: pyt
     assert line == "This Airbyte takes 2.0 s to answer: it is asked each 20 s instead of 5 s"
 
 
-def test_one_answer_that_takes_long_is_no_slow_airbyte(caplog: pytest.LogCaptureFixture) -> None:
+def test_answer_that_takes_long_once_is_no_slow_airbyte(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="airbyte_deferrable")
 
     class Hiccup(ModelAirbyte):
@@ -63,7 +63,7 @@ def test_one_answer_that_takes_long_is_no_slow_airbyte(caplog: pytest.LogCapture
     assert not [each for each in caplog.records if "is asked each" in each.getMessage()]
 
 
-def test_an_airbyte_that_throttles_is_asked_less_until_it_has_been_well_for_a_while(
+def test_airbyte_that_throttles_is_asked_less_until_it_has_been_well_for_a_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="airbyte_deferrable")
@@ -90,14 +90,14 @@ def test_an_airbyte_that_throttles_is_asked_less_until_it_has_been_well_for_a_wh
     assert lines[-1] == "This Airbyte is asked each 5 s again"
 
 
-def test_a_server_that_sheds_load_is_asked_ever_less() -> None:
+def test_server_that_sheds_load_is_asked_ever_less() -> None:
     server = ModelAirbyte([running(1), running(2)], [Fault(START + 20, NEVER, "throttled")])
     watch_for(server, 620)
     assert asked_since(server, START + 120) <= 500 / 42 + 1
 
 
 @pytest.mark.parametrize(("status", "retry_after"), [(429, None), (429, 40.0), (503, 40.0)])
-def test_a_server_that_sheds_load_is_not_asked_for_each_task_that_comes(status: int, retry_after: float | None) -> None:
+def test_server_that_sheds_load_is_not_asked_for_each_task_that_comes(status: int, retry_after: float | None) -> None:
     class Shedding(ModelAirbyte):
         async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
             return self.shed(await super().list_jobs(**query))

@@ -11,7 +11,7 @@ from helpers.followers import NEVER, POLL, START, Told, asked_since, follow, run
 from helpers.model_airbyte import Fault, ModelAirbyte, run_in_virtual_time
 
 
-def test_a_lone_waiter_just_gets_its_job() -> None:
+def test_lone_waiter_just_gets_its_job() -> None:
     server = ModelAirbyte([running(1, START + 31)])
     told = watch_for(server, 60)
     assert told[1].ended_at == pytest.approx(START + 35, abs=1)
@@ -26,7 +26,7 @@ def test_quiet_jobs_cost_one_request_a_sweep_however_many_they_are() -> None:
     assert server.count("get") <= 2
 
 
-def test_a_confirmation_of_many_is_one_list_although_they_were_read_over_seconds() -> None:
+def test_confirmation_of_many_is_one_list_although_they_were_read_over_seconds() -> None:
     server = ModelAirbyte([running(number) for number in range(1, 3001)], latency=0.05)
     watch_for(server, 355, poll=10.0)
     assert server.count("get") <= 2
@@ -49,7 +49,7 @@ def test_first_checks_of_many_are_taken_through_the_list() -> None:
     assert server.requests < 120
 
 
-def test_the_shortest_poll_interval_is_followed_and_forgotten_with_its_waiter() -> None:
+def test_shortest_poll_interval_is_followed_and_forgotten_with_its_waiter() -> None:
     server = ModelAirbyte([running(1), running(2), running(3, START + 30)])
 
     async def go() -> None:

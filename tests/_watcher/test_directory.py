@@ -43,7 +43,7 @@ def requests(sim: Simulator) -> int:
     return sim.count() - sim.count("token")
 
 
-async def test_one_alone_is_asked_for_by_itself(sim: Simulator, names: Directory) -> None:
+async def test_description_of_one_is_asked_for_by_itself(sim: Simulator, names: Directory) -> None:
     connections(sim, 300)
     cid = sim.add_connection(name="Orders")
     about = await names.describe(cid)
@@ -52,7 +52,7 @@ async def test_one_alone_is_asked_for_by_itself(sim: Simulator, names: Directory
     assert requests(sim) == 3
 
 
-async def test_two_hundred_together_cost_a_page_for_a_hundred(sim: Simulator, names: Directory) -> None:
+async def test_descriptions_of_two_hundred_cost_a_page_for_a_hundred(sim: Simulator, names: Directory) -> None:
     cids = connections(sim, 200)
     found = await asyncio.gather(*map(names.describe, cids))
     assert [about.name for about in found] == [f"Connection {number}" for number in range(200)]
@@ -67,7 +67,7 @@ async def test_those_who_trickle_in_are_found_in_what_was_read(sim: Simulator, n
     assert requests(sim) <= 18
 
 
-async def test_what_was_learned_is_kept_for_a_while(
+async def test_description_is_kept_for_a_while(
     sim: Simulator, names: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cid = sim.add_connection(name="Orders")
@@ -99,7 +99,7 @@ async def test_where_lists_are_forbidden_each_connection_costs_one_request(sim: 
     assert requests(sim) <= 20 + 1 + 2 * directory.FEW
 
 
-async def test_a_connection_that_cannot_be_seen_has_no_name(sim: Simulator, names: Directory) -> None:
+async def test_connection_that_cannot_be_seen_has_no_name(sim: Simulator, names: Directory) -> None:
     cid = sim.add_connection(name="Orders")
     sim.add_fault(Fault("connection", status=403))
     assert await names.describe(cid) == Description()
@@ -114,21 +114,21 @@ async def test_without_its_ends_a_connection_still_has_a_name(sim: Simulator, na
     assert (str(about), about.workspace_id) == ("'Orders'", sim.workspace_id)
 
 
-async def test_an_airbyte_that_is_down_is_asked_until_it_tells(sim: Simulator, names: Directory) -> None:
+async def test_airbyte_that_is_down_is_asked_until_it_tells(sim: Simulator, names: Directory) -> None:
     cid = sim.add_connection(name="Orders")
     sim.add_fault(Fault("connection", status=503, times=3))
     assert (await names.describe(cid)).name == "Orders"
     assert sim.count("connection") == 4
 
 
-async def test_who_asks_for_the_same_is_told_by_one_request(sim: Simulator, names: Directory) -> None:
+async def test_description_is_asked_for_once_for_all_who_want_it(sim: Simulator, names: Directory) -> None:
     cid = sim.add_connection(name="Orders")
     found = await asyncio.gather(*(names.describe(cid) for _ in range(50)))
     assert {str(about) for about in found} == {"'Orders' (Postgres shop → BigQuery warehouse)"}
     assert requests(sim) == 3
 
 
-async def test_one_who_leaves_takes_nobody_else_along(sim: Simulator, names: Directory) -> None:
+async def test_description_is_not_lost_with_one_who_leaves(sim: Simulator, names: Directory) -> None:
     cid = sim.add_connection(name="Orders")
     first, second = (asyncio.ensure_future(names.describe(cid)) for _ in range(2))
     await asyncio.sleep(0)

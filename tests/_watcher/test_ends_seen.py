@@ -23,7 +23,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.parametrize("latency", [0.1, 0.5])
-def test_no_end_is_skipped_while_pages_shift(latency: float) -> None:
+def test_ends_are_not_skipped_while_pages_shift(latency: float) -> None:
     """Jobs change status while the pages are read: in an order by change, each would push another out of sight."""
     jobs = []
     for number in range(1, 601):
@@ -42,7 +42,7 @@ def test_no_end_is_skipped_while_pages_shift(latency: float) -> None:
         assert ended_at - job.end.at <= POLL + 8 * latency + 2
 
 
-def test_a_first_reading_of_the_changes_that_fails_reaches_back_as_far_the_next_time() -> None:
+def test_first_reading_of_the_changes_that_fails_reaches_back_as_far_the_next_time() -> None:
     """A task waits alone for a while, its job ends, and the changes are read again when another task comes."""
 
     class FailsOnce(ModelAirbyte):
@@ -74,7 +74,7 @@ def test_a_first_reading_of_the_changes_that_fails_reaches_back_as_far_the_next_
     assert (told.ended_at or NEVER) <= START + 62 + 2 * 20
 
 
-def test_a_pod_whose_clock_is_behind_delays_few_reports_until_that_is_learned() -> None:
+def test_pod_whose_clock_is_behind_delays_few_reports_until_that_is_learned() -> None:
     """Half of the ends are stamped by a pod that is 15 s behind: behind what the sweeps have read."""
     jobs = []
     for number in range(1, 41):
@@ -101,13 +101,13 @@ def test_changes_that_become_visible_half_a_second_after_their_stamp_are_seen_wi
         assert (told[job.job_id].ended_at or NEVER) <= job.end.visible_at + POLL + 1
 
 
-def test_a_job_that_no_list_names_is_seen_within_a_poll() -> None:
+def test_job_that_no_list_names_is_seen_within_a_poll() -> None:
     jobs = [running(number) for number in range(1, 50)] + [running(50, START + 33, listed=False)]
     told = watch_for(ModelAirbyte(jobs), 60)
     assert (told[50].ended_at or NEVER) <= START + 33 + POLL + 1
 
 
-def test_no_end_is_missed_when_changes_are_read_again_and_not_to_their_end(small_pages: int) -> None:
+def test_ends_are_not_missed_when_changes_are_read_again_and_not_to_their_end(small_pages: int) -> None:
     """A task waits alone for a while, and its job ends just before another task comes."""
     others = [running(number, START + number / 3, created=START - 300 + number * 1e-3) for number in range(1, 301)]
     # Its change to running is read in a list, so that the changes are relied on for its end.
@@ -138,7 +138,7 @@ def test_many_jobs_that_end_together_are_not_taken_for_those_of_others(small_pag
 
 
 @pytest.mark.parametrize("absurd", ["9999-12-31T23:59:59Z", "2999-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
-def test_a_job_with_an_absurd_stamp_hides_no_others_end(absurd: str) -> None:
+def test_job_with_an_absurd_stamp_hides_no_others_end(absurd: str) -> None:
     class Broken(ModelAirbyte):
         async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
             odd = Job(job_id=99, status="succeeded", start_time="2024-01-01T00:00:00Z", last_updated_at=absurd)
@@ -176,7 +176,7 @@ def test_jobs_that_change_while_pages_are_read_push_no_end_out_of_sight(small_pa
 
 
 @pytest.mark.parametrize("page", [0, 1, 3], ids=["the first page", "the second page", "the last page"])
-def test_a_sweep_that_fails_before_its_last_page_is_read_again_from_where_it_began(small_pages: int, page: int) -> None:
+def test_sweep_that_fails_before_its_last_page_is_read_again_from_where_it_began(small_pages: int, page: int) -> None:
     """Otherwise the ends on the pages that were not read would be between two sweeps' windows."""
 
     class FailsOnce(ModelAirbyte):

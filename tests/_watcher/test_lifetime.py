@@ -10,7 +10,7 @@ from helpers.followers import POLL, START, Told, follow, running
 from helpers.model_airbyte import ModelAirbyte, run_in_virtual_time
 
 
-def test_the_session_is_closed_some_time_after_the_last_waiter() -> None:
+def test_session_is_closed_some_time_after_the_last_waiter() -> None:
     server = ModelAirbyte([running(1, START + 10)])
 
     async def go() -> list[int]:
@@ -24,7 +24,7 @@ def test_the_session_is_closed_some_time_after_the_last_waiter() -> None:
     assert run_in_virtual_time(go()) == [0, 1]
 
 
-def test_a_steady_trickle_of_tasks_does_not_reconnect() -> None:
+def test_steady_trickle_of_tasks_does_not_reconnect() -> None:
     server = ModelAirbyte([running(number, START + number * 40) for number in range(1, 6)])
 
     async def go() -> int:
@@ -37,7 +37,7 @@ def test_a_steady_trickle_of_tasks_does_not_reconnect() -> None:
     assert run_in_virtual_time(go()) == 0
 
 
-def test_a_watcher_works_again_after_it_has_closed() -> None:
+def test_watcher_works_again_after_it_has_closed() -> None:
     server = ModelAirbyte([running(1, START + 10), running(2, START + 300), running(3, START + 310)])
 
     async def go() -> list[float | None]:
@@ -52,7 +52,7 @@ def test_a_watcher_works_again_after_it_has_closed() -> None:
     assert all(at is not None and at <= START + 310 + POLL + 1 for at in ended)
 
 
-def test_the_client_may_be_borrowed_while_nobody_waits() -> None:
+def test_client_may_be_borrowed_while_nobody_waits() -> None:
     server = ModelAirbyte([running(1, START + 10), running(2, START + 200)])
 
     async def go() -> tuple[int, float | None, list[str]]:
@@ -72,7 +72,7 @@ def test_the_client_may_be_borrowed_while_nobody_waits() -> None:
     assert ended_at is not None
 
 
-async def test_the_same_settings_share_a_watcher_and_others_do_not() -> None:
+async def test_same_settings_share_a_watcher_and_others_do_not() -> None:
     here, there = Settings("http://a.example"), Settings("http://b.example")
     assert watcher_for(here) is watcher_for(Settings("http://a.example"))
     assert watcher_for(here) is not watcher_for(there)

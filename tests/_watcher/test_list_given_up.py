@@ -21,7 +21,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
     return 10
 
 
-def test_a_forbidden_list_ends_no_wait_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_forbidden_list_ends_no_wait_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     jobs = [running(number, START + 3000 + number) for number in range(1, 21)]
     server = ModelAirbyte(jobs, [Fault(START, NEVER, "forbidden", "list")])
     with caplog.at_level(logging.WARNING, "airbyte_deferrable"):
@@ -31,7 +31,7 @@ def test_a_forbidden_list_ends_no_wait_and_is_said_once(caplog: pytest.LogCaptur
     assert "does not let its jobs be listed" in caplog.text
 
 
-def test_a_list_that_is_refused_once_is_tried_again_soon() -> None:
+def test_list_that_is_refused_once_is_tried_again_soon() -> None:
     """Meanwhile, so many jobs take minutes one by one."""
     jobs = [running(number, START + 300 + number % 50) for number in range(1, 3001)]
     server = ModelAirbyte(jobs, [Fault(START + 200, POLL, "forbidden", "list")], latency=0.05)
@@ -39,19 +39,19 @@ def test_a_list_that_is_refused_once_is_tried_again_soon() -> None:
     assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + POLL + 2 for job in jobs)
 
 
-def test_a_list_that_is_refused_again_and_again_is_asked_for_every_ten_minutes() -> None:
+def test_list_that_is_refused_again_and_again_is_asked_for_every_ten_minutes() -> None:
     server = ModelAirbyte([running(1), running(2)], [Fault(START, NEVER, "forbidden", "list")])
     watch_for(server, 3000)
     assert server.count("list") == 6
 
 
-def test_a_list_that_always_fails_does_not_hide_jobs_that_can_be_asked_for() -> None:
+def test_list_that_always_fails_does_not_hide_jobs_that_can_be_asked_for() -> None:
     jobs = [running(number, START + 60 + number) for number in range(1, 21)]
     told = watch_for(ModelAirbyte(jobs, [Fault(START + 20, NEVER, "down", "list")]), 120)
     assert all((told[job.job_id].ended_at or NEVER) <= job.end.at + 4 * POLL for job in jobs)
 
 
-def test_a_list_that_fails_the_moment_before_airbyte_is_back_is_tried_again() -> None:
+def test_list_that_fails_the_moment_before_airbyte_is_back_is_tried_again() -> None:
     jobs = [running(number, START + 40 + number * 0.001) for number in range(1, 2001)]
 
     class BackBetween(ModelAirbyte):
@@ -95,7 +95,7 @@ def test_many_jobs_are_found_in_lists_while_too_much_else_changes(small_pages: i
     assert server.requests <= 60 / POLL * 60
 
 
-def test_the_list_is_tried_again_when_many_more_wait() -> None:
+def test_list_is_tried_again_when_many_more_wait() -> None:
     """The first of a thousand tasks see changes that are taken for others'."""
     server = ModelAirbyte([running(number, created=START - 20 + number * 0.01) for number in range(1, 1001)])
 

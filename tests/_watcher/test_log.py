@@ -15,7 +15,7 @@ from helpers.model_airbyte import Fault, ModelAirbyte, run_in_virtual_time
 
 @pytest.mark.parametrize("poll", [POLL, 60.0, 600.0])
 @pytest.mark.parametrize("faults", [[], [Fault(START + 60, 1000)]], ids=["no outage", "outage"])
-def test_one_line_a_minute_says_what_is_waited_for_however_rare_the_sweeps(
+def test_log_says_once_a_minute_what_is_waited_for_however_rare_the_sweeps(
     caplog: pytest.LogCaptureFixture, poll: float, faults: list[Fault]
 ) -> None:
     with caplog.at_level(logging.INFO, "airbyte_deferrable"):
@@ -23,7 +23,7 @@ def test_one_line_a_minute_says_what_is_waited_for_however_rare_the_sweeps(
     assert sum("Waiting for 2 jobs" in record.getMessage() for record in caplog.records) == 60
 
 
-def test_a_long_sweep_holds_up_no_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_long_sweep_holds_up_no_line(caplog: pytest.LogCaptureFixture) -> None:
     """It lasts five minutes, for 500 jobs are asked for one by one."""
     server = ModelAirbyte([running(number) for number in range(1, 501)], [Fault(START, NEVER, "forbidden", "list")])
     server.latency = 0.6
@@ -32,7 +32,7 @@ def test_a_long_sweep_holds_up_no_line(caplog: pytest.LogCaptureFixture) -> None
     assert sum("Waiting for 500 jobs" in record.getMessage() for record in caplog.records) == 3
 
 
-def test_no_line_is_written_while_nothing_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_says_nothing_while_nothing_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     server = ModelAirbyte([running(1, START + 30), running(2, START + 70)])
 
     async def go() -> None:
@@ -46,7 +46,7 @@ def test_no_line_is_written_while_nothing_is_waited_for(caplog: pytest.LogCaptur
     assert sum("Waiting for" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_a_quiet_watcher_says_nothing_even_in_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+def test_quiet_watcher_says_nothing_even_in_an_outage(caplog: pytest.LogCaptureFixture) -> None:
     server = ModelAirbyte(
         [running(1), running(2)], [Fault(START + 100, 100), Fault(START + 300, 50, "forbidden", "list")]
     )
@@ -63,7 +63,7 @@ def test_a_quiet_watcher_says_nothing_even_in_an_outage(caplog: pytest.LogCaptur
     assert caplog.records == []
 
 
-def test_a_quiet_watcher_does_not_hide_what_is_wrong_in_itself(caplog: pytest.LogCaptureFixture) -> None:
+def test_quiet_watcher_does_not_hide_what_is_wrong_in_itself(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(ModelAirbyte):
         async def get_job(self, job_id: int) -> Job:
             raise ValueError("never thought of")

@@ -15,7 +15,7 @@ from helpers.model_airbyte import Fault, ModelAirbyte, run_in_virtual_time
 
 @pytest.mark.parametrize("faults", [[], [Fault(START, 2)]], ids=["no outage", "outage"])
 @pytest.mark.parametrize("job_id", [3, 1], ids=["a job of its own", "a job of theirs"])
-def test_a_task_that_joins_more_patient_ones_is_told_within_its_own_poll(job_id: int, faults: list[Fault]) -> None:
+def test_task_that_joins_more_patient_ones_is_told_within_its_own_poll(job_id: int, faults: list[Fault]) -> None:
     server = ModelAirbyte([running(1, START + 100), running(2), running(3, START + 100)], faults)
     told = Told()
 
@@ -32,7 +32,7 @@ def test_a_task_that_joins_more_patient_ones_is_told_within_its_own_poll(job_id:
     assert server.requests <= 60 / POLL + 5
 
 
-def test_a_long_sweep_for_patient_tasks_does_not_hold_up_a_task_that_joins() -> None:
+def test_long_sweep_for_patient_tasks_does_not_hold_up_a_task_that_joins() -> None:
     """It lasts a minute, for 500 jobs are asked for one by one."""
     server = ModelAirbyte([running(number) for number in range(1, 502)], [Fault(START, NEVER, "forbidden", "list")])
     server.latency = 0.1
@@ -74,7 +74,7 @@ def test_new_subscriptions_whose_jobs_the_sweeps_have_named_are_not_checked() ->
     assert all(each.jobs[0][0] <= START + 3 + number + POLL for number, each in told.items())
 
 
-def test_what_was_read_long_ago_is_no_news_to_a_new_subscription() -> None:
+def test_answers_of_long_ago_are_no_news_to_a_new_subscription() -> None:
     server, told = ModelAirbyte([running(number) for number in range(1, 4)]), Told()
 
     async def go() -> None:
@@ -91,7 +91,7 @@ def test_what_was_read_long_ago_is_no_news_to_a_new_subscription() -> None:
     assert server.calls[-1][0] >= START + 100
 
 
-def test_an_error_while_new_subscriptions_are_checked_leaves_nobody_waiting_for_nothing(
+def test_error_while_new_subscriptions_are_checked_leaves_nobody_waiting_for_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(ModelAirbyte):

@@ -6,7 +6,7 @@ from helpers.followers import START, running, watch_for
 from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step
 
 
-def test_an_unknown_job_is_believed_gone_when_airbyte_says_so_twice() -> None:
+def test_unknown_job_is_believed_gone_when_airbyte_says_so_twice() -> None:
     server = ModelAirbyte([running(1), running(2)])
     told = watch_for(server, 30, [1, 2, 99])
     assert told[99].gone is not None

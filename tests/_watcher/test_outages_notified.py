@@ -14,7 +14,7 @@ from helpers.followers import NEVER, POLL, START, Told, follow, running, watch_f
 from helpers.model_airbyte import Fault, ModelAirbyte, run_in_virtual_time
 
 
-def test_an_outage_is_notified_to_all_once_when_it_begins_and_once_when_it_is_over() -> None:
+def test_outage_is_notified_to_all_once_when_it_begins_and_once_when_it_is_over() -> None:
     server = ModelAirbyte([running(number, START + 900) for number in range(1, 11)], [Fault(START + 60, 600)])
     told = watch_for(server, 1000)
     for each in told.values():
@@ -35,14 +35,14 @@ def test_credentials_that_are_refused_are_news_in_the_middle_of_an_outage() -> N
     assert told.outages[-1][1].seconds == pytest.approx(400, abs=15)
 
 
-def test_one_failed_sweep_is_no_outage() -> None:
+def test_failed_sweep_alone_is_no_outage() -> None:
     server = ModelAirbyte([running(1, START + 90), running(2, START + 90)], [Fault(START + 29, 2)])
     told = watch_for(server, 120)
     assert [each.outages for each in told.values()] == [[], []]
 
 
 @pytest.mark.parametrize("pause", [30, 7000], ids=["the loop lingers", "the loop has ended"])
-def test_an_outage_that_ended_while_nobody_waited_is_notified_to_nobody(pause: int) -> None:
+def test_outage_that_ended_while_nobody_waited_is_notified_to_nobody(pause: int) -> None:
     server = ModelAirbyte([running(1), running(2, START + 8000)], [Fault(START + 20, 90)])
     told = {1: Told(), 2: Told()}
 
@@ -59,7 +59,7 @@ def test_an_outage_that_ended_while_nobody_waited_is_notified_to_nobody(pause: i
     assert told[2].outages == []
 
 
-def test_an_outage_that_began_while_nobody_waited_is_notified_with_its_own_length() -> None:
+def test_outage_that_began_while_nobody_waited_is_notified_with_its_own_length() -> None:
     server = ModelAirbyte([running(1), running(2, START + 8000)], [Fault(START + 20, 200), Fault(START + 7000, 300)])
     told = Told()
 
@@ -79,7 +79,7 @@ def test_an_outage_that_began_while_nobody_waited_is_notified_with_its_own_lengt
     assert ended.seconds == pytest.approx(200, abs=2 * POLL)
 
 
-def test_a_job_that_alone_cannot_be_read_has_an_outage_of_its_own() -> None:
+def test_job_that_alone_cannot_be_read_has_an_outage_of_its_own() -> None:
     jobs = [running(number, START + 100) for number in range(1, 11)] + [running(11, listed=False), running(12)]
     server = ModelAirbyte(jobs, [Fault(START, NEVER, "down", "get", job_id=11)])
     told = watch_for(server, 130)
@@ -93,7 +93,7 @@ def test_errors_of_any_kind_are_api_errors_to_those_who_wait() -> None:
     assert [isinstance(outage.error, ApiError) for _, outage in told[1].outages] == [True]
 
 
-def test_an_error_in_the_watcher_itself_leaves_nobody_waiting_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_error_in_the_watcher_itself_leaves_nobody_waiting_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(ModelAirbyte):
         async def list_jobs(self, **query: Any) -> tuple[Job, ...]:
             if asyncio.get_running_loop().time() < START + 30:

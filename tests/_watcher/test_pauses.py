@@ -40,7 +40,7 @@ def test_after_one_failure_it_is_the_interval_and_half_of_it_where_many_sweeps_w
     assert failed(backoff, DOWN, 1) == INTERVAL
 
 
-def test_it_grows_to_one_poll_and_a_half_for_an_outage_and_to_a_minute_for_an_airbyte_that_throttles(
+def test_pause_grows_to_one_poll_and_a_half_for_an_outage_and_to_a_minute_for_an_airbyte_that_throttles(
     backoff: Backoff,
 ) -> None:
     assert INTERVAL <= failed(backoff, DOWN, 50) <= 1.5 * INTERVAL
@@ -48,11 +48,11 @@ def test_it_grows_to_one_poll_and_a_half_for_an_outage_and_to_a_minute_for_an_ai
 
 
 @pytest.mark.parametrize(("asked", "pause"), [(100.0, 100.0), (1e6, 300.0), (1.0, INTERVAL)])
-def test_it_is_as_long_as_the_server_asks_within_reason(backoff: Backoff, asked: float, pause: float) -> None:
+def test_pause_is_as_long_as_the_server_asks_within_reason(backoff: Backoff, asked: float, pause: float) -> None:
     assert failed(backoff, Unreachable("GET /jobs", "later", 503, retry_after=asked), 1) == pause
 
 
-def test_an_outage_begins_with_the_second_failure_in_a_row(backoff: Backoff) -> None:
+def test_outage_begins_with_the_second_failure_in_a_row(backoff: Backoff) -> None:
     failed(backoff, DOWN, 1)
     backoff.succeeded()
     failed(backoff, DOWN, 1)

@@ -185,7 +185,7 @@ def assert_true(reports: list[Report]) -> None:
 
 @profile
 @given(server=servers(skew=0.2, lag=0.0, faulty=False, ties=False, hidden=False), waiters=waiters)
-def test_in_times_without_faults_every_end_is_reported_within_the_poll_of_who_waits(
+def test_ends_are_reported_within_the_poll_of_who_waits_in_times_without_faults(
     server: ModelAirbyte, waiters: list[Waiter]
 ) -> None:
     reports = watch_all(server, waiters)

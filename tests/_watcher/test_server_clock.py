@@ -59,7 +59,7 @@ class TestServerClock:
         self.clock.update(self.ended(NOON + timedelta(minutes=1)), subscribed)
         assert self.clock.spread == timedelta(minutes=4)
 
-    def test_an_end_after_the_last_check_says_nothing_of_the_pods(self) -> None:
+    def test_end_after_the_last_check_says_nothing_of_the_pods(self) -> None:
         subscribed = SubscribedJob(7)
         self.clock.update(self.ended(NOON))
         subscribed.update(job("running", start_time=NOON.isoformat()), self.time)

@@ -23,7 +23,7 @@ def test_jobs_whose_check_hangs_do_not_delay_the_others(hanging: int) -> None:
     assert all([outage.error is not None for _, outage in told[job.job_id].outages] == [True] for job in stuck)
 
 
-def test_a_check_that_still_goes_on_is_no_sign_of_life() -> None:
+def test_check_that_still_goes_on_is_no_sign_of_life() -> None:
     """First one job's check hangs, then all of Airbyte; and the one is left alone with the watcher."""
     faults = [Fault(START + 10, 50, "hang", "get", job_id=2), Fault(START + 60, 340, "hang")]
     server = ModelAirbyte([running(1), running(2, START + 420, listed=False)], faults, timeout=30.0)
@@ -45,14 +45,14 @@ def test_a_check_that_still_goes_on_is_no_sign_of_life() -> None:
 
 @pytest.mark.parametrize("latency", [8.0, 20.0])
 @pytest.mark.parametrize("lists", [True, False])
-def test_a_server_that_is_slow_with_every_answer_still_gives_one(latency: float, lists: bool) -> None:
+def test_server_that_is_slow_with_every_answer_still_gives_one(latency: float, lists: bool) -> None:
     jobs = [running(number, START + 40 + number, listed=number % 2 == 0) for number in range(1, 7)]
     faults = [] if lists else [Fault(START, NEVER, "forbidden", "list")]
     told = watch_for(ModelAirbyte(jobs, faults, latency=latency, timeout=30.0), 900)
     assert all(each.ended_at is not None for each in told.values())
 
 
-def test_an_airbyte_that_hangs_does_not_delay_the_waiters_of_another() -> None:
+def test_airbyte_that_hangs_does_not_delay_the_waiters_of_another() -> None:
     hanging = ModelAirbyte([running(1), running(2)], [Fault(START, NEVER, "hang")], timeout=30.0)
     healthy = ModelAirbyte([running(1, START + 21), running(2, START + 22)])
     told = {1: Told(), 2: Told()}

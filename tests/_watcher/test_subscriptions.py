@@ -60,7 +60,7 @@ async def nothing_more(subscription: Subscription) -> bool:
     return silent
 
 
-async def test_a_status_is_told_once_and_its_change_again() -> None:
+async def test_status_is_told_once_and_its_change_again() -> None:
     desk = Desk()
     with Subscription(desk, 7, 5, 0) as subscription:
         for status in ("pending", "running"):
@@ -70,14 +70,14 @@ async def test_a_status_is_told_once_and_its_change_again() -> None:
             assert await nothing_more(subscription)
 
 
-async def test_an_end_is_told_however_often_it_is_asked_for() -> None:
+async def test_end_is_told_however_often_it_is_asked_for() -> None:
     desk = Desk()
     with Subscription(desk, 7, 5, 0) as subscription:
         desk.job.update(job("succeeded"), 1.0)
         assert [await news_of(subscription) for _ in range(2)] == [job("succeeded")] * 2
 
 
-async def test_who_joins_later_is_told_what_is_known_at_once() -> None:
+async def test_subscription_that_joins_later_is_told_what_is_known_at_once() -> None:
     desk = Desk()
     desk.job.update(job("running"), 1.0)
     with Subscription(desk, 7, 5, 0) as subscription:
@@ -110,7 +110,7 @@ async def test_not_found_is_believed_when_it_comes_twice_in_a_row() -> None:
             await news_of(subscription)
 
 
-async def test_an_outage_is_news_when_it_begins_and_when_it_is_over() -> None:
+async def test_outage_is_news_when_it_begins_and_when_it_is_over() -> None:
     desk = Desk()
     with Subscription(desk, 7, 5, 0) as subscription:
         for outage in (OutageNews(DOWN), OutageNews(None, 30.0)):
@@ -119,7 +119,7 @@ async def test_an_outage_is_news_when_it_begins_and_when_it_is_over() -> None:
             assert await nothing_more(subscription)
 
 
-async def test_an_outage_that_is_over_is_no_news_for_who_comes_later_but_one_that_lasts_is() -> None:
+async def test_outage_that_is_over_is_no_news_for_who_comes_later_but_one_that_lasts_is() -> None:
     desk = Desk()
     desk.outage = OutageNews(None, 30.0)
     with Subscription(desk, 7, 5, 0) as subscription:
@@ -129,7 +129,7 @@ async def test_an_outage_that_is_over_is_no_news_for_who_comes_later_but_one_tha
         assert await news_of(subscription) is desk.outage
 
 
-async def test_a_job_that_alone_cannot_be_read_has_an_outage_of_its_own_with_an_end() -> None:
+async def test_job_that_alone_cannot_be_read_has_an_outage_of_its_own_with_an_end() -> None:
     desk = Desk()
     with Subscription(desk, 7, 5, 0) as subscription:
         for number in range(FAILED_CHECKS - 1):
@@ -147,7 +147,7 @@ async def test_a_job_that_alone_cannot_be_read_has_an_outage_of_its_own_with_an_
         assert any(isinstance(each, OutageNews) and each.error is None and each.seconds == 60.0 for each in told)
 
 
-async def test_an_expired_subscription_still_tells_an_end() -> None:
+async def test_expired_subscription_still_tells_an_end() -> None:
     desk = Desk()
     with Subscription(desk, 7, 5, 0) as subscription:
         asking = asyncio.ensure_future(news_of(subscription))

@@ -34,14 +34,14 @@ async def waiting(shared: Shared[int], count: int) -> list[asyncio.Task[int]]:
     return tasks
 
 
-async def test_all_who_ask_meanwhile_get_the_one_result() -> None:
+async def test_shared_call_gives_all_who_ask_meanwhile_one_result() -> None:
     call = Call()
     tasks = await waiting(Shared(call), 500)
     call.go.set()
     assert await asyncio.gather(*tasks) == [1] * 500
 
 
-async def test_all_who_ask_meanwhile_get_the_one_error_and_the_next_starts_over() -> None:
+async def test_shared_call_gives_all_who_ask_meanwhile_one_error_and_starts_over() -> None:
     call = Call()
     shared = Shared(call)
     call.error = ValueError("no")
@@ -52,7 +52,7 @@ async def test_all_who_ask_meanwhile_get_the_one_error_and_the_next_starts_over(
     assert await shared() == 2
 
 
-async def test_one_who_is_cancelled_disturbs_nobody() -> None:
+async def test_shared_call_is_not_disturbed_by_one_who_is_cancelled() -> None:
     call = Call()
     first, second = await waiting(Shared(call), 2)
     first.cancel()
@@ -104,7 +104,7 @@ def in_new_loop(values: PerLoop[Value]) -> tuple[asyncio.AbstractEventLoop, Valu
     return loop, loop.run_until_complete(ask())
 
 
-def test_each_loop_has_one_value_of_its_own() -> None:
+def test_per_loop_value_is_one_for_each_loop() -> None:
     values = PerLoop(Value)
     (one, first), (other, second) = in_new_loop(values), in_new_loop(values)
     assert first is not second
@@ -113,7 +113,7 @@ def test_each_loop_has_one_value_of_its_own() -> None:
     other.close()
 
 
-def test_the_value_of_a_closed_loop_is_dropped_although_it_knows_its_loop() -> None:
+def test_value_of_a_closed_loop_is_dropped_although_it_knows_its_loop() -> None:
     values = PerLoop(Value)
     loop, value = in_new_loop(values)
     value.loop = loop

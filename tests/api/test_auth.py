@@ -75,7 +75,7 @@ async def test_server_that_only_takes_json_gets_no_form() -> None:
         assert sim.count("token") == 1
 
 
-async def test_two_hundred_at_once_fetch_one_token(airbyte_simulator: Simulator) -> None:
+async def test_token_is_fetched_once_for_two_hundred(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     job_id = sim.add_job(sim.add_connection())["id"]
     sim.add_fault(Fault(call="token", kind="latency", seconds=0.2))
@@ -84,7 +84,7 @@ async def test_two_hundred_at_once_fetch_one_token(airbyte_simulator: Simulator)
     assert sim.count("token") == 1
 
 
-async def test_two_hundred_at_once_learn_from_one_failure_to_fetch_it(airbyte_simulator: Simulator) -> None:
+async def test_token_that_cannot_be_fetched_fails_two_hundred_with_one_request(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     sim.add_fault(Fault(call="token", kind="status", status=503))
     async with client_of(sim) as client:
@@ -93,7 +93,7 @@ async def test_two_hundred_at_once_learn_from_one_failure_to_fetch_it(airbyte_si
     assert sim.count("token") == 1
 
 
-async def test_who_is_cancelled_takes_the_token_from_nobody(airbyte_simulator: Simulator) -> None:
+async def test_token_is_not_lost_with_who_is_cancelled(airbyte_simulator: Simulator) -> None:
     sim = airbyte_simulator
     job_id = sim.add_job(sim.add_connection())["id"]
     sim.add_fault(Fault(call="token", kind="latency", seconds=0.3))
@@ -206,7 +206,7 @@ async def test_fresh_token_that_is_refused_means_bad_credentials() -> None:
         (reply(200, []), Unreachable),
     ],
 )
-async def test_what_the_token_endpoint_says_is_never_about_the_job(answer: bytes, cause: type[ApiError]) -> None:
+async def test_token_endpoints_word_is_never_about_the_job(answer: bytes, cause: type[ApiError]) -> None:
     async with Wire(serving(answer)) as wire:
         async with AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
             with pytest.raises(ApiError) as caught:
@@ -230,7 +230,7 @@ async def test_what_the_token_endpoint_says_is_never_about_the_job(answer: bytes
         ("close", Unreachable),
     ],
 )
-async def test_that_there_is_no_token_endpoint_is_believed_of_a_gateway_only_if_it_leads_to_airbyte(
+async def test_missing_token_endpoint_is_believed_of_a_gateway_only_if_it_leads_to_airbyte(
     status: int, body: object, health: Answer, cause: type[ApiError]
 ) -> None:
     def answer(request: Request) -> Answer:
@@ -316,7 +316,7 @@ async def test_without_credentials_no_header_is_sent() -> None:
     assert "authorization" not in wire.requests[0].headers
 
 
-async def test_who_sends_no_credentials_and_needs_some_is_told_so(airbyte_simulator: Simulator) -> None:
+async def test_credentials_that_are_missing_are_said_to_be_needed(airbyte_simulator: Simulator) -> None:
     async with AirbyteClient(Settings(airbyte_simulator.url)) as client:
         with pytest.raises(BadCredentials, match="None were sent: fill in both"):
             await client.list_jobs()

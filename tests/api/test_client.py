@@ -46,7 +46,7 @@ async def test_job_is_started_seen_and_cancelled(sim: Simulator) -> None:
             await client.cancel_job(made.job_id)
 
 
-async def test_each_kind_of_job_is_asked_for_by_its_name(sim: Simulator) -> None:
+async def test_job_types_are_asked_for_by_their_names(sim: Simulator) -> None:
     connection_id = sim.add_connection(script=Script(duration=0.05, pending=0.01))
     async with client_of(sim) as client:
         assert (await client.create_job(connection_id, JobType.RESET)).job_type == "reset"
@@ -120,7 +120,7 @@ async def test_connections_are_looked_up_and_listed(sim: Simulator) -> None:
 
 
 @pytest.mark.parametrize("admin", [True, False])
-async def test_what_is_not_there_is_refused(sim: Simulator, admin: bool) -> None:
+async def test_missing_resource_is_refused(sim: Simulator, admin: bool) -> None:
     sim.instance_admin = admin
     async with client_of(sim) as client:
         with pytest.raises(Conflict if admin else Forbidden):
@@ -135,14 +135,14 @@ async def test_health_needs_no_credentials(sim: Simulator) -> None:
     assert sim.count("token") == 0
 
 
-async def test_creating_has_a_patience_of_its_own(sim: Simulator) -> None:
+async def test_creating_has_a_timeout_of_its_own(sim: Simulator) -> None:
     connection_id = sim.add_connection(script=Script(duration=60, pending=0.01))
     sim.add_fault(Fault(call="create", kind="latency", seconds=1.5))
     async with client_of(sim, timeout=1.0, create_timeout=30.0) as client:
         assert (await client.create_job(connection_id)).connection_id == connection_id
 
 
-async def test_no_more_requests_are_under_way_than_allowed(sim: Simulator) -> None:
+async def test_requests_under_way_are_no_more_than_allowed(sim: Simulator) -> None:
     sim.handler_seconds = 0.02
     job_id = sim.add_job(sim.add_connection())["id"]
     async with client_of(sim, max_requests=2) as client:

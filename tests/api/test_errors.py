@@ -151,7 +151,7 @@ CALLS: dict[str, Callable[[AirbyteClient], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 407, 409, 422])
-async def test_of_every_call_only_airbytes_own_form_is_its_word(call: str, status: int) -> None:
+async def test_refusal_is_believed_in_airbytes_own_form_alone(call: str, status: int) -> None:
     said = dict.fromkeys(SAID_BY_AIRBYTE.values(), True) | dict.fromkeys(SAID_BY_SOMEBODY_ELSE.values(), False)
     bodies = iter(said)
     async with (
@@ -182,7 +182,7 @@ async def test_of_every_call_only_airbytes_own_form_is_its_word(call: str, statu
         (503, {}, "<html>", False),
     ],
 )
-async def test_what_may_be_a_refusal_of_credentials_is_told_from_what_is_none(
+async def test_refusal_of_credentials_is_told_from_what_is_none(
     status: int, headers: dict[str, str], body: object, in_doubt: bool
 ) -> None:
     assert (await ask(reply(status, body, **headers))).credentials_in_doubt is in_doubt

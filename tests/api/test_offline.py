@@ -69,7 +69,7 @@ async def test_refusal_is_named(airbyte: aioresponses) -> None:
         (TimeoutError(), True),
     ],
 )
-async def test_what_aiohttp_says_is_told_as_arrived_or_not(
+async def test_errors_of_aiohttp_are_told_as_arrived_or_not(
     airbyte: aioresponses, error: Exception, may_have_arrived: bool
 ) -> None:
     airbyte.post(f"{BASE}/jobs", exception=error)

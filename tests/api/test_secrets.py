@@ -163,7 +163,7 @@ async def test_token_endpoint_that_repeats_secrets_gives_none_away(caplog: pytes
         ("X-Key", " the-header-key\t", HEADER),
     ],
 )
-async def test_what_is_secret_in_a_header_is_not_repeated_without_the_rest(name: str, value: str, secret: str) -> None:
+async def test_secret_of_a_header_is_not_repeated_without_the_rest(name: str, value: str, secret: str) -> None:
     async with (
         Wire(lambda _: reply(503, f"who is {secret}?")) as wire,
         AirbyteClient(Settings(wire.base_url, headers=((name, value.strip()),))) as client,

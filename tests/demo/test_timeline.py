@@ -78,7 +78,7 @@ def timeline() -> Timeline:
     return Timeline("Deferrable <&>", (Bar("sync 1", first, Phase.DONE), Bar("sync 2", second, Phase.FAILED)), slots=2)
 
 
-def test_the_numbers_of_a_timeline() -> None:
+def test_numbers_of_a_timeline() -> None:
     run = timeline()
     assert (run.makespan, run.slot_seconds, run.average_slots, run.failures) == (10, 4, 0.4, 1)
     assert run.count(Phase.WORKING) == [(0, 0), (1, 2), (2, 0), (8, 1), (10, 0)]
@@ -86,11 +86,11 @@ def test_the_numbers_of_a_timeline() -> None:
 
 
 @pytest.mark.parametrize(("syncs", "slots", "bound"), [(24, 2, 240), (25, 2, 260), (1, 4, 20)])
-def test_the_computed_bound_counts_full_rounds(syncs: int, slots: int, bound: float) -> None:
+def test_computed_bound_counts_full_rounds(syncs: int, slots: int, bound: float) -> None:
     assert Report(syncs, 20, slots, timeline()).lower_bound == bound
 
 
-def test_the_text_says_what_is_measured_and_what_is_computed() -> None:
+def test_text_says_what_is_measured_and_what_is_computed() -> None:
     computed = Report(2, 6, 1, timeline()).text()
     assert re.search(r"deferrable +10\.0 s +\(measured\)", computed)
     assert re.search(r"synchronous, at least +12\.0 s +\(computed: 2 rounds of 6 s\)", computed)
@@ -100,7 +100,7 @@ def test_the_text_says_what_is_measured_and_what_is_computed() -> None:
     assert re.search(r"synchronous +10\.0 s +\(measured\)", both)
 
 
-def test_the_page_is_well_formed_and_escaped(tmp_path: Path) -> None:
+def test_page_is_well_formed_and_escaped(tmp_path: Path) -> None:
     page.write(Report(2, 6, 1, timeline(), timeline()), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Deferrable &lt;&amp;&gt;" in text
@@ -113,7 +113,7 @@ def test_the_page_is_well_formed_and_escaped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("synchronous", [None, timeline()])
-def test_the_picture_has_the_colours_of_its_phases(tmp_path: Path, synchronous: Timeline | None) -> None:
+def test_picture_has_the_colours_of_its_phases(tmp_path: Path, synchronous: Timeline | None) -> None:
     picture.draw(Report(2, 6, 1, timeline(), synchronous), tmp_path / "picture.png")
     pixels = image.imread(tmp_path / "picture.png")[:, :, :3]
     seen = {tuple(round(channel * 255) for channel in colour) for colour in pixels[::3, ::3].reshape(-1, 3)}

@@ -63,6 +63,6 @@ def test_model_is_fitted_to_these_results(slots: slots_report.Report) -> None:
     assert between("docs/at-scale.md", model.MARKS) == model.text(slots).strip()
 
 
-def test_every_run_of_the_results_made_a_job_for_each_task_and_none_failed(slots: slots_report.Report) -> None:
+def test_runs_of_the_results_made_a_job_for_each_task_and_none_failed(slots: slots_report.Report) -> None:
     for run in slots.runs:
         assert (run.failed, run.jobs) == (0, run.tasks if slots_report.KINDS[run.kind].syncs else 0), run.key

@@ -57,7 +57,7 @@ def for_this_airflow(source: str) -> str:
     return source.replace("from airflow.sdk import DAG", "from airflow import DAG")
 
 
-def test_every_block_is_of_a_kind_that_is_checked() -> None:
+def test_blocks_are_of_kinds_that_are_checked() -> None:
     assert {block.language for block in BLOCKS} == {"python", "sh", "json", "ini", "text"}
 
 
@@ -124,7 +124,7 @@ def test_settings_are_settings_of_airflow(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", in_language("text"), ids=str)
-def test_what_is_shown_is_what_is_to_be_seen(block: Block, request: pytest.FixtureRequest) -> None:
+def test_texts_show_what_is_to_be_seen(block: Block, request: pytest.FixtureRequest) -> None:
     shown = SHOWN[block.page](request)
     # Lines of the page are as wide as the page is: what is shown is one text, in which "…" stands for anything.
     words = r"\s+".join(re.escape(word).replace("…", r"\S*") for word in block.text.split())

@@ -59,21 +59,21 @@ def test_tables_have_a_row_for_each(name: str, needed: Iterable[str]) -> None:
     assert set(needed) <= rows(name)
 
 
-def test_every_field_of_the_connection_is_told() -> None:
+def test_fields_of_the_connection_are_told() -> None:
     for key in Extra.model_fields:
         assert f"| `{key}` |" in page("connection"), key
     for field in FORM_FIELDS.values():
         assert f"| {field['label']} |" in page("connection"), field["label"]
 
 
-def test_every_method_of_the_hook_is_told() -> None:
+def test_methods_of_the_hook_are_told() -> None:
     inherited = set(dir(AirbyteHook.__mro__[1]))
     inner = {"call", "close", "describe", "start", "wait_for_end", "wait_in_queue", "warm_up", "with_figures"}
     own = {name for name in vars(AirbyteHook) if not name.startswith("_") and callable(getattr(AirbyteHook, name))}
     assert own - inherited - inner <= rows("connection") | {"get_connection_form_widgets", "get_ui_field_behaviour"}
 
 
-def test_every_metric_is_told() -> None:
+def test_metrics_are_told() -> None:
     source = "".join(
         (ROOT / "airbyte_deferrable" / "_watcher" / f"{module}.py").read_text() for module in ("metrics", "loop")
     )
@@ -83,7 +83,7 @@ def test_every_metric_is_told() -> None:
     assert counted | named == told
 
 
-def test_every_picture_is_shown_and_small() -> None:
+def test_pictures_are_shown_and_small() -> None:
     text = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     pictures: list[Path] = list((ROOT / "docs" / "images").glob("*.png"))
     assert pictures
@@ -92,7 +92,7 @@ def test_every_picture_is_shown_and_small() -> None:
         assert picture.stat().st_size < 200_000, picture.name
 
 
-def test_every_message_of_the_test_button_is_told() -> None:
+def test_messages_of_the_test_button_are_told() -> None:
     source = (ROOT / "airbyte_deferrable" / "api" / "diagnosis.py").read_text()
     said = re.findall(r'return False, f"([^{]+?)[.:?] ', source)
     section = page("connection").partition("## The Test button")[2].partition("##")[0]

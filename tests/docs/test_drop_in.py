@@ -103,7 +103,7 @@ def test_official_example_runs(
     ],
     ids=lambda each: f"{each.__module__.split('.')[0]}-{each.__name__}",
 )
-def test_what_the_official_classes_take_ours_take(official: type, ours: type) -> None:
+def test_classes_take_what_the_official_ones_take(official: type, ours: type) -> None:
     assert ours.__name__ == official.__name__
     theirs = inspect.signature(inspect.unwrap(official.__init__)).parameters
     own = inspect.signature(inspect.unwrap(ours.__init__)).parameters
@@ -118,7 +118,7 @@ def test_what_the_official_classes_take_ours_take(official: type, ours: type) ->
     assert set(getattr(official, "template_fields", ())) <= set(getattr(ours, "template_fields", ()))
 
 
-def test_what_the_official_hook_offers_ours_offers() -> None:
+def test_hook_offers_what_the_official_one_offers() -> None:
     gone = {"create_api_session", "get_conn_params"}  # they hand out the SDK
     methods = {name for name in vars(OfficialHook) if not name.startswith("_")} - gone
     assert {name for name in methods if not hasattr(airbyte_deferrable.hooks.AirbyteHook, name)} == set()

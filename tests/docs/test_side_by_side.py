@@ -22,11 +22,11 @@ from helpers.stories import CASES, OFFICIAL, OURS, ROWS, Case, Seen, Stage
 ELSEWHERE = {
     "O7": "tests/triggers/test_kill.py::test_kill_by_a_user_cancels_the_job_and_nothing_else_does",
     "O22": "tests/operators/test_outcome.py::test_log_names_the_job_in_one_line",
-    "O27": "tests/test_event_loop.py::test_no_callback_is_slow_while_a_thousand_triggers_start_wait_and_end",
+    "O27": "tests/test_event_loop.py::test_callbacks_are_quick_while_a_thousand_triggers_start_wait_and_end",
     "S13": "tests/sensors/test_timeout.py::test_execution_timeout_is_that_of_the_whole_task",
-    "H7": "tests/api/test_client.py::test_creating_has_a_patience_of_its_own",
-    "C1": "tests/docs/test_completeness.py::test_every_field_of_the_connection_is_told",
-    "C2": "tests/_airflow/test_connection.py::test_a_proxy_for_what_is_not_understood_is_not_passed_over",
+    "H7": "tests/api/test_client.py::test_creating_has_a_timeout_of_its_own",
+    "C1": "tests/docs/test_completeness.py::test_fields_of_the_connection_are_told",
+    "C2": "tests/_airflow/test_connection.py::test_proxy_for_what_is_not_understood_is_not_passed_over",
     "C3": "tests/api/test_transport.py::test_ca_file_vouches_for_it",
     "C5": "tests/api/test_auth.py::test_token_is_asked_for_in_json_and_carried_along",
     "C6": "tests/api/test_auth.py::test_token_is_renewed_before_it_ends",
@@ -34,7 +34,7 @@ ELSEWHERE = {
     "C11": "tests/api/test_auth.py::test_token_without_a_known_end_is_used_until_it_is_refused",
     "C12": "tests/_airflow/test_connection.py::test_connections_of_before_4_0_are_read_where_they_can_be_nothing_else",
     "C13": "tests/test_other_clients.py::test_way_to_the_server_is_that_of_other_clients",
-    "C14": "tests/test_other_clients.py::test_what_can_be_read_in_two_ways_is_refused_and_no_outcome",
+    "C14": "tests/test_other_clients.py::test_answer_that_can_be_read_in_two_ways_is_refused_and_no_outcome",
 }
 
 
@@ -63,7 +63,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tuple[Seen, Seen]]
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.story.__name__) for case in CASES])
-def test_what_differs_is_what_the_tables_say(case: Case, play: Callable[[Case], tuple[Seen, Seen]]) -> None:
+def test_differences_are_those_that_the_tables_say(case: Case, play: Callable[[Case], tuple[Seen, Seen]]) -> None:
     assert set(case.rows.values()) <= ROWS.keys()
     official, ours = play(case)
     assert official.keys() == ours.keys()
@@ -71,7 +71,7 @@ def test_what_differs_is_what_the_tables_say(case: Case, play: Callable[[Case], 
     assert different.keys() == case.rows.keys(), different
 
 
-def test_every_row_is_told_by_a_story_or_held_by_another_test() -> None:
+def test_rows_are_told_by_a_story_or_held_by_another_test() -> None:
     told = {row for case in CASES for row in case.rows.values()}
     assert told | ELSEWHERE.keys() == ROWS.keys()
     assert not told & ELSEWHERE.keys()

@@ -167,7 +167,7 @@ def begin_connection(page: Page, conn_id: str) -> None:
     page.one("input[name=connection_id]").send_keys(conn_id)
 
 
-def test_the_form_has_every_field_with_label_and_help(page: Page, airflow: LocalAirflow, airbyte: Airbyte) -> None:
+def test_form_has_every_field_with_label_and_help(page: Page, airflow: LocalAirflow, airbyte: Airbyte) -> None:
     page.chrome.set_window_size(1200, 2200)
     begin_connection(page, "by_form")
     for field, label in FIELD_BEHAVIOUR["relabeling"].items():
@@ -200,7 +200,7 @@ def test_the_form_has_every_field_with_label_and_help(page: Page, airflow: Local
     assert set(json.loads(stored["extra"])) <= set(FORM_FIELDS)
 
 
-def test_the_test_button_tells_what_is_wrong(page: Page, airflow: LocalAirflow, airbyte: Airbyte) -> None:
+def test_test_button_tells_what_is_wrong(page: Page, airflow: LocalAirflow, airbyte: Airbyte) -> None:
     good = airbyte.airflow_connection
     forbidden = Fault(call="list", kind="status", status=403)
     cases: dict[str, tuple[dict[str, Any], list[Fault], str]] = {
@@ -229,7 +229,7 @@ def test_the_test_button_tells_what_is_wrong(page: Page, airflow: LocalAirflow, 
     page.picture("connection-test")
 
 
-def test_the_button_on_a_deferred_task_leads_to_its_job(
+def test_button_on_a_deferred_task_leads_to_its_job(
     page: Page, airflow: LocalAirflow, airbyte: Airbyte, run_id: str
 ) -> None:
     def is_deferred() -> bool:

@@ -51,7 +51,7 @@ def demo(output: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes
                 left.kill()
 
 
-def test_it_shows_writes_and_stops(tmp_path: Path) -> None:
+def test_demo_shows_writes_and_stops(tmp_path: Path) -> None:
     output = tmp_path / "out"
     with demo(output, "--syncs", "4", "--seconds", "3") as (process, printed, mark):
         assert process.wait(timeout=IN_VAIN) == 0, printed.read_text()
@@ -74,7 +74,7 @@ def test_it_shows_writes_and_stops(tmp_path: Path) -> None:
         pytest.param("2 deferred", signal.SIGINT, 130, id="interrupted while syncs run"),
     ],
 )
-def test_it_leaves_no_process_when(tmp_path: Path, moment: str, signum: int, status: int) -> None:
+def test_demo_leaves_no_process_when(tmp_path: Path, moment: str, signum: int, status: int) -> None:
     with demo(tmp_path / "out", "--syncs", "2", "--seconds", "600") as (process, printed, mark):
 
         def the_moment_has_come() -> bool:

@@ -66,7 +66,7 @@ def runs(airflow: LocalAirflow, airbytes: tuple[Airbyte, Airbyte]) -> dict[str, 
     return {dag_id: Run(airflow, dag_id, airflow.trigger(dag_id)) for dag_id in set(NAMED) - {"example_mapped"}}
 
 
-def test_every_example_has_a_test() -> None:
+def test_examples_have_a_test_each() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_example_")}
     assert tested == set(NAMED) - {"example_mapped"}
     assert len(MANY) == 50

@@ -223,7 +223,7 @@ def person_cells() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("action", "way"), list(person_cells()))
-def test_a_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action: str, way: str) -> None:
+def test_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action: str, way: str) -> None:
     run = matrix.waiting("plain", way)
     run.act(action)
     seconds = run.cancelled_soon_after(action)
@@ -235,7 +235,7 @@ def test_a_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_map_index_that_a_person_stops_has_its_own_job_cancelled_and_no_other(matrix: Matrix, way: str) -> None:
+def test_map_index_that_a_person_stops_has_its_own_job_cancelled_and_no_other(matrix: Matrix, way: str) -> None:
     # Airflow 2.11 cannot clear a single index over its API.
     actions = [action for action in PERSON if action != "run failed" and (AIRFLOW_3 or action != "clear")]
     runs = matrix.mapped(way, len(actions) + 2)
@@ -262,7 +262,7 @@ def test_a_map_index_that_a_person_stops_has_its_own_job_cancelled_and_no_other(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["kept", "adopted"])
-def test_a_job_that_is_not_to_be_cancelled_survives_what_a_person_does(matrix: Matrix, kind: str, way: str) -> None:
+def test_job_that_is_not_to_be_cancelled_survives_what_a_person_does(matrix: Matrix, kind: str, way: str) -> None:
     runs = {action: matrix.run(kind, way) for action in PERSON}
     others = matrix.run("plain", way)
     for run in (*runs.values(), others):
@@ -326,7 +326,7 @@ def pause(airflow: LocalAirflow, triggerer: str) -> None:
 
 
 @pytest.mark.parametrize("disturb", [kill, terminate, pause])
-def test_no_triggerer_that_stops_or_pauses_cancels_a_job(
+def test_triggerer_that_stops_or_pauses_cancels_no_job(
     matrix: Matrix, disturb: Callable[[LocalAirflow, str], None]
 ) -> None:
     runs = [matrix.run("plain", "deferred") for _ in range(3)]
@@ -365,14 +365,14 @@ def finds_its_job(matrix: Matrix, run: Run, cell: str) -> None:
     matrix.note(cell, run.way, "found again", None)
 
 
-def test_a_task_that_is_killed_while_it_waits_finds_its_job_again(matrix: Matrix) -> None:
+def test_task_that_is_killed_while_it_waits_finds_its_job_again(matrix: Matrix) -> None:
     run = matrix.waiting("retried", "on_worker")
     run.process().kill()
     finds_its_job(matrix, run, "kill -9 while it waits")
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_task_that_is_killed_while_it_starts_its_job_finds_it(matrix: Matrix, way: str) -> None:
+def test_task_that_is_killed_while_it_starts_its_job_finds_it(matrix: Matrix, way: str) -> None:
     matrix.airbyte.add_fault(Fault(call="create", kind="lost_answer", seconds=60, times=1))
     run = matrix.run("retried", way)
     eventually(run.jobs, timeout=60)
@@ -384,7 +384,7 @@ def test_a_task_that_is_killed_while_it_starts_its_job_finds_it(matrix: Matrix, 
 if Version(version("apache-airflow")) >= Version("3.3"):
     # Before, what a task remembers is a Variable, which it has to delete before it ends.
 
-    def test_a_task_that_is_killed_after_its_job_has_succeeded_does_not_start_another(
+    def test_task_that_is_killed_after_its_job_has_succeeded_does_not_start_another(
         matrix: Matrix, tmp_path: Path
     ) -> None:
         run = matrix.run("lingering", "deferred", script=Script(duration=1), mark=str(tmp_path / "mark"))
@@ -397,7 +397,7 @@ if Version(version("apache-airflow")) >= Version("3.3"):
         matrix.note("kill -9 after the job's end", "resuming", "found again", None)
 
 
-def test_a_worker_that_is_told_to_stop_cancels_nothing(matrix: Matrix) -> None:
+def test_worker_that_is_told_to_stop_cancels_nothing(matrix: Matrix) -> None:
     run = matrix.waiting("retried", "on_worker")
     process = run.process()
     # As systemd and container runtimes do, to every process of the worker at once: first asking, then not.
@@ -409,7 +409,7 @@ def test_a_worker_that_is_told_to_stop_cancels_nothing(matrix: Matrix) -> None:
     finds_its_job(matrix, run, "worker: terminate")
 
 
-def test_a_worker_that_loses_the_api_server_cancels_nothing(matrix: Matrix) -> None:
+def test_worker_that_loses_the_api_server_cancels_nothing(matrix: Matrix) -> None:
     run = matrix.waiting("retried", "on_worker")
     process = run.process()
     server = "api-server" if AIRFLOW_3 else "webserver"
@@ -434,5 +434,5 @@ def answers(run: Run) -> bool:
     return True
 
 
-def test_what_was_left_alone_still_runs(matrix: Matrix) -> None:
+def test_jobs_that_were_left_alone_still_run(matrix: Matrix) -> None:
     assert [run for run in matrix.left_alone if not run.untouched()] == []

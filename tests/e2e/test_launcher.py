@@ -24,11 +24,11 @@ def start_fails(tmp_path: Path, reason: str, **arguments: Any) -> None:
     assert airflow.pids() == []
 
 
-def test_a_dag_file_that_cannot_be_imported(tmp_path: Path) -> None:
+def test_dag_file_that_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "spoilt.py").write_text("from airflow.sdk import DAG\nraise ValueError('spoilt')")
     start_fails(tmp_path, "ValueError: spoilt")
 
 
-def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_database_that_cannot_be_opened(tmp_path: Path) -> None:
     start_fails(tmp_path, "unable to open database file", database=f"sqlite:///{tmp_path}/missing/airflow.db")

@@ -52,7 +52,7 @@ def address(airbyte: Airbyte, connection_id: str) -> str:
     return job_url(airbyte.host, airbyte.workspace_id, connection_id, airbyte.jobs(connection_id)[-1]["id"])
 
 
-def test_the_button_of_an_operator(airflow: LocalAirflow, airbyte: Airbyte) -> None:
+def test_button_of_an_operator(airflow: LocalAirflow, airbyte: Airbyte) -> None:
     first, second = (airbyte.add_connection(script=ENDLESS) for _ in range(2))
     run = Run(airflow, "e2e_link", airflow.trigger("e2e_link", conf={"first": first, "second": second}))
     eventually(lambda: airbyte.jobs(first))
@@ -87,7 +87,7 @@ def test_the_button_of_an_operator(airflow: LocalAirflow, airbyte: Airbyte) -> N
     assert run.button(*DEFERRED) == address(airbyte, second)
 
 
-def test_the_button_of_a_sensor(airflow: LocalAirflow, airbyte: Airbyte) -> None:
+def test_button_of_a_sensor(airflow: LocalAirflow, airbyte: Airbyte) -> None:
     connection_id = airbyte.add_connection(script=ENDLESS)
     job_id = airbyte.add_job(connection_id)["id"]
     run = Run(airflow, "e2e_link_of_sensor", airflow.trigger("e2e_link_of_sensor", conf={"job_id": job_id}))

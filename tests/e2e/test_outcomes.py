@@ -104,7 +104,7 @@ def runs(airflow: LocalAirflow, airbyte: Airbyte, troubled: dict[str, Run]) -> d
 
 
 @pytest.mark.parametrize("way", range(len(WAYS)), ids=WAYS)
-def test_a_sync_that_succeeds(runs: dict[str, list[Run]], way: int) -> None:
+def test_sync_that_succeeds(runs: dict[str, list[Run]], way: int) -> None:
     run = runs["succeeded"][way]
     assert run.state() == "success"
     job = run.job()
@@ -120,7 +120,7 @@ def test_a_sync_that_succeeds(runs: dict[str, list[Run]], way: int) -> None:
 
 
 @pytest.mark.parametrize("way", range(len(WAYS)), ids=WAYS)
-def test_a_sync_that_fails(runs: dict[str, list[Run]], way: int) -> None:
+def test_sync_that_fails(runs: dict[str, list[Run]], way: int) -> None:
     run = runs["failed"][way]
     assert run.state() == "failed"
     job = run.job()
@@ -132,7 +132,7 @@ def test_a_sync_that_fails(runs: dict[str, list[Run]], way: int) -> None:
 
 
 @pytest.mark.parametrize("way", range(len(WAYS)), ids=WAYS)
-def test_a_sync_that_somebody_cancels_in_airbyte(runs: dict[str, list[Run]], way: int) -> None:
+def test_sync_that_somebody_cancels_in_airbyte(runs: dict[str, list[Run]], way: int) -> None:
     run = runs["cancelled"][way]
     assert run.state() == "failed"
     job = run.job()
@@ -141,7 +141,7 @@ def test_a_sync_that_somebody_cancels_in_airbyte(runs: dict[str, list[Run]], way
     assert f"AirbyteJobCancelled: Airbyte job {job['id']} of connection {run.connection_id} was cancelled" in run.log()
 
 
-def test_a_sync_that_fails_at_an_airbyte_without_config_api(troubled: dict[str, Run]) -> None:
+def test_sync_that_fails_at_an_airbyte_without_config_api(troubled: dict[str, Run]) -> None:
     run = troubled["no config API"]
     assert run.state() == "failed"
     assert run.xcom("final_status") == "failed"
@@ -151,7 +151,7 @@ def test_a_sync_that_fails_at_an_airbyte_without_config_api(troubled: dict[str, 
     assert run.airbyte.count("config:jobs/get_without_logs") >= 1
 
 
-def test_a_connection_that_cannot_be_seen(troubled: dict[str, Run]) -> None:
+def test_connection_that_cannot_be_seen(troubled: dict[str, Run]) -> None:
     run = troubled["no connection"]
     assert run.state() == "failed"
     log = run.log()
@@ -159,7 +159,7 @@ def test_a_connection_that_cannot_be_seen(troubled: dict[str, Run]) -> None:
     assert run.connection_id in log.partition("AirbyteNotVisibleError: ")[2]
 
 
-def test_a_job_that_is_deleted_while_a_task_waits_for_it(troubled: dict[str, Run]) -> None:
+def test_job_that_is_deleted_while_a_task_waits_for_it(troubled: dict[str, Run]) -> None:
     run = troubled["no job"]
     eventually(run.has_seen_its_job)
     job_id = run.job()["id"]
@@ -178,14 +178,14 @@ def test_credentials_that_airbyte_refuses(troubled: dict[str, Run]) -> None:
     assert REFUSED not in run.log()
 
 
-def test_a_busy_connection_that_is_not_to_be_waited_for(troubled: dict[str, Run]) -> None:
+def test_busy_connection_that_is_not_to_be_waited_for(troubled: dict[str, Run]) -> None:
     run = troubled["busy"]
     assert run.state() == "failed"
     assert f"AirbyteConflictError: Connection {run.connection_id} runs job {run.job()['id']}" in run.log()
     assert run.is_in_airbyte("running")
 
 
-def test_what_the_triggerers_watcher_counts_is_among_airflows_metrics(
+def test_watchers_counts_are_among_airflows_metrics(
     airflow: LocalAirflow, airbyte: Airbyte, statsd: StatsdServer
 ) -> None:
     connection_id = airbyte.add_connection(script=Script(outcome=None))

@@ -37,7 +37,7 @@ def readable(value: object) -> str:
     return bytes(value).decode(errors="replace") if isinstance(value, bytes | memoryview) else str(value)
 
 
-def test_no_secret_is_in_logs_database_or_xcoms(airflow: LocalAirflow, airbyte: Airbyte) -> None:
+def test_secrets_are_not_in_logs_database_or_xcoms(airflow: LocalAirflow, airbyte: Airbyte) -> None:
     secret = airbyte.client_secret
     failure = {
         "failureOrigin": "source",

@@ -38,7 +38,7 @@ def sync(connection_id: str, ti: TaskInstance, policy: SubmitPolicy) -> Task:
 
 @pytest.mark.parametrize("saying", SAYINGS)
 @pytest.mark.parametrize("call", ["token", "list", "create"])
-def test_what_a_gateway_says_for_a_while_keeps_no_job_from_starting(
+def test_gateways_word_for_a_while_keeps_no_job_from_starting(
     sim: Simulator, ti: TaskInstance, call: str, saying: str
 ) -> None:
     status, body = SAYINGS[saying]
@@ -77,9 +77,7 @@ def test_gateway_that_leads_nowhere_for_long_is_told_with_its_words(sim: Simulat
 
 @pytest.mark.parametrize("saying", SAYINGS)
 @pytest.mark.parametrize("call", ["get", "cancel", "token"])
-def test_what_a_gateway_says_for_a_while_keeps_no_job_from_being_cancelled(
-    sim: Simulator, call: str, saying: str
-) -> None:
+def test_gateways_word_for_a_while_keeps_no_job_from_being_cancelled(sim: Simulator, call: str, saying: str) -> None:
     status, body = SAYINGS[saying]
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS, created_ago=60.0)["id"]
     sim.add_fault(Fault(call, status=status, body=body, times=2))

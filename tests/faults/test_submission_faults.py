@@ -81,7 +81,7 @@ def test_trouble_that_stays_ends_in_one_error_and_at_most_one_job(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_retry_that_cannot_look_at_its_job_starts_no_other_and_a_later_one_finds_it(
+def test_retry_that_cannot_check_its_job_starts_no_other_and_a_later_one_finds_it(
     sim: Simulator, ti: TaskInstance, fault: str
 ) -> None:
     cid = sim.add_connection(script=Script(outcome=None, pending=0.0))

@@ -84,9 +84,7 @@ def heals(call: str, fault: str, times: str) -> bool:
 
 @pytest.mark.parametrize("times", TIMES)
 @pytest.mark.parametrize("call", WAITERS)
-async def test_no_trouble_while_a_task_waits_is_an_outcome(
-    monkeypatch: pytest.MonkeyPatch, call: str, times: str
-) -> None:
+async def test_faults_while_a_task_waits_are_no_outcome(monkeypatch: pytest.MonkeyPatch, call: str, times: str) -> None:
     rows = dict(
         zip(FAULTS, await asyncio.gather(*(wait(monkeypatch, call, each, times) for each in FAULTS)), strict=True)
     )

@@ -36,7 +36,7 @@ def test_another_line_than_expected_is_an_error(tmp_path: Path) -> None:
             it.hear("you said this")
 
 
-def test_an_end_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_end_is_told_with_its_reason(tmp_path: Path) -> None:
     with dialogue(tmp_path, "raise ValueError('spoilt')") as it:
         with pytest.raises(RuntimeError, match=r"it has ended:\n[\s\S]*ValueError: spoilt"):
             it.hear()

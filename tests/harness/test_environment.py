@@ -39,14 +39,14 @@ def test_everybody_is_an_administrator_so_it_listens_on_the_loopback_only(major:
 
 
 @pytest.mark.parametrize("major", [2, 3])
-def test_each_airflow_has_its_own_secrets(major: int) -> None:
+def test_secrets_of_each_airflow_are_its_own(major: int) -> None:
     one, other = made(major), made(major)
     secrets = [name for name in one if name.endswith(("FERNET_KEY", "SECRET_KEY", "JWT_SECRET"))]
     assert len(secrets) >= 2
     assert all(one[name] != other[name] for name in secrets)
 
 
-def test_each_release_has_its_components() -> None:
+def test_components_are_those_of_the_release() -> None:
     assert set(components(2, 1)) == {"scheduler", "triggerer", "webserver"}
     assert set(components(3, 2)) == {"scheduler", "triggerer", "triggerer-2", "dag-processor", "api-server"}
     assert reports(3) - reports(2) == {"dag_processor"}

@@ -35,14 +35,14 @@ def imports(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_imports_only_what_stands_below_it(path: Path) -> None:
+def test_file_imports_only_what_stands_below_it(path: Path) -> None:
     layer = path.relative_to(ROOT).parts[0]
     there = {name.split(".")[0] for name in imports(path)} & LAYERS.keys()
     assert there - {layer, "airbyte_deferrable"} <= LAYERS[layer]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "harness").glob("*.py")), ids=lambda path: path.name)
-def test_the_harness_knows_only_the_simulator_of_the_package(path: Path) -> None:
+def test_harness_knows_only_the_simulator_of_the_package(path: Path) -> None:
     ours = {name for name in imports(path) if name.startswith("airbyte_deferrable")}
     assert all(name.startswith("airbyte_deferrable.simulator") for name in ours)
 

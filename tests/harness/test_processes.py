@@ -60,7 +60,7 @@ def test_stopping_leaves_no_process_of_the_session(start: Callable[[str], Servic
     eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
-def test_a_stopped_service_starts_again_and_its_output_goes_on(start: Callable[[str], Service]) -> None:
+def test_stopped_service_starts_again_and_its_output_goes_on(start: Callable[[str], Service]) -> None:
     service = start("print('up'); print('up', flush=True); import time; time.sleep(600)")
     first = service.pid
     with pytest.raises(RuntimeError, match="running already"):
@@ -71,7 +71,7 @@ def test_a_stopped_service_starts_again_and_its_output_goes_on(start: Callable[[
     assert service.pid != first
 
 
-def test_a_paused_service_can_be_stopped(start: Callable[[str], Service]) -> None:
+def test_paused_service_can_be_stopped(start: Callable[[str], Service]) -> None:
     service = start("print('up'); print('up', flush=True); import time; time.sleep(600)")
     service.signal(signal.SIGSTOP, everything=True)
     stop_all([service])
@@ -87,7 +87,7 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_waits_until_the_block_is_done() -> None:
+def test_interrupt_waits_until_the_block_is_done() -> None:
     done = False
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the block is what is tested
         with signals_held():

@@ -52,13 +52,13 @@ def api(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> rest.AirflowApi:
     return rest.AirflowApi(f"http://127.0.0.1:{airflow.server_port}", 2)
 
 
-def test_a_call_that_airflow_failed_is_made_again(airflow: Airflow, api: rest.AirflowApi) -> None:
+def test_call_that_airflow_failed_is_made_again(airflow: Airflow, api: rest.AirflowApi) -> None:
     airflow.troubles = 2
     assert api.trigger("a_dag", run_id="run-1") == "run-1"
     assert airflow.asked == ["/api/v1/dags/a_dag/dagRuns"] * 3
 
 
-def test_a_call_that_airflow_fails_each_time_is_an_error(airflow: Airflow, api: rest.AirflowApi) -> None:
+def test_call_that_airflow_fails_each_time_is_an_error(airflow: Airflow, api: rest.AirflowApi) -> None:
     airflow.troubles = 100
     with pytest.raises(httpx.HTTPStatusError, match="POST /dags/a_dag/dagRuns: 500"):
         api.trigger("a_dag")

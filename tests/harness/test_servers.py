@@ -59,7 +59,7 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_server_answers_on_the_loopback_only_and_comes_back_after_a_kill(server: Server) -> None:
+def test_server_answers_on_the_loopback_only_and_comes_back_after_a_kill(server: Server) -> None:
     assert server.answers()
     addresses = {each.laddr.ip for each in psutil.Process(server.pid).net_connections() if each.status == "LISTEN"}
     assert addresses == {"127.0.0.1"}
@@ -80,7 +80,7 @@ def test_stopping_leaves_no_process_and_can_be_done_twice(server: Server) -> Non
 
 
 @needs(find_programs(), "postgresql")
-def test_what_postgresql_was_told_survives_a_kill_and_not_its_end(tmp_path: Path) -> None:
+def test_postgresql_keeps_what_it_was_told_through_a_kill_and_not_beyond_its_end(tmp_path: Path) -> None:
     import psycopg2
 
     with PostgreSQL(tmp_path / "log") as database:
@@ -101,7 +101,7 @@ def test_what_postgresql_was_told_survives_a_kill_and_not_its_end(tmp_path: Path
     assert not folder.exists()
 
 
-def test_a_simulator_with_a_state_file_goes_on_after_a_kill(tmp_path: Path) -> None:
+def test_simulator_with_a_state_file_goes_on_after_a_kill(tmp_path: Path) -> None:
     with SimulatorProcess(tmp_path / "log", "--state-file", str(tmp_path / "state")) as airbyte:
         connection = airbyte.airflow_connection
         job = airbyte.add_job(airbyte.add_connection(script=Script(outcome=None)))
@@ -111,7 +111,7 @@ def test_a_simulator_with_a_state_file_goes_on_after_a_kill(tmp_path: Path) -> N
         assert airbyte.airflow_connection == connection
 
 
-def test_a_server_that_ends_at_once_says_why(tmp_path: Path) -> None:
+def test_server_that_ends_at_once_says_why(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no such option')"]
     with (
         pytest.raises(RuntimeError, match="odd ended with 1:\nno such option"),
@@ -120,7 +120,7 @@ def test_a_server_that_ends_at_once_says_why(tmp_path: Path) -> None:
         pytest.fail("it started")
 
 
-def test_a_server_that_was_never_started_can_be_stopped(tmp_path: Path) -> None:
+def test_server_that_was_never_started_can_be_stopped(tmp_path: Path) -> None:
     # A signal to "process 0" would reach all that this test runs in.
     server = SimulatorProcess(tmp_path / "log")
     server.kill()

@@ -8,7 +8,7 @@ from harness.statsd import StatsdServer
 from harness.waiting import eventually
 
 
-def test_what_is_sent_can_be_asked_for_until_it_is_cleared() -> None:
+def test_metrics_that_are_sent_can_be_asked_for_until_they_are_cleared() -> None:
     with StatsdServer() as server:
         settings = server.settings
         client = StatsClient(

@@ -140,7 +140,7 @@ class Task:
         self.ti.xcoms.clear()
 
     def clear(self) -> None:
-        """Do what Airflow does when a person clears the task."""
+        """Do what Airflow does when a user clears the task."""
         self.ti.max_tries = self.ti.try_number + self.ti.max_tries
         self.next_try()
 
@@ -309,8 +309,8 @@ def execution_timeout_over_when(happened: Callable[[], object]) -> Iterator[None
 
 
 @contextmanager
-def over_in_the_middle_of_a_look(sim: Simulator) -> Iterator[None]:
-    """Let Airflow's clock for ``execution_timeout`` run out while Airbyte does not answer the next look."""
+def over_in_the_middle_of_a_check(sim: Simulator) -> Iterator[None]:
+    """Let Airflow's clock for ``execution_timeout`` run out while Airbyte does not answer the next check."""
     fault = sim.add_fault(Fault("get", "hang", times=1))
     with execution_timeout_over_when(lambda: hits(sim, fault)):
         yield

@@ -29,7 +29,7 @@ def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simula
 
 @pytest.mark.parametrize("names", SUBCLASSES)
 @pytest.mark.parametrize("kept", [False, True], ids=["a session for each call", "one session"])
-def test_the_official_methods_do_what_they_do(sim: Simulator, names: str, kept: bool) -> None:
+def test_official_methods_do_what_they_do(sim: Simulator, names: str, kept: bool) -> None:
     def use(hook: Any) -> None:
         assert hook.test_connection()[0]
         job = hook.submit_sync_connection(sim.add_connection(script=QUICK))
@@ -52,7 +52,7 @@ def test_the_official_methods_do_what_they_do(sim: Simulator, names: str, kept: 
         assert_untouched(hook, NAMES)
 
 
-def test_no_private_name_of_ours_is_there_to_be_taken(sim: Simulator) -> None:
+def test_private_names_of_ours_are_not_there_to_be_taken(sim: Simulator) -> None:
     hook = AirbyteHook()
     assert hook.test_connection()[0]
     assert names_to_take(AirbyteHook, hook, BaseHook()) == set()

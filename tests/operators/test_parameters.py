@@ -108,7 +108,7 @@ def in_dag(task: Make, default_args: dict[str, Any], connection_id: str = "", **
         {"connection_name": "x", "workspace_id": "y", "poke_interval": 60, "mode": "reschedule"},
     ],
 )
-def test_what_is_meant_for_other_operators_does_no_harm_beside_a_connection_id(
+def test_defaults_meant_for_other_operators_do_no_harm_beside_a_connection_id(
     sim: Simulator, task: Make, default_args: dict[str, Any]
 ) -> None:
     cid = sim.add_connection(script=QUICK)
@@ -128,7 +128,7 @@ def test_what_is_meant_for_other_operators_does_no_harm_beside_a_connection_id(
     ],
     ids=str,
 )
-def test_what_stays_ambiguous_is_said_to_come_from_default_args(
+def test_ambiguous_parameters_are_said_to_come_from_default_args(
     sim: Simulator, task: Make, default_args: dict[str, Any], connection: bool
 ) -> None:
     cid = sim.add_connection(name="Orders")

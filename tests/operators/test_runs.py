@@ -36,7 +36,7 @@ class TwiceDeferred(AirbyteTriggerSyncOperator):
 
 
 @pytest.mark.parametrize("try_number", [1, 2])
-def test_each_call_in_a_try_starts_a_job_of_its_own(sim: Simulator, task: Make, try_number: int) -> None:
+def test_calls_in_one_try_start_a_job_each(sim: Simulator, task: Make, try_number: int) -> None:
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
     both.ti.try_number = try_number
     assert both.run() == [job["id"] for job in sim.jobs(cid)]
@@ -44,7 +44,7 @@ def test_each_call_in_a_try_starts_a_job_of_its_own(sim: Simulator, task: Make, 
 
 
 @pytest.mark.parametrize("try_number", [1, 2])
-def test_two_operators_in_one_task_each_start_a_job(sim: Simulator, task: Make, try_number: int) -> None:
+def test_operators_in_one_task_start_a_job_each(sim: Simulator, task: Make, try_number: int) -> None:
     """As nested in a Python task: both have its context."""
     both = task(cid := sim.add_connection(script=QUICK))
     both.ti.try_number = try_number
@@ -53,7 +53,7 @@ def test_two_operators_in_one_task_each_start_a_job(sim: Simulator, task: Make, 
     assert started == [job["id"] for job in sim.jobs(cid)]
 
 
-def test_each_call_may_be_given_another_connection(sim: Simulator, task: Make) -> None:
+def test_calls_may_be_given_another_connection_each(sim: Simulator, task: Make) -> None:
     names = ["Orders", "Customers", "Orders"]
     ids = [sim.add_connection(name=name, script=QUICK) for name in names[:2]]
 
@@ -148,7 +148,7 @@ def test_first_run_of_a_deferred_task_leaves_nothing_to_be_resumed_with(sim: Sim
     assert not task(sim.add_connection(script=ENDLESS), "deferred").leave().kwargs
 
 
-def test_person_who_clears_the_task_has_all_of_it_done_again(sim: Simulator, task: Make) -> None:
+def test_user_who_clears_the_task_has_all_of_it_done_again(sim: Simulator, task: Make) -> None:
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice)
     both.run()
     both.clear()

@@ -24,7 +24,7 @@ from helpers.one_task import (
     Make,
     TaskDeferred,
     killed_when,
-    over_in_the_middle_of_a_look,
+    over_in_the_middle_of_a_check,
 )
 
 
@@ -124,7 +124,7 @@ def test_execution_timeout_cancels_it(
         execution_timeout=life,
     )
     operator = reset.operator()
-    with over_in_the_middle_of_a_look(sim):
+    with over_in_the_middle_of_a_check(sim):
         try:
             operator.execute(reset.context)
         except AirflowTaskTimeout:

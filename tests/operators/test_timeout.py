@@ -23,7 +23,7 @@ from helpers.one_task import (
     WAYS,
     Make,
     execution_timeout_over_when,
-    over_in_the_middle_of_a_look,
+    over_in_the_middle_of_a_check,
 )
 
 #: An ``execution_timeout`` that is over when a test says so.
@@ -235,7 +235,7 @@ def test_execution_timeout_in_the_middle_of_a_resumed_tasks_check_is_told_as_eve
     # As the official trigger says it, so that the task has yet to look.
     event = {"status": "success", "message": "", "job_id": job_id}
     with (
-        over_in_the_middle_of_a_look(sim),
+        over_in_the_middle_of_a_check(sim),
         pytest.raises(AirbyteTimeout, match=rf"execution_timeout \(60 s\).*{says}"),
     ):
         sync.operator().execute_complete(sync.context, event)

@@ -9,7 +9,7 @@ from airbyte_deferrable.simulator import Script, Simulator
 from helpers.airbyte import connection_to
 
 
-def test_a_copy_waits_for_its_own_job(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_waits_for_its_own_job(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     scripts = (Script(outcome=None, pending=0.0), Script(duration=0.0, pending=0.0))
     live, ended = (airbyte_simulator.add_job(airbyte_simulator.add_connection(), script=each)["id"] for each in scripts)

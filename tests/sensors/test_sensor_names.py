@@ -65,7 +65,7 @@ def wait(request: pytest.FixtureRequest, sim: Simulator, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("end", "raises"), [("succeeded", None), ("failed", AirbyteJobFailed), ("cancelled", AirbyteJobCancelled)]
 )
-def test_a_job_that_ends_ends_it_the_same(sim: Simulator, wait: Wait, mode: str, end: str, raises: Any) -> None:
+def test_job_that_ends_ends_it_the_same(sim: Simulator, wait: Wait, mode: str, end: str, raises: Any) -> None:
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.4, pending=0.0, outcome=end))["id"]
     sensing = wait(str(job_id), mode)
     if raises is None:
@@ -78,33 +78,33 @@ def test_a_job_that_ends_ends_it_the_same(sim: Simulator, wait: Wait, mode: str,
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_timeout_ends_it_the_same(sim: Simulator, wait: Wait, mode: str) -> None:
+def test_timeout_ends_it_the_same(sim: Simulator, wait: Wait, mode: str) -> None:
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     with pytest.raises(AirbyteSensorTimeout, match="timeout"):
         wait(job_id, mode, timeout=0.3).run()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_job_that_cannot_be_seen_ends_it_the_same(sim: Simulator, wait: Wait, mode: str) -> None:
+def test_job_that_cannot_be_seen_ends_it_the_same(sim: Simulator, wait: Wait, mode: str) -> None:
     with pytest.raises(AirbyteNotVisibleError):
         wait(999, mode).run()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_outage_is_waited_out(sim: Simulator, wait: Wait, mode: str) -> None:
+def test_outage_is_waited_out(sim: Simulator, wait: Wait, mode: str) -> None:
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
     sim.add_fault(Fault("get", status=503, times=4))
     assert wait(job_id, mode).run() == job_id
 
 
-def test_an_event_that_tells_nothing_makes_it_check_again(sim: Simulator, wait: Wait) -> None:
+def test_event_that_tells_nothing_makes_it_check_again(sim: Simulator, wait: Wait) -> None:
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
     sensing = wait(job_id, "deferrable")
     event = {"status": "success", "message": "", "job_id": job_id}
     assert sensing.operator().execute_complete(sensing.context, event) == job_id
 
 
-def test_no_private_name_of_ours_is_there_to_be_taken(sim: Simulator) -> None:
+def test_private_names_of_ours_are_not_there_to_be_taken(sim: Simulator) -> None:
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
     sensor = AirbyteJobSensor(task_id="wait", airbyte_job_id=job_id)
     assert sensor.execute({}) == job_id

@@ -11,7 +11,7 @@ from airbyte_deferrable._compat import AirflowSkipException
 from airbyte_deferrable.exceptions import AirbyteJobFailed, AirbyteSensorTimeout, AirbyteTimeout
 from airbyte_deferrable.simulator import Script, Simulator
 from helpers.airbyte import ENDLESS
-from helpers.one_task import MODES, Sense, execution_timeout_over_when, over_in_the_middle_of_a_look
+from helpers.one_task import MODES, Sense, execution_timeout_over_when, over_in_the_middle_of_a_check
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -85,7 +85,7 @@ def test_execution_timeout_in_the_middle_of_a_check_ends_with_the_final_check(
     if end is not None:
         sim.finish(job_id, end)
     wait = sensing(job_id, "poke", execution_timeout=timedelta(seconds=60), **({soft: True} if soft else {}))
-    with over_in_the_middle_of_a_look(sim):
+    with over_in_the_middle_of_a_check(sim):
         if raises is None:
             assert wait.run() == job_id
         else:
@@ -104,7 +104,7 @@ def test_execution_timeout_in_the_middle_of_a_resumed_tasks_check_ends_with_the_
         sim.finish(job_id, end)
     wait = sensing(job_id, "deferrable", execution_timeout=timedelta(seconds=60), **soft)
     event = {"status": "error", "reason": "timeout", "message": "", "job_id": job_id, "try_number": 1}
-    with over_in_the_middle_of_a_look(sim):
+    with over_in_the_middle_of_a_check(sim):
         if raises is None:
             assert wait.operator().execute_complete(wait.context, event) == job_id
         else:

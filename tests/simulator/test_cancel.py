@@ -103,7 +103,7 @@ def test_rows_of_a_cancelled_job_stay_what_they_were(sim: Simulator, http: httpx
     assert 0 < http.get(f"/jobs/{job_id}").json()["rowsSynced"] == rows < 1000
 
 
-def test_two_requests_for_the_same_job_cancel_it_once(sim: Simulator, http: httpx.Client, connection_id: str) -> None:
+def test_cancel_asked_for_twice_cancels_once(sim: Simulator, http: httpx.Client, connection_id: str) -> None:
     job_id = running(sim, connection_id)
     answers: list[int] = []
     threads = [

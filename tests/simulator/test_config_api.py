@@ -258,7 +258,7 @@ def test_airbyte_without_config_api(sim: Simulator, config: Config, failed: int)
     assert httpx.get(f"{sim.host}/api/v1/health", trust_env=False).status_code == 404
 
 
-def test_it_does_not_wait_for_the_public_apis_threads(sim: Simulator, config: Config, failed: int) -> None:
+def test_config_api_does_not_wait_for_the_public_apis_threads(sim: Simulator, config: Config, failed: int) -> None:
     assert config("jobs/get_light", id=failed).status_code == 200
     sim.handler_seconds = 3600.0
     assert config("jobs/get_light", id=failed).status_code == 200

@@ -32,6 +32,6 @@ def test_documentation_lists_them_all_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(there() - {NO_JSON}))
-def test_each_has_a_schema(method: str, path: str) -> None:
+def test_endpoints_have_a_schema(method: str, path: str) -> None:
     address = path.replace("{id}", "1")
     assert [pattern for m, pattern, _ in SUCCESSES if m == method and re.fullmatch(pattern, address)]

@@ -30,7 +30,7 @@ def create(http: httpx.Client, connection_id: str, **options: object) -> httpx.R
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 418, 425, 429, 500])
-def test_every_status_has_a_body_that_airbyte_could_send(sim: Simulator, http: httpx.Client, status: int) -> None:
+def test_status_has_a_body_that_airbyte_could_send(sim: Simulator, http: httpx.Client, status: int) -> None:
     http.get("/jobs")
     sim.add_fault(Fault(call="create", status=status, times=1))
     http.auth = None
@@ -119,7 +119,7 @@ def test_config_calls_have_names_of_their_own(sim: Simulator, raw: httpx.Client,
         ("tags", "GET", "/tags"),
     ],
 )
-def test_what_is_beside_the_jobs_can_fail_too(
+def test_endpoints_beside_the_jobs_can_fail_too(
     sim: Simulator, raw: httpx.Client, call: str, method: str, path: str
 ) -> None:
     one, two = sim.add_connections(2)

@@ -96,7 +96,7 @@ def test_page_out_of_bounds_is_refused(http: httpx.Client, params: dict[str, int
         {"updatedAtStart": "2023-06-22T16:15:00 00:00"},  # a + that was not percent-encoded
     ],
 )
-def test_what_cannot_be_converted_is_micronauts_error(http: httpx.Client, params: dict[str, str]) -> None:
+def test_parameter_that_cannot_be_converted_is_micronauts_error(http: httpx.Client, params: dict[str, str]) -> None:
     answer = http.get("/jobs", params=params)
     assert answer.status_code == 400
     assert answer.json()["message"] == "Bad Request"
@@ -141,7 +141,7 @@ def test_offset_from_utc_counts(sim: Simulator, http: httpx.Client) -> None:
     assert ids(http, createdAtStart="2026-05-04T14:30:00+01:00") == []
 
 
-def test_one_status_at_a_time(sim: Simulator, http: httpx.Client) -> None:
+def test_list_takes_one_status_at_a_time(sim: Simulator, http: httpx.Client) -> None:
     first, second, third = sim.add_jobs(sim.add_connections(3, LONG))
     sim.advance(5)
     sim.finish(second, "succeeded")

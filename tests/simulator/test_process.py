@@ -79,7 +79,7 @@ def test_command_line_introduces_itself(run: Callable[..., Process]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_cleanly_with_requests_open(run: Callable[..., Process], number: int) -> None:
+def test_simulator_stops_cleanly_with_requests_open(run: Callable[..., Process], number: int) -> None:
     process = run("--auth", "none", "--handler-ms", "600000")
     address = httpx.URL(process.host)
     with socket.create_connection((address.host, address.port)) as client:
@@ -168,7 +168,7 @@ def test_scripts_that_wait_for_their_turn_survive(tmp_path: Path) -> None:
         assert [job["status"] for job in sim.jobs()] == ["failed", "cancelled", "succeeded"]
 
 
-def test_what_happened_can_be_asked_after_the_end() -> None:
+def test_jobs_can_be_asked_for_after_the_end() -> None:
     with Simulator() as sim:
         sim.add_job(sim.add_connection())
     assert len(sim.jobs()) == 1
@@ -248,7 +248,7 @@ def test_script_that_makes_no_sense_is_refused(wrong: dict) -> None:
         Script.read(wrong)
 
 
-def test_it_needs_neither_airflow_nor_pytest_nor_the_rest_of_the_package() -> None:
+def test_simulator_needs_neither_airflow_nor_pytest_nor_the_rest_of_the_package() -> None:
     code = (
         "import sys, airbyte_deferrable.simulator as s\n"
         "with s.Simulator() as sim: sim.add_job(sim.add_connection())\n"

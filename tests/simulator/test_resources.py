@@ -109,7 +109,7 @@ def test_unknown_address(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/api/public/v1", "/api/public/v1/jobs//", "/api/v1/jobs/get//"])
-def test_one_trailing_slash_is_stripped_and_no_more(sim: Simulator, http: httpx.Client, path: str) -> None:
+def test_trailing_slash_is_stripped_once(sim: Simulator, http: httpx.Client, path: str) -> None:
     job_id = sim.add_job(sim.add_connection())["id"]
     assert http.get("/jobs/").json()["data"][0]["jobId"] == job_id
     assert http.get(f"/jobs/{job_id}/").json()["jobId"] == job_id
@@ -184,7 +184,7 @@ def test_source_has_its_types_definition_and_masks_its_secrets(sim: Simulator, h
         ("destination", "databricks"),
     ],
 )
-def test_every_type_has_settings_and_no_secret_in_them(
+def test_connector_types_have_settings_and_no_secret_in_them(
     sim: Simulator, http: httpx.Client, kind: str, type_: str
 ) -> None:
     sim.add_connection(**{f"{kind}_type": type_})

@@ -116,7 +116,7 @@ def test_without_a_word_of_streams_they_share_the_rows(sim: Simulator) -> None:
     assert (job["rows"], job["bytes"]) == (100, 7)
 
 
-def test_every_answer_agrees_while_a_job_runs(sim: Simulator, http: httpx.Client, config: Config) -> None:
+def test_answers_agree_while_a_job_runs(sim: Simulator, http: httpx.Client, config: Config) -> None:
     """In whatever moment: the streams add up to the job, and the attempts to the streams."""
     script = Script(
         streams={"a": Amount(1001, 77777, 13), "b": Amount(7, 99, 1), "c": Amount(333, 1, 0)},
@@ -183,7 +183,7 @@ def test_script_names_streams_that_are_there(sim: Simulator, name: str, told: st
     sim.script(connection_id, Script(streams={f"shop.{name}" if name == "orders" else "crm.orders": Amount(1)}))
 
 
-def test_what_is_no_stream_is_refused(sim: Simulator) -> None:
+def test_stream_that_is_none_is_refused(sim: Simulator) -> None:
     with pytest.raises(ValueError, match="no size"):
         sim.add_connection(streams=[{"name": "orders", "size": 3}])
     with pytest.raises(ValueError, match="sync_mode is one of"):
