@@ -45,7 +45,7 @@ unit: $(READY)
 e2e: $(READY)
 	$(BIN)/pytest -n 2 --dist loadfile --durations=20 -m "e2e and not killmatrix"
 
-# Every supported Airflow and Python: see tools/matrix.py. A part: make matrix CELLS="2.11 3.3-py3.13"
+# Every supported Airflow and Python: see tools/matrix.py. A part: make matrix CELLS="2.11 3.2"
 matrix: $(READY)
 	$(BIN)/python -m tools.matrix $(CELLS)
 

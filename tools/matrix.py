@@ -1,9 +1,10 @@
 """Runs the tests on every supported Airflow and Python, each pair in an environment of its own.
 
-``make matrix`` runs all of it, ``make matrix CELLS="2.11 3.3-py3.13"`` a part. Each cell runs the unit tests that its
-Airflow takes part in; further tests run once for what they differ by: those without an Airflow for each Python and
-each aiohttp, a whole Airflow with the examples and all outcomes in all ways of waiting for each Airflow and each
-Python. A table of all cells comes last; the exit status is 1 if anything failed in any of them.
+``make matrix`` runs all of it, ``make matrix CELLS="2.11 3.2"`` a part. Each cell runs the unit tests that its
+Airflow takes part in; further tests run once for what they differ by: those without an Airflow and the tables of faults
+for each Python and each aiohttp, a whole Airflow with the examples and all outcomes in all ways of waiting for each
+Airflow and each Python. The unit tests' coverage, combined over all cells, and a table of the cells come last; the exit
+status is 1 if anything failed in any of them, or if the coverage of the whole matrix is below its floor.
 """
 
 from __future__ import annotations
@@ -21,13 +22,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tools import coverage_report
+
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 #: The Pythons of each Airflow, as its own metadata says, as far as they are ours.
 SUPPORTED = {"2.11": PYTHONS[:3], "3.0": PYTHONS[:3], "3.1": PYTHONS, "3.2": PYTHONS, "3.3": PYTHONS}
 UNIT = ("-n", "4", "--dist", "loadfile", "-m", "not e2e and not package")
+COVERAGE = ("--cov=airbyte_deferrable", "--cov-branch", "--cov-report=")
 #: The tests that no Airflow takes part in: tests/test_matrix.py holds them to it.
-WITHOUT_AIRFLOW = ("tests/api", "tests/simulator", "tests/_watcher")
+WITHOUT_AIRFLOW = (
+    "tests/api",
+    "tests/simulator",
+    "tests/_watcher",
+    *(f"tests/_job/test_{each}.py" for each in ("cancel", "connections", "events", "failure", "queue", "wait")),
+    "tests/demo",
+    "tests/harness",
+    "tests/test_bench_model.py",
+    "tests/test_bench_slots.py",
+    "tests/test_chaos.py",
+)
+#: The tables of faults: they go through operator and triggers, but what may differ is asyncio's and aiohttp's part.
+FAULT_TABLES = ("tests/faults",)
 END_TO_END = ("tests/e2e/test_outcomes.py", "tests/e2e/test_examples.py", "tests/e2e/test_link.py")
 NUMBER = re.compile(r"\d+")
 
@@ -39,9 +55,10 @@ class Cell:
     :param airflow: Airflow's minor release: the name of a constraints file.
     :param python: Python's minor release.
     :param instead: A file in ``constraints`` with other versions, which are put in the place of those.
-    :param without_airflow: Whether the tests run here that no Airflow takes part in: where no other cell, nor
-        ``make test``, has them with this Python and this aiohttp.
-    :param end_to_end: Whether a whole Airflow runs here: where no other cell has one of this release or this Python.
+    :param without_airflow: Whether the tests run here that no Airflow takes part in, and the tables of faults: where no
+        other cell, nor ``make test``, has them with this Python and this aiohttp.
+    :param end_to_end: Whether a whole Airflow runs here: where no other cell, nor ``make test``, has one of this release
+        or this Python.
     """
 
     airflow: str
@@ -63,15 +80,20 @@ class Cell:
         """The interpreter in it."""
         return self.venv / "bin/python"
 
+    @property
+    def coverage(self) -> Path:
+        """What its unit tests have reached."""
+        return self.venv / ".coverage"
 
-#: Every Airflow and every Python at least once, and the oldest aiohttp line that is still in wide use.
+
+#: Every Airflow and every Python at least once, and the oldest aiohttp line that is still in wide use. A whole Airflow
+#: 3.3, with all else that can be run on one, is what `make test` has.
 CELLS = (
-    Cell("2.11", "3.10"),
+    Cell("2.11", "3.10", without_airflow=True),
     Cell("3.0", "3.11"),
     Cell("3.1", "3.12", without_airflow=True),
     Cell("3.2", "3.13"),
-    Cell("3.3", "3.13", without_airflow=True),
-    Cell("3.3", "3.10", "aiohttp-3.13", without_airflow=True, end_to_end=False),
+    Cell("3.3", "3.13", "aiohttp-3.13", without_airflow=True, end_to_end=False),
 )
 
 
@@ -117,8 +139,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for cell in cells:
         print(f"\n{'=' * 100}\n{cell}\n{'=' * 100}", flush=True)
         reports.append(run(cell, pythons[cell.python]))
+    covered = True
+    if len(cells) == len(CELLS):
+        covered = coverage_report.report(measured(cells), ROOT)
     print("\n".join(["", *table(reports), *notes]), flush=True)
-    return 0 if all(report.ok for report in reports) else 1
+    return 0 if covered and all(report.ok for report in reports) else 1
+
+
+def measured(cells: Sequence[Cell]) -> dict[str, list[Path]]:
+    """What the cells of each Airflow have reached."""
+    found: dict[str, list[Path]] = {}
+    for cell in cells:
+        if cell.coverage.exists():
+            found.setdefault(cell.airflow, []).append(cell.coverage)
+    return found
 
 
 def find_python(minor: str) -> Path | None:
@@ -160,8 +194,9 @@ def run(cell: Cell, python: Path) -> Report:
     try:
         install(cell, python)
         report.versions = versions(cell)
-        ignored = () if cell.without_airflow else tuple(f"--ignore={path}" for path in WITHOUT_AIRFLOW)
-        report.outcomes["unit"] = pytest(cell, "unit", (*UNIT, *ignored))
+        left_out = () if cell.without_airflow else (*WITHOUT_AIRFLOW, *FAULT_TABLES)
+        ignored = [f"--ignore={path}" for path in left_out]
+        report.outcomes["unit"] = pytest(cell, "unit", (*UNIT, *COVERAGE, *ignored))
         if cell.end_to_end:
             report.outcomes["end to end"] = pytest(cell, "e2e", END_TO_END)
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
@@ -206,6 +241,7 @@ def pytest(cell: Cell, name: str, arguments: Sequence[str]) -> Outcome:
     result = cell.venv / f"{name}.xml"
     result.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    environment["COVERAGE_FILE"] = str(cell.coverage)
     command: list[str | Path] = [cell.python_path, "-m", "pytest", "-q", *arguments, f"--junit-xml={result}"]
     status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
