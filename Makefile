@@ -9,7 +9,7 @@ GROUPS  := --group test --group lint --group package --group docs --group postgr
 # Airflow starts hundreds of processes: with this, which containers like to set, each compiles all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint unit e2e bench bench-waiting bench-legs bench-slots bench-triggerer matrix package docs constraints clean
+.PHONY: demo test lint unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer matrix package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m demo $(DEMO_ARGS)
@@ -37,13 +37,19 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
 unit: $(READY)
 	$(BIN)/pytest -n 4 --dist loadfile --durations=10 -m "not e2e and not package"
 
-# By file, so that the tests of a file share their Airflow.
+# All on one Airflow.
 e2e: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --durations=20 -m "e2e and not killmatrix"
+	$(BIN)/pytest --durations=20 -m "e2e and not killmatrix and not journey"
+
+# What a user does and sees, an Airflow for each: the demo, the quick start, Airflow's pages in a browser (Debian's
+# chromium and chromium-driver), fifty syncs over two slots.
+journeys: $(READY)
+	$(BIN)/pytest -n 2 --dist loadfile --durations=20 -m journey
 
 # Every supported Airflow and Python: see tools/matrix.py. A part: make matrix CELLS="2.11 3.2"
 matrix: $(READY)

@@ -26,7 +26,7 @@ from harness.simulator import SimulatorProcess
 EXAMPLE = Path(__file__).parents[1] / "example_dags" / "example_mapped.py"
 SYNCHRONOUS = Path(__file__).parent / "dags" / "demo_synchronous.py"
 say = partial(print, flush=True)  # a log file, too, shows what happens when it happens
-OVERHEAD = 120.0  # seconds that a run may take beyond what its syncs need
+OVERHEAD = 300.0  # seconds that a run may take beyond what its syncs need
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,16 +16,19 @@ import httpx
 
 from harness.environment import LOCKED, WEBSERVER_CONFIG, base_settings, components, environment, reports
 from harness.loopback import LOOPBACK, free_port
+from harness.postgresql import PostgreSQL, find_programs
 from harness.processes import Service, exit_on_termination, signals_held, stop_all
 from harness.rest import PAGE, AirflowApi
 from harness.waiting import eventually
 
-VERSION_PROBE = """
+PROBE = """
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 try:
     print(version("apache-airflow-core"))
 except PackageNotFoundError:
     print(version("apache-airflow"))
+print(all(map(find_spec, ("psycopg2", "asyncpg"))))
 """
 
 
@@ -38,8 +41,11 @@ class LocalAirflow(AirflowApi):
             run = airflow.trigger("example_deferrable")
             assert airflow.wait("example_deferrable", run, timeout=60) == "success"
 
-    Airflow 2.11 runs too (webserver instead of API server, the DAG processor inside the scheduler), with a
-    PostgreSQL or MySQL database. Everybody who can reach the port is an administrator, so it listens on the loopback
+    Without a database of the caller's it has a PostgreSQL of its own, where Debian's is installed, and else a SQLite
+    file. On that Airflow 3 can stand still for as long as a lock is waited for, and then fail tasks and answer 500: its
+    API server writes down what a user does inside its event loop, and a task's heartbeat that holds the lock needs that
+    loop to let it go. Airflow 2.11 runs too (webserver instead of API server, the DAG processor inside the scheduler),
+    but refuses SQLite. Everybody who can reach the port is an administrator, so it listens on the loopback
     interface only, and no log servers are started: the API server reads the log files.
 
     :param home: Directory for everything that Airflow writes; created if need be. The output of each component is in
@@ -47,7 +53,7 @@ class LocalAirflow(AirflowApi):
     :param dags: Directory with the DAG files. Files that Airflow can't import make the start fail.
     :param parallelism: Worker slots: how many tasks run at the same time.
     :param executor: Airflow's executor.
-    :param database: SQLAlchemy URL of an existing, possibly empty database; a SQLite file in ``home`` by default.
+    :param database: SQLAlchemy URL of an existing, possibly empty database. Default: one of its own, see above.
     :param triggerers: How many triggerer processes.
     :param more: Other components by name, each the arguments of Airflow's command line: for example
         ``{"worker": ["celery", "worker", "--skip-serve-logs"]}`` beside the executor that gives it work.
@@ -56,7 +62,7 @@ class LocalAirflow(AirflowApi):
         ``{"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True"}``.
     :param python: The interpreter whose Airflow to run.
     :param start_timeout: Seconds until everything has to be healthy and every DAG file parsed.
-    :raises ValueError: Airflow 2 was asked for without a database server.
+    :raises ValueError: Airflow 2 was asked for, and there is no database server.
     """
 
     def __init__(
@@ -72,15 +78,18 @@ class LocalAirflow(AirflowApi):
         connections: Mapping[str, Mapping[str, Any] | str] | None = None,
         config: Mapping[str, str] | None = None,
         python: str = sys.executable,
-        start_timeout: float = 240.0,
+        start_timeout: float = 600.0,
     ) -> None:
         self.home = home.absolute()
         self.dags = dags.absolute()
         self.python = python
-        self.version = subprocess.run(
-            [python, "-c", VERSION_PROBE], check=True, capture_output=True, text=True
-        ).stdout.strip()
+        probed = subprocess.run([python, "-c", PROBE], check=True, capture_output=True, text=True)
+        self.version, has_drivers = probed.stdout.split()
         major = int(self.version.split(".")[0])
+        self._server: PostgreSQL | None = None
+        if database is None and has_drivers == "True" and find_programs() is not None:
+            self._server = PostgreSQL(self.home / "logs" / "postgresql.log")
+            database = self._server.url
         if major < 3 and database is None:
             raise ValueError(f"Airflow {self.version} needs a database server: its LocalExecutor refuses SQLite")
         port = free_port()
@@ -115,6 +124,8 @@ class LocalAirflow(AirflowApi):
         try:
             self._cleanup.enter_context(exit_on_termination())
             self._cleanup.callback(self._http.close)
+            if self._server is not None:
+                self._cleanup.enter_context(self._server)
             self._cleanup.callback(lambda: stop_all(self._services.values()))
             self._prepare()
             for service in self._services.values():

@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
+from harness.waiting import IN_VAIN
+
 FINISHED_RUN = frozenset({"success", "failed"})
 TRIES = 3  # of a call that Airflow answers with 500
 PAUSE = 1.0  # seconds between them
@@ -100,7 +102,7 @@ class AirflowApi:
         """
         return str(self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
-    def wait(self, dag_id: str, run_id: str, timeout: float = 120.0) -> str:
+    def wait(self, dag_id: str, run_id: str, timeout: float = IN_VAIN) -> str:
         """Wait for the end of a run.
 
         :param dag_id: The DAG.

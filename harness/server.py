@@ -16,9 +16,6 @@ from harness.loopback import LOOPBACK
 from harness.processes import Service, stop_all
 from harness.waiting import eventually
 
-#: Seconds within which a server has to answer.
-ANSWERS_WITHIN = 30.0
-
 
 class Server:
     """A server process: ``with server:`` starts it and stops it in the end.
@@ -51,11 +48,11 @@ class Server:
         """Start it, and wait until it can be used. Also after :meth:`kill`: it goes on with the data that it had.
 
         :raises RuntimeError: It ended at once; the message has its output.
-        :raises TimeoutError: It does not answer within half a minute.
+        :raises TimeoutError: It does not answer in time.
         """
         self._service.start()
         try:
-            eventually(self._answers_or_has_ended, ANSWERS_WITHIN, what=f"an answer of {self.name}", interval=0.05)
+            eventually(self._answers_or_has_ended, what=f"an answer of {self.name}", interval=0.05)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self._service.tail()}") from None
         if self.returncode is not None:

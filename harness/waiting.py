@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+#: Seconds after which something is waited for in vain: what a quiet machine does in ten takes a busy one minutes.
+IN_VAIN = 300.0
+
 
 def eventually(
-    condition: Callable[[], object], timeout: float = 60.0, *, what: str = "", interval: float = 0.1
+    condition: Callable[[], object], timeout: float = IN_VAIN, *, what: str = "", interval: float = 0.1
 ) -> None:
     """Wait until a condition holds.
 

@@ -57,8 +57,8 @@ class Cell:
     :param instead: A file in ``constraints`` with other versions, which are put in the place of those.
     :param without_airflow: Whether the tests run here that no Airflow takes part in, and the tables of faults: where no
         other cell, nor ``make test``, has them with this Python and this aiohttp.
-    :param end_to_end: Whether a whole Airflow runs here: where no other cell, nor ``make test``, has one of this release
-        or this Python.
+    :param end_to_end: Whether a whole Airflow runs here: where no other cell, nor ``make test``, has one of this
+        release or this Python.
     """
 
     airflow: str

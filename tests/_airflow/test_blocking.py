@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
@@ -106,14 +107,18 @@ def signal_when(begun: threading.Event) -> threading.Thread:
     return thread
 
 
+#: Sets what a signal calls.
+OnSignal = Callable[[Callable[[int, FrameType | None], object]], object]
+
+
 @pytest.fixture
-def on_signal(monkeypatch: pytest.MonkeyPatch):
+def on_signal() -> Iterator[OnSignal]:
     old = signal.getsignal(signal.SIGUSR1)
     yield lambda handler: signal.signal(signal.SIGUSR1, handler)
     signal.signal(signal.SIGUSR1, old)
 
 
-def test_interrupted_call_is_cancelled(on_signal) -> None:
+def test_interrupted_call_is_cancelled(on_signal: OnSignal) -> None:
     portal, endless = Portal(), Endless()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -129,7 +134,7 @@ def test_interrupted_call_is_cancelled(on_signal) -> None:
     portal.close()
 
 
-def test_signal_handler_may_call_in_the_middle_of_a_call(on_signal) -> None:
+def test_signal_handler_may_call_in_the_middle_of_a_call(on_signal: OnSignal) -> None:
     portal, endless, heard = Portal(), Endless(), []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -145,7 +150,9 @@ def test_signal_handler_may_call_in_the_middle_of_a_call(on_signal) -> None:
     portal.close()
 
 
-def test_signal_handler_may_call_while_the_loop_is_being_started(on_signal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_handler_may_call_while_the_loop_is_being_started(
+    on_signal: OnSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     portal, heard = Portal(), []
     before = threading.active_count()
     on_signal(lambda number, frame: heard.append(portal.call(value("from the handler"))))

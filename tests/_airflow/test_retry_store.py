@@ -96,6 +96,7 @@ def test_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monkeypat
     last = AirflowRetryStore(context, LOG)
     assert last.read("c", "sync") == found
     assert not variables
+    assert found is not None
     last.write(found)
     assert not variables
 

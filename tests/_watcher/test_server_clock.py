@@ -14,7 +14,7 @@ NOON = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 
 
 def job(status: str, **facts: object) -> Job:
-    return Job(job_id=7, status=status, **facts)  # type: ignore[arg-type]
+    return Job(job_id=7, status=status, **facts)
 
 
 class TestServerClock:

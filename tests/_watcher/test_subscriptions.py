@@ -47,7 +47,7 @@ class Desk:
 
 
 def job(status: str, **facts: object) -> Job:
-    return Job(job_id=7, status=status, **facts)  # type: ignore[arg-type]
+    return Job(job_id=7, status=status, **facts)
 
 
 async def nothing_more(subscription: Subscription) -> bool:

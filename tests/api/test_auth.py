@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from airbyte_api import AirbyteAPI
@@ -30,11 +32,11 @@ CREDENTIALS = ClientCredentials("the-client-id", SECRET)
 TOKEN_PATH = "/applications/token"
 
 
-def client_of(sim: Simulator, **more: object) -> AirbyteClient:
+def client_of(sim: Simulator, **more: Any) -> AirbyteClient:
     return AirbyteClient(Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), **more))
 
 
-def serving(*tokens: bytes, jobs: bytes | None = None, good: str | None = None):
+def serving(*tokens: bytes, jobs: bytes | None = None, good: str | None = None) -> Callable[[Request], Answer]:
     """Return a server's answers: these tokens in turn, and jobs for the good one."""
     left = list(tokens)
 
@@ -133,7 +135,7 @@ async def test_server_whose_tokens_end_soon_never_sees_one_that_ended() -> None:
 
 @pytest.mark.parametrize("expires_in", [None, "soon", [], "missing", 0, -1, "0", "-60", float("nan")])
 async def test_token_without_a_known_end_is_used_until_it_is_refused(expires_in: object) -> None:
-    more = {} if expires_in == "missing" else {"expires_in": expires_in}
+    more: dict[str, Any] = {} if expires_in == "missing" else {"expires_in": expires_in}
     async with Wire(serving(token(**more))) as wire:
         async with AirbyteClient(Settings(wire.base_url, CREDENTIALS)) as client:
             for _ in range(3):
@@ -366,7 +368,7 @@ async def test_closing_during_a_token_request_cancels_nobody_who_waits_for_it() 
     """A watcher that ends closes its client, which others may have borrowed."""
     asked = asyncio.Event()
 
-    def answer(_: Request) -> str:
+    def answer(_: Request) -> Answer:
         asked.set()
         return "hang"
 

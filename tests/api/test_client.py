@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def sim(request: pytest.FixtureRequest) -> Iterator[Simulator]:
         yield simulator
 
 
-def client_of(sim: Simulator, **more: object) -> AirbyteClient:
+def client_of(sim: Simulator, **more: Any) -> AirbyteClient:
     return AirbyteClient(Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), **more))
 
 
@@ -89,7 +90,7 @@ async def test_list_is_narrowed_and_ordered_as_asked(sim: Simulator) -> None:
 
     async with client_of(sim) as client:
 
-        async def ids(**asked: object) -> list[int]:
+        async def ids(**asked: Any) -> list[int]:
             return [job.job_id for job in await client.list_jobs(**asked)]
 
         assert await ids() == await ids(order_by=OLDEST_FIRST) == [old, young, foreign]

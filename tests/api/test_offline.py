@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from unittest.mock import Mock
 
 import aiohttp
@@ -20,7 +21,7 @@ BASE = "http://airbyte.test/api/public/v1"
 class Response(ClientResponse):
     """aiohttp 3.14 wants to know who wrote the request, which aioresponses 0.7.9 does not tell."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().__init__(*args, **kwargs)
         except TypeError as error:

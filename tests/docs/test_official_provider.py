@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowException, TaskDeferred
@@ -17,7 +18,7 @@ QUICK = Script(duration=0.05, pending=0.01)
 LONG = Script(duration=600, pending=0)
 
 
-def operator(connection_id: str, **options: object) -> AirbyteTriggerSyncOperator:
+def operator(connection_id: str, **options: Any) -> AirbyteTriggerSyncOperator:
     return AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, wait_seconds=0.02, **options)
 
 
@@ -56,7 +57,7 @@ def test_operator_meets_the_conflict_of_a_running_job(sim: Simulator) -> None:
 
 def test_operator_kills_its_job(sim: Simulator) -> None:
     task = operator(sim.add_connection(script=LONG), asynchronous=True)
-    job_id = task.execute({})
+    job_id: Any = task.execute({})
     sim.advance(5)
     task.on_kill()
     assert sim.job(job_id)["status"] == "cancelled"

@@ -15,11 +15,12 @@ from airbyte_deferrable.simulator import RemoteSimulator
 from airbyte_deferrable.simulator.__main__ import connection_id_of
 from harness.airflow import LocalAirflow
 from harness.loopback import free_port
+from harness.waiting import IN_VAIN
 from helpers.airbyte import ENDLESS
 from helpers.blocks import BLOCKS
 from helpers.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.journey]
 
 PAGE = [block for block in BLOCKS if block.page == "docs/quick-start.md"]
 #: What this environment has done already, and what stands for it here.
@@ -59,14 +60,14 @@ def test_quick_start_leads_to_a_sync(tmp_path: Path) -> None:
             # On a busy machine its half minute may be over before the triggerer looks: it ends when that has looked.
             orders.script(connection_id_of(1), ENDLESS)
             for command in commands:
-                subprocess.run(["bash", "-ec", command], env=airflow.env, check=True, timeout=120)
+                subprocess.run(["bash", "-ec", command], env=airflow.env, check=True, timeout=IN_VAIN)
             wait_until(lambda: airflow.task_instances("orders"))
             run = airflow.task_instances("orders")[0]["dag_run_id"]
             wait_until(lambda: orders.jobs(status="running"))
             looks = orders.count("get") + orders.count("list")
             wait_until(lambda: orders.count("get") + orders.count("list") >= looks + 2)
             orders.finish(1, "succeeded")
-            assert airflow.wait("orders", run, timeout=120) == "success"
+            assert airflow.wait("orders", run) == "success"
             log = airflow.log("orders", run, "sync_orders")
         finally:
             os.killpg(airbyte.pid, signal.SIGTERM)

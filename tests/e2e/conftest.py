@@ -12,7 +12,7 @@ import pytest
 from harness.airflow import LocalAirflow
 from harness.statsd import StatsdServer
 
-from .support import DAGS, EXAMPLES, MANY, REFUSED, Airbyte, database_for_airflow
+from .support import DAGS, EXAMPLES, MANY, REFUSED, Airbyte
 
 COMPLAINT = re.compile(r"\[(error|critical) *\]|\b(ERROR|CRITICAL)\b|^\S*(Error|Exception)\b|status_code=5")
 
@@ -45,12 +45,10 @@ def airflow(
     shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     europe, america = (airbyte.airflow_connection for airbyte in airbytes)
     with (
-        database_for_airflow(home) as database,
         LocalAirflow(
             home,
             dags=home / "dags",
             parallelism=2,
-            database=database,
             connections={
                 "airbyte_default": europe,
                 "airbyte_europe": europe,

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
 
-from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable.simulator import Script
-from harness.postgresql import PostgreSQL, find_programs
 from harness.simulator import SimulatorProcess
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
@@ -32,25 +28,6 @@ class Airbyte(SimulatorProcess):
             asked = http.post(f"{self.url}/applications/token", json=credentials).raise_for_status()
             token = asked.json()["access_token"]
             http.delete(f"{self.url}/jobs/{job_id}", headers={"Authorization": f"Bearer {token}"}).raise_for_status()
-
-
-@contextmanager
-def database_for_airflow(folder: Path) -> Iterator[str | None]:
-    """Start a database server for Airflow, where PostgreSQL is installed.
-
-    Without one Airflow 3 makes do with SQLite, and can then stand still for as long as a lock is waited for, to answer
-    500: its API server writes down what a user does inside its event loop, and a task's heartbeat that holds the lock
-    needs that loop to let it go. Airflow 2 refuses SQLite.
-
-    :param folder: Where the server's output goes.
-    :return: SQLAlchemy's address of an empty database; None for SQLite.
-    :raises RuntimeError: There is no PostgreSQL, and this Airflow refuses SQLite.
-    """
-    if AIRFLOW_3 and find_programs() is None:
-        yield None
-        return
-    with PostgreSQL(folder / "postgresql.log") as server:
-        yield server.url
 
 
 def processes_with(variable: str, value: str) -> list[psutil.Process]:

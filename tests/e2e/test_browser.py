@@ -37,7 +37,7 @@ MISSING = [package for program, package in PROGRAMS.items() if not shutil.which(
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(180),
+    pytest.mark.journey,
     # The CI has to look, whatever it takes.
     pytest.mark.skipif(bool(MISSING) and "CI" not in os.environ, reason=f"needs Debian's {', '.join(MISSING)}"),
 ]
@@ -235,7 +235,7 @@ def test_button_on_a_deferred_task_leads_to_its_job(
     def is_deferred() -> bool:
         return airflow.task_instance("example_deferrable", run_id, "sync_orders")["state"] == "deferred"
 
-    eventually(is_deferred, timeout=60)
+    eventually(is_deferred)
     job = airbyte.jobs(ORDERS)[-1]
     page.chrome.set_window_size(1200, 800)
     page.open(f"/dags/example_deferrable/runs/{run_id}/tasks/sync_orders")

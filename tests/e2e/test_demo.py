@@ -14,15 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.waiting import eventually
+from harness.waiting import IN_VAIN, eventually
 
 from .support import processes_with
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.journey]
 
 MARK = "AIRBYTE_DEMO_TEST"
-#: Seconds for what takes a quiet machine half a minute, and one with many other things to do minutes.
-IN_VAIN = 240
 
 
 @contextmanager
@@ -45,7 +43,7 @@ def demo(output: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(timeout=60)
+            process.wait(timeout=IN_VAIN)
         finally:
             for left in processes_with(MARK, mark):
                 left.kill()
@@ -81,7 +79,7 @@ def test_demo_leaves_no_process_when(tmp_path: Path, moment: str, signum: int, s
             assert process.poll() is None, printed.read_text()
             return moment in printed.read_text() and len(processes_with(MARK, mark)) > 2
 
-        eventually(the_moment_has_come, timeout=IN_VAIN)
+        eventually(the_moment_has_come)
         process.send_signal(signum)
-        assert process.wait(timeout=60) == status
+        assert process.wait(timeout=IN_VAIN) == status
         assert processes_with(MARK, mark) == []

@@ -42,7 +42,7 @@ class Run:
     run_id: str
 
     def succeeds(self) -> None:
-        assert self.airflow.wait(self.dag_id, self.run_id, timeout=150) == "success"
+        assert self.airflow.wait(self.dag_id, self.run_id) == "success"
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> object:
         return self.airflow.xcom(self.dag_id, self.run_id, task_id, key, map_index)
@@ -123,6 +123,6 @@ def test_example_stop_retrying(runs: dict[str, Run], airbyte: Airbyte) -> None:
 
     airbyte.script(connection_id, BROKEN_SETTINGS)
     again = Run(run.airflow, run.dag_id, run.airflow.trigger(run.dag_id))
-    assert run.airflow.wait(run.dag_id, again.run_id, timeout=150) == "failed"
+    assert run.airflow.wait(run.dag_id, again.run_id) == "failed"
     assert run.airflow.task_instance(run.dag_id, again.run_id, "sync_orders")["try_number"] == TRIES
     assert "The password is wrong" in again.log("sync_orders")

@@ -29,7 +29,7 @@ from airbyte_deferrable.simulator import Fault, Script
 from harness.airflow import LocalAirflow
 from harness.waiting import eventually
 
-from .support import DAGS, Airbyte, database_for_airflow
+from .support import DAGS, Airbyte
 
 pytestmark = [pytest.mark.e2e, pytest.mark.killmatrix]
 
@@ -110,7 +110,7 @@ class Run:
 
     def cancelled_after(self) -> float:
         """Wait until its first job is cancelled; return how long that took after the action, in seconds."""
-        eventually(lambda: self.jobs()[0]["status"] in TERMINAL, timeout=60)
+        eventually(lambda: self.jobs()[0]["status"] in TERMINAL)
         job = self.jobs()[0]
         assert job["status"] == "cancelled", job
         assert job["cancel_requested_by"] == job["id"], job
@@ -166,7 +166,7 @@ class Matrix:
     def waiting(self, kind: str, way: str, **more: Any) -> Run:
         """Start a run and see it wait for its job."""
         run = self.run(kind, way, **more)
-        eventually(run.waits, timeout=120)
+        eventually(run.waits)
         return run
 
     def note(self, cell: str, way: str, jobs: str, seconds: float | None) -> None:
@@ -182,13 +182,11 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     shutil.copy(DAGS / "kill_dags.py", home / "dags")
     with (
         Airbyte(home / "airbyte.log") as airbyte,
-        database_for_airflow(home) as database,
         LocalAirflow(
             home,
             dags=home / "dags",
             parallelism=16,
             triggerers=2,
-            database=database,
             connections={"airbyte_default": airbyte.airflow_connection},
             config={
                 "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
@@ -240,7 +238,7 @@ def test_map_index_that_a_person_stops_has_its_own_job_cancelled_and_no_other(ma
     actions = [action for action in PERSON if action != "run failed" and (AIRFLOW_3 or action != "clear")]
     runs = matrix.mapped(way, len(actions) + 2)
     for run in runs:
-        eventually(run.waits, timeout=120)
+        eventually(run.waits)
     # Neighbours on either side, which nobody stops.
     first, *stopped, last = runs
     for action, run in zip(actions, stopped, strict=True):
@@ -266,7 +264,7 @@ def test_job_that_is_not_to_be_cancelled_survives_what_a_person_does(matrix: Mat
     runs = {action: matrix.run(kind, way) for action in PERSON}
     others = matrix.run("plain", way)
     for run in (*runs.values(), others):
-        eventually(run.waits, timeout=120)
+        eventually(run.waits)
     for action, run in runs.items():
         run.act(action)
     others.act("mark failed")
@@ -284,7 +282,7 @@ def test_execution_timeout_and_dagrun_timeout_cancel_the_job_and_timeout_does_no
     kinds = "overdue", "overdue_run", "timed_out"
     overdue, overdue_runs, timed_out = ({way: matrix.run(kind, way) for way in WAYS} for kind in kinds)
     for run in overdue_runs.values():
-        eventually(run.waits, timeout=40)
+        eventually(run.waits)
     for way, run in overdue.items():
         assert run.airflow.wait(run.dag_id, run.run_id) == "failed"
         (job,) = run.jobs()
@@ -318,7 +316,7 @@ def kill(airflow: LocalAirflow, triggerer: str) -> None:
 
 def terminate(airflow: LocalAirflow, triggerer: str) -> None:
     airflow.kill(triggerer, signal.SIGTERM, everything=False)
-    eventually(lambda: airflow.returncode(triggerer) is not None, timeout=60)
+    eventually(lambda: airflow.returncode(triggerer) is not None)
 
 
 def pause(airflow: LocalAirflow, triggerer: str) -> None:
@@ -331,12 +329,12 @@ def test_triggerer_that_stops_or_pauses_cancels_no_job(
 ) -> None:
     runs = [matrix.run("plain", "deferred") for _ in range(3)]
     for run in runs:
-        eventually(run.waits, timeout=120)
+        eventually(run.waits)
     for triggerer in ("triggerer", "triggerer-2"):
         disturb(matrix.airflow, triggerer)
         # Whoever has the tasks then was alive after the other one had been given up.
         given_up = time.time() + TRIGGERER_HEALTH
-        eventually(lambda given_up=given_up: all(run.triggerer_seen_at() > given_up for run in runs), timeout=90)
+        eventually(lambda given_up=given_up: all(run.triggerer_seen_at() > given_up for run in runs))
         if disturb is pause:
             matrix.airflow.kill(triggerer, signal.SIGCONT)
         else:
@@ -357,7 +355,7 @@ def test_triggerer_that_stops_or_pauses_cancels_no_job(
 
 def finds_its_job(matrix: Matrix, run: Run, cell: str) -> None:
     """See a later try wait for the one job, and end with it."""
-    eventually(lambda: run.task()["try_number"] > 1 and run.waits(), timeout=120)
+    eventually(lambda: run.task()["try_number"] > 1 and run.waits())
     assert run.untouched()
     run.airbyte.finish(run.jobs()[0]["id"], "succeeded")
     assert run.airflow.wait(run.dag_id, run.run_id) == "success"
@@ -375,7 +373,7 @@ def test_task_that_is_killed_while_it_waits_finds_its_job_again(matrix: Matrix) 
 def test_task_that_is_killed_while_it_starts_its_job_finds_it(matrix: Matrix, way: str) -> None:
     matrix.airbyte.add_fault(Fault(call="create", kind="lost_answer", seconds=60, times=1))
     run = matrix.run("retried", way)
-    eventually(run.jobs, timeout=60)
+    eventually(run.jobs)
     eventually(lambda: run.task()["pid"])
     run.process().kill()
     finds_its_job(matrix, run, "kill -9 before it knows its job")
@@ -388,7 +386,7 @@ if Version(version("apache-airflow")) >= Version("3.3"):
         matrix: Matrix, tmp_path: Path
     ) -> None:
         run = matrix.run("lingering", "deferred", script=Script(duration=1), mark=str(tmp_path / "mark"))
-        eventually((tmp_path / "mark").exists, timeout=120)
+        eventually((tmp_path / "mark").exists)
         run.process().kill()
         assert run.airflow.wait(run.dag_id, run.run_id) == "success"
         assert run.task()["try_number"] > 1
@@ -418,7 +416,7 @@ def test_worker_that_loses_the_api_server_cancels_nothing(matrix: Matrix) -> Non
         # Airflow stops a task that it cannot report on.
         process.wait(60)
     matrix.airflow.restart(server)
-    eventually(lambda: answers(run), timeout=60)
+    eventually(lambda: answers(run))
     if AIRFLOW_3:
         finds_its_job(matrix, run, "API server: kill")
     else:

@@ -12,7 +12,7 @@ from harness.airflow import LocalAirflow
 
 from .support import processes_with
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, pytest.mark.journey]
 
 
 def start_fails(tmp_path: Path, reason: str, **arguments: Any) -> None:

@@ -43,7 +43,7 @@ class Run:
     def state(self) -> str:
         return self.airflow.wait(self.dag_id, self.run_id)
 
-    def xcom(self, key: str) -> object:
+    def xcom(self, key: str) -> Any:
         return self.airflow.xcom(self.dag_id, self.run_id, "sync", key)
 
     def log(self) -> str:

@@ -10,10 +10,9 @@ from harness.waiting import eventually
 
 from .support import MANY, Airbyte
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, pytest.mark.journey]
 
 
-@pytest.mark.timeout(600)
 def test_fifty_mapped_syncs_leave_both_slots_to_others(airflow: LocalAirflow, airbyte: Airbyte) -> None:
     for connection_id in MANY:
         airbyte.add_connection(
@@ -30,13 +29,13 @@ def test_fifty_mapped_syncs_leave_both_slots_to_others(airflow: LocalAirflow, ai
         most_running = max(most_running, airflow.slots_used())
         return states() == ["deferred"] * len(MANY)
 
-    eventually(all_are_deferred, timeout=240)
+    eventually(all_are_deferred)
     assert 0 < most_running <= 2
     assert airflow.slots_used() == 0
 
     # No sync ends before it is told to, so whatever finishes now has found a slot among fifty waiting tasks.
     other = airflow.trigger("e2e_plain")
-    assert airflow.wait("e2e_plain", other, timeout=30) == "success"
+    assert airflow.wait("e2e_plain", other) == "success"
     assert airflow.xcom("e2e_plain", other, "answer") == 42
     assert states() == ["deferred"] * len(MANY)
 
@@ -44,7 +43,7 @@ def test_fifty_mapped_syncs_leave_both_slots_to_others(airflow: LocalAirflow, ai
     assert [len(of_one) for of_one in jobs.values()] == [1] * len(MANY)
     for (job,) in jobs.values():
         airbyte.finish(job["id"], "succeeded")
-    assert airflow.wait("example_mapped", run_id, timeout=240) == "success"
+    assert airflow.wait("example_mapped", run_id) == "success"
     for index, connection_id in enumerate(MANY):
         (job,) = jobs[connection_id]
         assert airflow.xcom("example_mapped", run_id, "sync", map_index=index) == job["id"]

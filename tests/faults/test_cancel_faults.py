@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ async def test_trouble_delays_a_cancellation_and_never_hits_another_job(
     monkeypatch: pytest.MonkeyPatch, call: str, times: str
 ) -> None:
     comes_through = {fault: is_cancelled(call, fault, times) for fault in FAULTS}
-    rows = {}
+    rows: dict[str, Any] = {}
     with airflow_tells(monkeypatch, TaskInstance(state="failed")):
         for within, comes in ((cancel_killed.CANCEL_KILLED_WITHIN, True), (5.0, False)):
             monkeypatch.setattr(cancel_killed, "CANCEL_KILLED_WITHIN", within)

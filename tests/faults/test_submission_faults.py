@@ -119,7 +119,7 @@ def test_job_that_airbyte_makes_late_is_found(sim: Simulator, ti: TaskInstance) 
     cid = sim.add_connection()
     sim.add_fault(Fault("create", status=409))
     task = sync(cid, ti)
-    late = {}
+    late: dict[str, Any] = {}
     answered = task.log.warning
 
     def make_it_now(line: str, *args: Any) -> None:
@@ -127,7 +127,7 @@ def test_job_that_airbyte_makes_late_is_found(sim: Simulator, ti: TaskInstance) 
         if "answer is lost" in line and not late:
             late.update(sim.add_job(cid, script=Script(outcome=None, pending=0.0)))
 
-    task.log.warning = make_it_now  # type: ignore[method-assign]
+    task.log.warning = make_it_now
     assert task.run() == late["id"]
     assert len(sim.jobs(cid)) == 1
 
@@ -138,7 +138,7 @@ def test_job_that_comes_after_it_was_given_up_is_ours_when_the_next_request_is_r
     cid = sim.add_connection()
     sim.add_fault(Fault("create", status=503, times=1))
     task = sync(cid, ti)
-    late = {}
+    late: dict[str, Any] = {}
     told = task.log.info
 
     def make_it_now(line: str, *args: Any) -> None:
@@ -146,7 +146,7 @@ def test_job_that_comes_after_it_was_given_up_is_ours_when_the_next_request_is_r
         if "was started: asking Airbyte again" in line:
             late.update(sim.add_job(cid, script=Script(outcome=None, pending=0.0)))
 
-    task.log.info = make_it_now  # type: ignore[method-assign]
+    task.log.info = make_it_now
     assert task.run() == late["id"]
     assert len(sim.jobs(cid)) == 1
 
@@ -162,7 +162,7 @@ def test_reset_does_not_mistake_a_sync_for_itself(sim: Simulator, ti: TaskInstan
         if not sim.jobs(cid):
             sim.add_job(cid, script=Script(duration=0.0, pending=0.0))
 
-    task.log.warning = start_a_sync  # type: ignore[method-assign]
+    task.log.warning = start_a_sync
     job_id = task.run()
     assert [job["jobType"] for job in sim.jobs(cid)] == ["sync", "reset"]
     assert job_id == sim.jobs(cid)[1]["id"]

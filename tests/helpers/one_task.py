@@ -93,7 +93,8 @@ class Task:
         operator = self._make()
         if isinstance(operator, AirbyteTriggerSyncOperator):
             # A sensor's hook says nothing.
-            operator._AirbyteTriggerSyncOperator__task.hook._log = self.log
+            inside: Any = operator
+            inside._AirbyteTriggerSyncOperator__task.hook._log = self.log
         # Airflow's own property leads to the log that its task runner has set up. A class of its own, since other
         # tests run the same operators in a real task runner.
         kind, own = type(operator), {"log": property(lambda _, log=self.log: log)}
@@ -206,7 +207,7 @@ def when_said(log: logging.Logger, what: str, do: Callable[[], object]) -> None:
     :param do: What to do.
     """
     log.addHandler(listener := logging.Handler())
-    listener.emit = lambda record: do() if what in record.getMessage() else None  # type: ignore[method-assign]
+    listener.emit = lambda record: do() if what in record.getMessage() else None
 
 
 class _Keeper(logging.Handler):

@@ -16,7 +16,7 @@ from helpers.one_task import (
 )
 from helpers.waiting import until
 
-SERVED = {"job_id": 7, "conn_id": "airbyte_default", "end_time": 2e9, "poll_interval": 0.1}
+SERVED: dict[str, Any] = {"job_id": 7, "conn_id": "airbyte_default", "end_time": 2e9, "poll_interval": 0.1}
 
 
 def waiting(job_id: int, ti: TaskInstance | None = None, **arguments: Any) -> Any:

@@ -80,7 +80,7 @@ def with_attributes(kind: type, names: list[str]) -> type:
                 object.__setattr__(self, name, MINE)
 
         take()
-        kind.__init__(self, *args, **kwargs)  # type: ignore[misc]
+        kind.__init__(self, *args, **kwargs)
         assert_untouched(self, names)
         take()
 

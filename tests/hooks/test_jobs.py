@@ -56,14 +56,16 @@ def test_job_looks_the_same_as_the_official_hooks(sim: Simulator, mine: str, mad
     made = [getattr(hook, made_by)(sim.add_connection(script=script)) for hook in (ours, theirs)]
     for name in ATTRIBUTES:
         assert hasattr(made[0], name) == hasattr(made[1], name)
-    assert made[0].job_type == made[1].job_type.value
+    assert made[0].job_type == getattr(made[1].job_type, "value", None)
     sim.advance(60)
     for job in made:
         one, other = ours.get_job_details(job.job_id), theirs.get_job_details(job.job_id)
         for name in ATTRIBUTES:
             their_value = getattr(other, name)
             assert getattr(one, name) == getattr(their_value, "value", their_value)
-        assert ours.get_job_status(job.job_id) == theirs.get_job_status(job.job_id).value == "succeeded"
+        assert (
+            ours.get_job_status(job.job_id) == getattr(theirs.get_job_status(job.job_id), "value", None) == "succeeded"
+        )
 
 
 FAILURES: list[tuple[str, tuple[Any, ...], type[AirbyteException]]] = [

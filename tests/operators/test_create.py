@@ -136,7 +136,7 @@ def test_older_job_that_runs_is_named_when_airbyte_says_busy(sim: Simulator, tas
             sim.finish(sim.add_job(cid, script=ENDLESS)["id"], "succeeded")
 
     write = sync.store.set
-    sync.store.set = lambda key, value, **more: (write(key, value, **more), begin(key))[0]  # type: ignore[method-assign]
+    sync.store.set = lambda key, value, **more: (write(key, value, **more), begin(key))[0]
     with pytest.raises(AirbyteConflictError, match=r"runs job \d+ already") as failed:
         sync.run()
     assert failed.value.job_id == live[0]

@@ -144,7 +144,7 @@ def test_default_args_of_a_task_group_are_named_too(sim: Simulator, task: Make) 
     sync = task(cid)
 
     def make() -> AirbyteTriggerSyncOperator:
-        with DAG("dag", schedule=None), TaskGroup("group", default_args={"job_type": "glueetl"}):
+        with DAG("dag", schedule=None), TaskGroup("group", default_args={"job_type": "glueetl"}):  # type: ignore[arg-type]
             return AirbyteTriggerSyncOperator(task_id="sync", connection_id=cid)
 
     sync._make = make

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -100,11 +100,11 @@ def test_retry_finds_the_job_of_each_call(sim: Simulator, task: Make) -> None:
 
 def test_retry_waits_for_the_live_job_of_the_second_call(sim: Simulator, task: Make) -> None:
     both = task(cid := sim.add_connection(script=QUICK), "worker", Twice, asynchronous=True)
-    operator = both.operator()
-    first = AirbyteTriggerSyncOperator.execute(operator, both.context)
+    operator, context = both.operator(), cast(Any, both.context)
+    first = AirbyteTriggerSyncOperator.execute(operator, context)
     sim.finish(first, "succeeded")
     sim.script(cid, ENDLESS)
-    second = AirbyteTriggerSyncOperator.execute(operator, both.context)
+    second = AirbyteTriggerSyncOperator.execute(operator, context)
     both.next_try()
     assert both.run() == [first, second]
     assert len(sim.jobs(cid)) == 2
@@ -128,7 +128,7 @@ def test_deferred_second_call_that_fails_is_done_again_alone(sim: Simulator, tas
     with pytest.raises(type(deferred)) as again:
         both.resume(deferred, event)
     second = again.value.trigger.job_id
-    assert again.value.kwargs[RUN] == [1, 2]
+    assert (again.value.kwargs or {})[RUN] == [1, 2]
     sim.finish(second, "failed")
     with pytest.raises(AirbyteJobFailed):
         both.resume(again.value, {"status": "error", "message": "", "job_id": second})
@@ -141,7 +141,7 @@ def test_deferred_second_call_that_fails_is_done_again_alone(sim: Simulator, tas
         both.resume(again.value, stale)
     assert both.ti.xcoms["done"] == [first]
     assert anew.value.trigger.job_id == sim.jobs(cid)[2]["id"]
-    assert anew.value.kwargs[RUN] == [2, 2]
+    assert (anew.value.kwargs or {})[RUN] == [2, 2]
 
 
 def test_first_run_of_a_deferred_task_leaves_nothing_to_be_resumed_with(sim: Simulator, task: Make) -> None:

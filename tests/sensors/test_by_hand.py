@@ -78,7 +78,7 @@ def test_subclass_is_given_a_bool_and_the_task_its_value(
     sim: Simulator, sensing: Sense, mode: str, brings: Any
 ) -> None:
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.3, pending=0.0))["id"]
-    kind = type("Kind", (Counting,), {"looks": [], "brings": brings})
+    kind: Any = type("Kind", (Counting,), {"looks": [], "brings": brings})
     wait = sensing(job_id, mode)
     wait._make = lambda: kind(task_id="wait", airbyte_job_id=job_id, mode=mode, poke_interval=0.1, timeout=30)
     assert wait.run() == (job_id if brings is None else brings)

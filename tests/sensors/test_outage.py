@@ -55,5 +55,5 @@ def test_refusal_later_is_a_doubt(sim: Simulator, sensing: Sense, mode: str, sta
         if "is running" in line % args and not sim.faults():
             sim.add_fault(Fault("get", status=status, times=4))
 
-    wait.log.info = trouble  # type: ignore[method-assign]
+    wait.log.info = trouble
     assert wait.run() == job_id

@@ -55,7 +55,7 @@ def test_job_id_is_a_template(sim: Simulator) -> None:
         from airflow import DAG
     with DAG("dag", schedule=None):
         start = AirbyteTriggerSyncOperator(task_id="start", connection_id="c", asynchronous=True)
-        wait = AirbyteJobSensor(task_id="wait", airbyte_job_id=start.output)
+        wait = AirbyteJobSensor(task_id="wait", airbyte_job_id=start.output)  # type: ignore[arg-type]
     assert "airbyte_job_id" in wait.template_fields
     assert wait.upstream_task_ids == {"start"}
 
@@ -82,7 +82,7 @@ def by_dag(kind: type, given: dict[str, Any], **needs: Any) -> Any:
 
 
 def by_group(kind: type, given: dict[str, Any], **needs: Any) -> Any:
-    with DAG("dag", schedule=None), TaskGroup("group", default_args=given):
+    with DAG("dag", schedule=None), TaskGroup("group", default_args=given):  # type: ignore[arg-type]
         return kind(task_id="task", **needs)
 
 
@@ -108,7 +108,7 @@ def by_dag_mapped(kind: type, given: dict[str, Any], **needs: Any) -> Any:
 
 
 def by_group_mapped(kind: type, given: dict[str, Any], **needs: Any) -> Any:
-    with DAG("dag", schedule=None), TaskGroup("group", default_args=given):
+    with DAG("dag", schedule=None), TaskGroup("group", default_args=given):  # type: ignore[arg-type]
         return mapped(kind, {}, needs)
 
 

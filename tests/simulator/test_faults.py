@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ def raw(http: httpx.Client) -> httpx.Client:
     return http
 
 
-def create(http: httpx.Client, connection_id: str, **options: object) -> httpx.Response:
+def create(http: httpx.Client, connection_id: str, **options: Any) -> httpx.Response:
     return http.post("/jobs", json={"connectionId": connection_id, "jobType": "sync"}, **options)
 
 

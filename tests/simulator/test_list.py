@@ -6,6 +6,8 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from random import Random
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -21,7 +23,7 @@ LONG = Script(duration=10_000, pending=0)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def ids(http: httpx.Client, **params: object) -> list[int]:
+def ids(http: httpx.Client, **params: Any) -> list[int]:
     answer = http.get("/jobs", params=params)
     assert answer.status_code == 200, answer.text
     return [job["jobId"] for job in answer.json()["data"]]
@@ -196,7 +198,12 @@ def test_unknown_connection_has_no_jobs_for_an_admin_and_is_forbidden_to_others(
 def test_next_is_there_on_the_last_page_and_forgets_the_filters(sim: Simulator, http: httpx.Client) -> None:
     connection_id = sim.add_connection(script=LONG)
     sim.add_job(connection_id)
-    params = {"connectionId": connection_id, "status": "running", "orderBy": "updatedAt|DESC", "limit": 50}
+    params: dict[str, Any] = {
+        "connectionId": connection_id,
+        "status": "running",
+        "orderBy": "updatedAt|DESC",
+        "limit": 50,
+    }
     sim.advance(5)
     link = urlsplit(http.get("/jobs", params=params).json()["next"])
     assert f"{link.scheme}://{link.netloc}{link.path}" == "http://localhost:8001/api/public/v1/jobs"
@@ -230,7 +237,9 @@ def test_rows_of_one_stamp_come_in_any_order_each_time_anew(sim: Simulator, http
     descending=st.booleans(),
     random=st.randoms(use_true_random=False),
 )
-def test_page_has_the_stamps_that_a_sorted_list_has_there(stamps, offset, limit, descending, random) -> None:
+def test_page_has_the_stamps_that_a_sorted_list_has_there(
+    stamps: list[int], offset: int, limit: int, descending: bool, random: Random
+) -> None:
     entries = [(stamp, number) for number, stamp in enumerate(stamps)]
     found = page(entries, 0, len(entries), offset=offset, limit=limit, descending=descending, random=random)
     expected = sorted(stamps, reverse=descending)[offset : offset + limit]

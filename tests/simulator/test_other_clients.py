@@ -6,6 +6,7 @@ They are not installed here: some of them bring an orchestrator of their own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -73,7 +74,7 @@ def test_dagster_airbytes_workspace(sim: Simulator, http: httpx.Client) -> None:
     streams = [Stream("orders", "public", columns={"id": "integer"}), Stream("old", selected=False)]
     ids = [sim.add_connection(name, QUICK, streams=streams, destination_type="snowflake") for name in "ABC"]
     assert http.get(f"/workspaces/{sim.workspace_id}").json()["workspaceId"] == sim.workspace_id
-    params: dict[str, object] = {"limit": 2, "workspaceIds": sim.workspace_id}
+    params: dict[str, Any] = {"limit": 2, "workspaceIds": sim.workspace_id}
     found: list[str] = []
     while True:
         page = http.get("/connections", params=params).json()
@@ -108,7 +109,7 @@ def test_pyairbyte(sim: Simulator, http: httpx.Client) -> None:
     """PyAirbyte 0.71: the SDK for most, the config API for attempts and logs; it renames and reconfigures by PATCH."""
     connection_id = sim.add_connection(script=QUICK)
     for kind in ("sources", "destinations", "connections"):
-        page = {"workspaceIds": sim.workspace_id, "offset": 0, "limit": 100}
+        page: dict[str, Any] = {"workspaceIds": sim.workspace_id, "offset": 0, "limit": 100}
         assert len(http.get(f"/{kind}", params=page).json()["data"]) == 1
     streams = {"streams": [{"name": "orders", "syncMode": "full_refresh_overwrite"}]}
     for change in ({"name": "New"}, {"prefix": "x_"}, {"status": "inactive"}, {"configurations": streams}):
@@ -121,5 +122,5 @@ def test_pyairbyte(sim: Simulator, http: httpx.Client) -> None:
     (attempt,) = http.post(f"{sim.host}/api/v1/jobs/get", json=asked).json()["attempts"]
     assert attempt["attempt"]["recordsSynced"] == 70
     assert attempt["logs"]["events"]
-    latest = {"connectionId": connection_id, "limit": 1, "offset": 0, "orderBy": "createdAt|DESC"}
+    latest: dict[str, Any] = {"connectionId": connection_id, "limit": 1, "offset": 0, "orderBy": "createdAt|DESC"}
     assert [row["jobId"] for row in http.get("/jobs", params=latest).json()["data"]] == [job_id]

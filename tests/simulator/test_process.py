@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -82,7 +83,7 @@ def test_command_line_introduces_itself(run: Callable[..., Process]) -> None:
 def test_simulator_stops_cleanly_with_requests_open(run: Callable[..., Process], number: int) -> None:
     process = run("--auth", "none", "--handler-ms", "600000")
     address = httpx.URL(process.host)
-    with socket.create_connection((address.host, address.port)) as client:
+    with socket.create_connection((address.host, address.port or 0)) as client:
         client.sendall(b"GET /api/public/v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
         wait_until(lambda: RemoteSimulator(process.host).peak_in_flight)
         assert process.end(number) == 0
@@ -114,7 +115,7 @@ def test_everything_survives_a_kill(run: Callable[..., Process], tmp_path: Path)
         http.delete(f"{sim.url}/jobs/{first}", headers=headers)
         sim.finish(second, "failed")
         script = Script(duration=7000, streams={"orders": Amount(10, 100), "people": Amount(5, 50, 1)})
-        streams = [Stream("orders", "shop", columns={"id": "integer"}, primary_key=["id"]), "people"]
+        streams: list[Any] = [Stream("orders", "shop", columns={"id": "integer"}, primary_key=["id"]), "people"]
         extra = sim.add_connection("Extra", script, streams=streams, tags=["finance"], source_type="mysql")
         running = sim.add_job(extra)["id"]
         sim.advance(5)

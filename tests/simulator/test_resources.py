@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -187,7 +188,8 @@ def test_source_has_its_types_definition_and_masks_its_secrets(sim: Simulator, h
 def test_connector_types_have_settings_and_no_secret_in_them(
     sim: Simulator, http: httpx.Client, kind: str, type_: str
 ) -> None:
-    sim.add_connection(**{f"{kind}_type": type_})
+    kinds: dict[str, Any] = {f"{kind}_type": type_}
+    sim.add_connection(**kinds)
     (row,) = http.get(f"/{kind}s").json()["data"]
     assert row[f"{kind}Type"] == type_
     assert row["configuration"]
@@ -247,7 +249,7 @@ def test_patch_changes_what_it_names(sim: Simulator, http: httpx.Client, config:
     assert told["nonBreakingChangesPreference"] == "disable"
     assert told["scheduleData"] == {"cron": {"cronExpression": "0 0 12 * * ?", "cronTimeZone": "UTC"}}
     assert [each["stream"]["name"] for each in told["syncCatalog"]["streams"]] == ["people"]
-    nothing = {"name": None, "configurations": {"streams": []}}
+    nothing: dict[str, Any] = {"name": None, "configurations": {"streams": []}}
     rest = http.patch(f"/connections/{connection_id}", json=nothing).json()
     assert (rest["name"], rest["configurations"]["streams"]) == ("Orders, daily", [stream])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -57,7 +58,7 @@ def test_both_apis_tell_a_connections_streams(sim: Simulator, http: httpx.Client
 @pytest.mark.parametrize(
     "stream", [PEOPLE, {"name": "people", "namespace": "crm", "sync_mode": "full_refresh"}, "people"]
 )
-def test_stream_may_be_a_mapping_or_a_name(sim: Simulator, http: httpx.Client, stream: object) -> None:
+def test_stream_may_be_a_mapping_or_a_name(sim: Simulator, http: httpx.Client, stream: Any) -> None:
     connection_id = sim.add_connection(streams=[stream])
     told = http.get(f"/connections/{connection_id}").json()["configurations"]["streams"]
     assert [each["name"] for each in told] == ["people"]
@@ -187,12 +188,13 @@ def test_stream_that_is_none_is_refused(sim: Simulator) -> None:
     with pytest.raises(ValueError, match="no size"):
         sim.add_connection(streams=[{"name": "orders", "size": 3}])
     with pytest.raises(ValueError, match="sync_mode is one of"):
-        Stream("orders", sync_mode="sometimes")
+        Stream("orders", sync_mode="sometimes")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rows are the sum"):
         Script(rows=5, streams={"orders": Amount(1)})
     with pytest.raises(ValueError, match="sync_mode is one of"):
         sim.add_connection(streams=[{"name": "orders", "sync_mode": "sometimes"}])
-    assert Script(streams={"orders": {"rows": 3}, "people": Amount(4)}).rows == 7
+    streams: dict[str, Any] = {"orders": {"rows": 3}, "people": Amount(4)}
+    assert Script(streams=streams).rows == 7
 
 
 @given(rows=st.integers(0, 10_000), size=st.integers(0, 10**9), rejected=st.integers(0, 50), count=st.integers(1, 40))

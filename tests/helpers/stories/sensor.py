@@ -207,7 +207,7 @@ def a_sensor_without_xcoms(stage: Stage) -> Seen:
 def a_subclass_that_looks_at_what_poke_returns(stage: Stage) -> Seen:
     looks: list[Any] = []
 
-    class Counts(stage.sensor_class):  # type: ignore[misc, name-defined]
+    class Counts(stage.sensor_class):
         def poke(self, context: Any) -> Any:
             looks.append(super().poke(context))
             return looks[-1]

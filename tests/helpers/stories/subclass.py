@@ -56,7 +56,7 @@ def told_of_success(stage: Stage, told: Any) -> Any:
 def two_runs_within_one_task(stage: Stage) -> Seen:
     kind = stage.operator_class
 
-    class Twice(kind):  # type: ignore[misc, valid-type]
+    class Twice(kind):
         def execute(self, context: Any) -> Any:
             return [super().execute(context), super().execute(context)]
 
@@ -68,7 +68,7 @@ def two_runs_within_one_task(stage: Stage) -> Seen:
 def official_code_in_a_subclass(stage: Stage) -> Seen:
     """The official ``execute``, as it was copied to be changed."""
 
-    class Copied(stage.operator_class):  # type: ignore[misc, name-defined]
+    class Copied(stage.operator_class):
         def execute(self, context: Any) -> Any:
             hook = stage.hook(airbyte_conn_id=self.airbyte_conn_id, api_version=self.api_version)
             self.job_id = hook.submit_sync_connection(connection_id=self.connection_id).job_id
@@ -80,7 +80,7 @@ def official_code_in_a_subclass(stage: Stage) -> Seen:
 
 
 def resetting(stage: Stage) -> Any:
-    class Resets(stage.operator_class):  # type: ignore[misc, name-defined]
+    class Resets(stage.operator_class):
         def execute(self, context: Any) -> Any:
             self.job_id = stage.hook().submit_reset_connection(self.connection_id).job_id
             stage.sim.advance(2)

@@ -80,7 +80,7 @@ def the_triggers_face(stage: Stage) -> Seen:
 
 @differs(path="T4")
 def a_trigger_subclass_with_the_official_arguments(stage: Stage) -> Seen:
-    class Mine(stage.trigger_class):  # type: ignore[misc, name-defined]
+    class Mine(stage.trigger_class):
         def __init__(
             self,
             job_id: int,
