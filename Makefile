@@ -40,7 +40,7 @@ lint: $(READY)
 	$(BIN)/mypy --config-file tests/mypy.ini
 
 unit: $(READY)
-	$(BIN)/pytest -n 4 --dist loadfile --durations=10 -m "not e2e and not package"
+	$(BIN)/pytest -n 6 --dist loadfile --durations=10 -m "not e2e and not package"
 
 # All on one Airflow.
 e2e: $(READY)

@@ -1,0 +1,1 @@
+"""What keeps the repository right: run by make, in no wheel."""
