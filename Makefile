@@ -9,7 +9,7 @@ GROUPS  := --group test --group lint --group package --group docs --group postgr
 # Airflow starts hundreds of processes: with this, which containers like to set, each compiles all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer matrix package docs constraints clean
+.PHONY: demo test lint unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer matrix coverage package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m demo $(DEMO_ARGS)
@@ -40,7 +40,7 @@ lint: $(READY)
 	$(BIN)/mypy --config-file tests/mypy.ini
 
 unit: $(READY)
-	$(BIN)/pytest -n 6 --dist loadfile --durations=10 -m "not e2e and not package"
+	$(BIN)/pytest -n 4 --dist loadfile --durations=10 -m "not e2e and not package"
 
 # All on one Airflow.
 e2e: $(READY)
@@ -54,6 +54,10 @@ journeys: $(READY)
 # Every supported Airflow and Python: see tools/matrix.py. A part: make matrix CELLS="2.11 3.2"
 matrix: $(READY)
 	$(BIN)/python -m tools.matrix $(CELLS)
+
+# The branch coverage of the unit tests, combined over all cells: an hour and more, since tracing slows them down.
+coverage: $(READY)
+	$(BIN)/python -m tools.matrix --coverage
 
 package: $(READY)
 	rm -rf dist

@@ -3,8 +3,10 @@
 ``make matrix`` runs all of it, ``make matrix CELLS="2.11 3.2"`` a part. Each cell runs the unit tests that its
 Airflow takes part in; further tests run once for what they differ by: those without an Airflow and the tables of faults
 for each Python and each aiohttp, a whole Airflow with the examples and all outcomes in all ways of waiting for each
-Airflow and each Python. The unit tests' coverage, combined over all cells, and a table of the cells come last; the exit
-status is 1 if anything failed in any of them, or if the coverage of the whole matrix is below its floor.
+Airflow and each Python. A table of the cells comes last; the exit status is 1 if anything failed in any of them.
+
+``make coverage`` runs the unit tests alone, tells what they reach together, and what on one Airflow alone; the exit status
+is 1, too, if that is below the floor.
 """
 
 from __future__ import annotations
@@ -128,7 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cells one after the other; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cells", nargs="*", help=f"what to run, by name or its beginning: {' '.join(map(str, CELLS))}")
-    wanted = tuple(parser.parse_args(arguments).cells)
+    parser.add_argument("--coverage", action="store_true", help="measure what the unit tests reach, and run no others")
+    given = parser.parse_args(arguments)
+    wanted = tuple(given.cells)
     # As after Ctrl-C, everything that was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     pythons = {minor: path for minor in PYTHONS if (path := find_python(minor))}
@@ -138,10 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports = []
     for cell in cells:
         print(f"\n{'=' * 100}\n{cell}\n{'=' * 100}", flush=True)
-        reports.append(run(cell, pythons[cell.python]))
-    covered = True
-    if len(cells) == len(CELLS):
-        covered = coverage_report.report(measured(cells), ROOT)
+        reports.append(run(cell, pythons[cell.python], coverage=given.coverage))
+    covered = not given.coverage or coverage_report.report(measured(cells), ROOT)
     print("\n".join(["", *table(reports), *notes]), flush=True)
     return 0 if covered and all(report.ok for report in reports) else 1
 
@@ -187,8 +189,11 @@ def plan(cells: Sequence[Cell], pythons: Sequence[str]) -> tuple[list[Cell], lis
     return planned, notes
 
 
-def run(cell: Cell, python: Path) -> Report:
-    """Install a cell, and test it."""
+def run(cell: Cell, python: Path, *, coverage: bool) -> Report:
+    """Install a cell, and test it.
+
+    :param coverage: Whether to measure what the unit tests reach, and to run no others.
+    """
     report = Report(cell)
     begin = time.monotonic()
     try:
@@ -196,8 +201,8 @@ def run(cell: Cell, python: Path) -> Report:
         report.versions = versions(cell)
         left_out = () if cell.without_airflow else (*WITHOUT_AIRFLOW, *FAULT_TABLES)
         ignored = [f"--ignore={path}" for path in left_out]
-        report.outcomes["unit"] = pytest(cell, "unit", (*UNIT, *COVERAGE, *ignored))
-        if cell.end_to_end:
+        report.outcomes["unit"] = pytest(cell, "unit", (*UNIT, *(COVERAGE if coverage else ()), *ignored))
+        if cell.end_to_end and not coverage:
             report.outcomes["end to end"] = pytest(cell, "e2e", END_TO_END)
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         print(error, flush=True)
