@@ -5,8 +5,8 @@ Airflow takes part in; further tests run once for what they differ by: those wit
 for each Python and each aiohttp, a whole Airflow with the examples and all outcomes in all ways of waiting for each
 Airflow and each Python. A table of the cells comes last; the exit status is 1 if anything failed in any of them.
 
-``make coverage`` runs the unit tests alone, tells what they reach together, and what on one Airflow alone; the exit status
-is 1, too, if that is below the floor.
+``make coverage`` runs the unit tests alone, tells what they reach together, and what on one Airflow alone; the exit
+status is 1, too, if that is below the floor.
 """
 
 from __future__ import annotations
