@@ -223,7 +223,7 @@ def kill_in_the_middle_of(
 
         return wait_and_ask
 
-    monkeypatch.setattr(kill, "ANSWERS_ON_WORKER_WITHIN", 0.3)
+    monkeypatch.setattr(kill, "ANSWERS_ON_WORKER_WITHIN", 1.0)
     monkeypatch.setattr("airbyte_deferrable._sync_task.get_current_context", lambda: sync.context)
     monkeypatch.setattr(kill, "read_state", one_at_a_time(kill.read_state))
     monkeypatch.setattr(kill, "read_xcom", one_at_a_time(kill.read_xcom))
@@ -258,7 +258,7 @@ def test_kill_while_a_resumed_task_asks_what_it_waits_for_is_heeded_when_it_know
 def test_kill_while_a_task_tells_airflow_of_its_job_is_heeded_right_after(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, way: str, what: str
 ) -> None:
-    sync = task(cid := sim.add_connection(script=ENDLESS), way, timeout=5)
+    sync = task(cid := sim.add_connection(script=ENDLESS), way, timeout=60)
     operator = sync.operator()
     with (
         kill_in_the_middle_of(monkeypatch, what, sync, operator, "failed"),
