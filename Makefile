@@ -4,12 +4,14 @@ AIRFLOW ?= 3.3
 VENV    ?= .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready-$(AIRFLOW)
+# How tests are shared out among pytest's workers, a file each: see tests/conftest.py.
+SHARED  := --dist loadfile --no-loadscope-reorder
 GROUPS  := --group test --group lint --group package --group docs --group postgresql
 
 # Airflow starts hundreds of processes: with this, which containers like to set, each compiles all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer matrix coverage package docs constraints clean
+.PHONY: demo test lint types-of-package types-of-tests unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer bench-watching matrix coverage package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m demo $(DEMO_ARGS)
@@ -26,21 +28,33 @@ bench-waiting: $(READY)
 bench-legs: $(READY)
 	$(BIN)/python -m benchmarks.legs $(BENCH_ARGS)
 
+# What it costs to watch a thousand connections, beside a poll for each: three minutes.
+bench-watching: $(READY)
+	$(BIN)/python -m benchmarks.watching $(BENCH_ARGS)
+
 # The same in a real triggerer, with a whole Airflow around it: half an hour, nearly all of it Airflow's workers; needs
 # Debian's postgresql. BENCH_ARGS="--tasks 100 --sleepers 50" for some minutes.
 bench-triggerer: $(READY)
 	$(BIN)/python -m benchmarks.triggerer $(BENCH_ARGS)
 
-test: lint unit e2e
+# Everything that `make lint`, `make unit` and `make e2e` do; one of the workers has the whole Airflow.
+test: lint
+	$(BIN)/pytest -n 4 $(SHARED) --durations=20 -m "not killmatrix and not journey and not package and not explore"
 
+# Both types of mypy at once: each has one core to itself.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target types-of-package types-of-tests
+
+types-of-package: $(READY)
 	$(BIN)/mypy
+
+types-of-tests: $(READY)
 	$(BIN)/mypy --config-file tests/mypy.ini
 
 unit: $(READY)
-	$(BIN)/pytest -n 4 --dist loadfile --durations=10 -m "not e2e and not package"
+	$(BIN)/pytest -n 4 $(SHARED) --durations=10 -m "not e2e and not package and not explore"
 
 # All on one Airflow.
 e2e: $(READY)
@@ -49,7 +63,7 @@ e2e: $(READY)
 # What a user does and sees, an Airflow for each: the demo, the quick start, Airflow's pages in a browser (Debian's
 # chromium and chromium-driver), fifty syncs over two slots.
 journeys: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --durations=20 -m journey
+	$(BIN)/pytest -n 2 $(SHARED) --durations=20 -m journey
 
 # Every supported Airflow and Python: see tools/matrix.py. A part: make matrix CELLS="2.11 3.2"
 matrix: $(READY)
@@ -86,7 +100,8 @@ constraints:
 clean:
 	rm -rf $(VENV) .venv-* dist site .mypy_cache .ruff_cache .pytest_cache demo-output
 
-# Kills every part of an Airflow with Celery, PostgreSQL and Redis; needs Debian's postgresql and redis-server.
+# Kills every part of an Airflow with Celery, PostgreSQL and Redis, while users clear and mark tasks; needs Debian's
+# postgresql and redis-server.
 CHAOS := .venv-chaos
 
 chaos: $(CHAOS)/.ready
@@ -104,9 +119,15 @@ $(CHAOS)/.ready: pyproject.toml constraints/chaos-3.3.txt
 		--editable . --group chaos
 	touch $@
 
-# Everything that a person, a deadline or a machine can do to a task, on a real Airflow: six minutes. Of another one:
+# Each step between a task and the outside, crashed, killed and cleared, and all jobs accounted for. It mostly waits, so
+# that it has more workers than cores. A part: make explore EXPLORE_ARGS='-k "deferred and Variable"'
+explore: $(READY)
+	$(BIN)/pytest -n 4 --timeout 3600 -m explore tests/test_explorer.py $(EXPLORE_ARGS)
+
+# Everything that a person, a deadline or a machine can do to a task, or to a watcher of an asset, on a real Airflow:
+# eight minutes. Of another one:
 # make kill-matrix AIRFLOW=2.11 VENV=.venv-2.11 PYTHON=python3.10
 kill-matrix: $(READY)
-	$(BIN)/pytest -s tests/e2e/test_kill_matrix.py
+	$(BIN)/pytest -s -m killmatrix tests/e2e/test_kill_matrix.py tests/e2e/test_ended.py
 
-.PHONY: chaos kill-matrix
+.PHONY: chaos explore kill-matrix

@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airbyte_deferrable.hooks import AirbyteHook
     from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-    from airbyte_deferrable.sensors import AirbyteJobSensor
+    from airbyte_deferrable.sensors import AirbyteFreshnessSensor, AirbyteJobSensor
     from airbyte_deferrable.triggers import AirbyteSyncTrigger
 
 __version__ = "0.1.0"
 
-__all__ = ["AirbyteHook", "AirbyteJobSensor", "AirbyteSyncTrigger", "AirbyteTriggerSyncOperator", "__version__"]
+__all__ = [
+    "AirbyteFreshnessSensor",
+    "AirbyteHook",
+    "AirbyteJobSensor",
+    "AirbyteSyncTrigger",
+    "AirbyteTriggerSyncOperator",
+    "__version__",
+]
 
 _HOMES = {
+    "AirbyteFreshnessSensor": "sensors",
     "AirbyteHook": "hooks",
     "AirbyteJobSensor": "sensors",
     "AirbyteSyncTrigger": "triggers",

@@ -30,6 +30,7 @@ from airbyte_deferrable._airflow.started_job import StartedJob, try_to_cancel
 from airbyte_deferrable._airflow.task_instance import task_instance, try_of
 from airbyte_deferrable._compat import AirflowSkipException, AirflowTaskTimeout, get_current_context
 from airbyte_deferrable._job.connections import describe, find_connection
+from airbyte_deferrable._job.earlier import TRIGGER_CANCELS_WITHIN
 from airbyte_deferrable._job.events import Event, ended, ran_out
 from airbyte_deferrable._job.submit import (
     ConnectionBusy,
@@ -45,7 +46,8 @@ from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.links import leave_link_to_task, link_to_job, link_when_described, write_link
-from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
+from airbyte_deferrable.triggers.queue import AirbyteQueueTrigger
+from airbyte_deferrable.triggers.sync import AirbyteSyncTrigger
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
@@ -107,7 +109,7 @@ class SyncTask:
         if is_of_another_try(event, context, self._log):
             return self.operator.execute(context)
         if not isinstance(event, dict):
-            return self._start(context, present_run(context))
+            return self._start(context, resume_run(context))
         if event.get("status") == "timeout":
             raise self._queue_timeout(event["reason"])
         validation.check_sync(self.operator)
@@ -117,7 +119,7 @@ class SyncTask:
         if deadlines.left() == 0:
             # The worker slot came too late: nobody would wait for the job.
             raise self._queue_timeout(deadlines.nearest)
-        return self._run(context, present_run(context))
+        return self._run(context, resume_run(context))
 
     def complete(self, context: Context, payload: Any) -> int:
         """Resume with what the trigger tells.
@@ -126,6 +128,7 @@ class SyncTask:
         """
         if is_of_another_try(payload, context, self._log):
             return self.operator.execute(context)
+        resume_run(context)
         event = read_event(payload)
         # An event of another version, or of the official provider's trigger, does not tell whose job it is.
         self._resume(context, marker_of(event) or read_marker(context) or _marker_of_subclass(event))
@@ -155,11 +158,6 @@ class SyncTask:
         if next_method == GIVEN_UP and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
             self._resume(context, read_marker(context)).cancel_out_of_time(self._execution_timeout)
         return next_kwargs
-
-    def after_success(self) -> None:
-        """Delete what is left for a next try, as the last thing that a successful task does."""
-        if self._started is not None:
-            self._started.submission.store.finish()
 
     def kill(self) -> None:
         """Cancel the job that this task started, if a user or the task's ``execution_timeout`` stops it.
@@ -209,23 +207,26 @@ class SyncTask:
         if started is None or started.submission.stopped:
             return
         if self._stop.by_user(task_instance(self._context), self._log):
-            started.kill(cancel=self.operator.cancel_on_kill, cleared=self._stop.cleared)
+            started.kill(cancel=self.operator.cancel_on_kill)
 
     # Its steps
 
     def _start(self, context: Context, run: int) -> int:
         operator = self.operator
+        store = AirflowRetryStore(context, self._log, fresh=True, run=run)
+        # Before anything that can fail: nobody comes after a last try who would.
+        store.take()
         if operator.connection_id and operator.connection_id == self._named:
             operator.connection_id = ""
         validation.check_sync(operator)
         now = time.time()
         self._end_time, self._queued_at = self._new_end_time(), now
         self._execution_deadline = execution_deadline(now, operator.execution_timeout)
-        return self._run(context, run, fresh=True)
+        return self._run(context, run, store)
 
-    def _run(self, context: Context, run: int, *, fresh: bool = False) -> int:
+    def _run(self, context: Context, run: int, store: AirflowRetryStore | None = None) -> int:
         # Before anything that takes time: a kill is to find what it stops.
-        started = self._begin(context, run, fresh=fresh)
+        started = self._begin(context, run, store)
         with self.hook:
             self.hook.warm_up()
             try:
@@ -262,9 +263,8 @@ class SyncTask:
             )
         except AirbyteInputError as error:
             hint = validation.origin(operator, "connection_name")
-            if not hint:
-                raise
-            raise AirbyteInputError(f"{error} {hint.strip()}", conn_id=operator.airbyte_conn_id) from None
+            words = f"{error} {hint}{validation.NOTHING_STARTED}"
+            raise AirbyteInputError(words, conn_id=operator.airbyte_conn_id) from None
 
     def _obtain(self, started: StartedJob) -> Job:
         """Find the job of an earlier try, or start one, or come to terms with one that runs."""
@@ -275,7 +275,7 @@ class SyncTask:
                     started.submission.obtain, f"starting {what}", connection_id=self.operator.connection_id
                 )
             except ConnectionBusy as busy:
-                found = self._meet(started, busy.job)
+                found = self._meet(busy)
                 if found is None:
                     continue
                 job = self._tell_airflow(partial(started.submission.attach, found))
@@ -288,17 +288,17 @@ class SyncTask:
             except StoppedBeforeStart:
                 raise AirbyteException(f"The task was killed before it started {what}.", **self._subject) from None
             if started.killed:
-                started.cancel()
+                started.cancel_killed()
                 raise AirbyteException(f"The task was killed while it started job {job.job_id}.", job_id=job.job_id)
             return job
 
-    def _meet(self, started: StartedJob, other: Job | None) -> Job | None:
+    def _meet(self, busy: ConnectionBusy) -> Job | None:
         """Do what ``if_running`` says; return the job to wait for, or None to try again."""
-        operator = self.operator
+        operator, other = self.operator, busy.job
         which = f"job {other.job_id}" if other else "another job"
         runs = f"Connection {operator.connection_id} runs {which} already"
         if_running = operator.if_running
-        if other is not None and operator.cancel_on_kill and other.job_id == started.submission.store.cleared_job:
+        if busy.of_this_task and operator.cancel_on_kill:
             self._log.info("%s, which this task had started before it was cleared", runs)
             if_running = "wait"
         if if_running == "attach" and other is not None and not does_the_work(other, operator.job_type):
@@ -418,14 +418,14 @@ class SyncTask:
             event = ended(job)
         if event.kind != "ended" or event.job is None:
             # A job that goes on is nobody's to cancel from now on, and a next try's to find.
-            started.submission.store.release()
+            started.store.release()
             raise self._failure(event, float(self.operator.timeout))
         job = event.job
         if not event.xcoms_written:
             job = self.hook.with_figures(job)
             push(job, self._xcom_context)
         if event.status != "success":
-            started.submission.store.delete()
+            started.store.delete()
         return finish(job, self._log, self.operator.airbyte_conn_id, self.hook.explain(job))
 
     def _failure(self, event: Event, seconds: float | None, *then: str) -> AirbyteException:
@@ -478,20 +478,22 @@ class SyncTask:
 
     def _end_out_of_time(self) -> int:
         """Cancel the job for the ``execution_timeout``: contrary to a kill, Airflow leaves the task time for that."""
-        started = self._begun
+        job_id = self._begun.job_id
         which = self.operator.connection_id or self.operator.connection_name
-        if started.job_id is None:
+        if job_id is None:
             self._log.info("The task's execution_timeout is over: finding out which job it has started, if any")
-            self._ask_airbyte(
-                started.submission.find_out, "looking for the task's job", connection_id=self.operator.connection_id
+            job_id = self._ask_airbyte(
+                self._begun.submission.find_out,
+                "looking for the task's job",
+                connection_id=self.operator.connection_id,
             )
-        if started.job_id is None:
+        if job_id is None:
             raise AirbyteTimeout(
                 f"The task's execution_timeout ({self._execution_timeout:g} s) was over before a job of connection "
                 f"{which!r} had ended. No job is known that it started.",
                 **self._subject,
             )
-        return self._finish(ran_out("execution_timeout", started.job_id, None))
+        return self._finish(ran_out("execution_timeout", job_id, None))
 
     def _queue_timeout(self, deadline: str) -> AirbyteTimeout:
         return AirbyteTimeout(
@@ -502,22 +504,26 @@ class SyncTask:
 
     # Its job
 
-    def _begin(self, context: Context, run: int, *, job_id: int | None = None, fresh: bool = False) -> StartedJob:
+    def _begin(
+        self, context: Context, run: int, store: AirflowRetryStore | None = None, *, job_id: int | None = None
+    ) -> StartedJob:
         operator = self.operator
+        store = store or AirflowRetryStore(context, self._log, run=run)
         self._context = context
-        resume_run(context, run)
         leave_link_to_task(operator)
         submission = Submission(
-            AirflowRetryStore(context, self._log, fresh=fresh, run=run),
+            store,
             operator.connection_id,
             operator.job_type,
             log=self._log,
             submit_policy=operator.submit_policy,
             until=None if operator.asynchronous else self._end_time,
             waits=not operator.asynchronous,
+            cancel_after=self._cancel_after,
         )
-        self._started = started = StartedJob(submission, cancel=self._cancel, log=self._log)
+        self._started = started = StartedJob(submission, store, cancel=self._cancel, log=self._log)
         started.job_id = job_id
+        store.delete_after_success()
         self._check_for_kill()
         return started
 
@@ -578,6 +584,13 @@ class SyncTask:
     @property
     def _poll_interval(self) -> float:
         return float(self.operator.wait_seconds)
+
+    @property
+    def _cancel_after(self) -> float | None:
+        """After how many seconds the job of before a clear is cancelled that still runs; None for never."""
+        if not self.operator.cancel_on_kill:
+            return None
+        return TRIGGER_CANCELS_WITHIN if self.operator.deferrable else 0.0
 
     @property
     def _execution_timeout(self) -> float | None:

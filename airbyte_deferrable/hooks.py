@@ -21,12 +21,13 @@ from airbyte_deferrable._job.connections import describe, find_connection
 from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.failure import Explanation, explain
 from airbyte_deferrable._job.queue import wait_in_queue
+from airbyte_deferrable._job.selection import ConnectionFilter, select_connections
 from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Deadlines, wait_for_end
 from airbyte_deferrable._watcher.directory import Description
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.diagnosis import diagnose
-from airbyte_deferrable.api.models import Job, JobStatus, JobType
+from airbyte_deferrable.api.models import Connection, ConnectionStatus, Job, JobStatus, JobType
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS
 
@@ -276,6 +277,44 @@ class AirbyteHook(BaseHook):
         return self.__session.call(
             lambda client: find_connection(client, name, workspace_id), f"looking for the connection named {name!r}"
         )
+
+    def list_connections(
+        self,
+        workspace_id: str | None = None,
+        *,
+        tag: str | None = None,
+        name_pattern: str | None = None,
+        status: ConnectionStatus | str | None = None,
+        source_type: str | None = None,
+        destination_type: str | None = None,
+    ) -> list[Connection]:
+        """Return the Airbyte connections that fit all that is given, every one of them, as they are now.
+
+        Those that were deleted are never among them. It takes a request for each hundred connections.
+
+        :param workspace_id: The workspace, a UUID. Default: all that the credentials may see.
+        :param tag: The name of a tag, matched exactly first, then ignoring case and surrounding spaces. Where several
+            workspaces have a tag of that name, those of each. Default: with any tags, or none.
+        :param name_pattern: A shell pattern for the name, such as ``Orders*`` (see :mod:`fnmatch`), ignoring case and
+            surrounding spaces. Default: any name.
+        :param status: ``active``, ``inactive`` or ``locked``. Default: any of these.
+        :param source_type: What Airbyte calls the type of source, lower case with hyphens: ``google-sheets``. Custom
+            connectors have no type. Default: any.
+        :param destination_type: Likewise of destination: ``bigquery``. Default: any.
+        :return: The connections, in the order of their names, those of the same name in that of their ids.
+        :raises airbyte_deferrable.exceptions.AirbyteInputError: If there is no such tag, or a parameter is not what it
+            has to be.
+        :raises airbyte_deferrable.exceptions.AirbyteNotVisibleError: If there is no such workspace, or the credentials
+            may not read it, its sources or destinations.
+        :raises airbyte_deferrable.exceptions.AirbyteUnreachableError: If Airbyte gives no answer, or not all
+            connections.
+        """
+
+        async def select(client: AirbyteClient) -> list[Connection]:
+            wanted = ConnectionFilter(workspace_id, tag, name_pattern, status, source_type, destination_type)
+            return list(await select_connections(client, wanted))
+
+        return self.__session.call(select, "listing Airbyte connections")
 
     def describe(self, connection_id: str) -> Description:
         """Look up what a connection is called, as far as that can be had quickly.

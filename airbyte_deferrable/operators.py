@@ -155,15 +155,6 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         next_kwargs = self.__task.before_resumption(next_method, next_kwargs, context)
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def post_execute(self, context: Context, result: Any = None) -> None:
-        """Delete what is left for a next try, as the last thing that a successful task does.
-
-        :param context: The task's context.
-        :param result: The task's return value.
-        """
-        super().post_execute(context, result)
-        self.__task.after_success()
-
     def on_kill(self) -> None:
         """Cancel the job that this task started, when a user stops the task on its worker, and let it be forgotten."""
         self.__task.kill()

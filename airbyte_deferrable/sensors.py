@@ -1,66 +1,128 @@
-"""The sensor that waits for a job which was started elsewhere."""
+"""The sensors: for a job that was started elsewhere, and for a connection's data to be fresh, whoever sees to that."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airbyte_deferrable._airflow import validation
 from airbyte_deferrable._airflow.base_trigger import HOLD_EVENTS
 from airbyte_deferrable._airflow.execution_timeout import execution_deadline
-from airbyte_deferrable._airflow.results import fail, finish, is_of_another_try, push, read_event
-from airbyte_deferrable._airflow.task_instance import first_rescheduled, task_instance, try_of
-from airbyte_deferrable._compat import (
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    BaseSensorOperator,
-    conf,
+from airbyte_deferrable._airflow.moment import moment
+from airbyte_deferrable._airflow.results import fail
+from airbyte_deferrable._airflow.task_instance import try_of
+from airbyte_deferrable._compat import conf
+from airbyte_deferrable._job import retrying
+from airbyte_deferrable._job.connections import UnresolvedName, find_connection
+from airbyte_deferrable._job.events import NO_JOB, Event, not_visible
+from airbyte_deferrable._job.freshness import (
+    ConnectionGone,
+    FreshSync,
+    check_connection,
+    find_fresh,
+    find_fresh_of_visible,
+    idle,
 )
-from airbyte_deferrable._job.connections import describe
-from airbyte_deferrable._job.events import Deadline, Event, not_visible, ran_out
-from airbyte_deferrable._job.retrying import WAITS_ON, Outage
+from airbyte_deferrable._job.job_list import newest_jobs, newest_of
+from airbyte_deferrable._job.retrying import SYNCS_GO_ON
 from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course
+from airbyte_deferrable._waiting_sensor import AirbyteDeferrableWaitingSensor, SensorWait
 from airbyte_deferrable.exceptions import (
     AirbyteConflictError,
-    AirbyteCredentialsError,
     AirbyteException,
     AirbyteInputError,
-    AirbyteJobCancelled,
-    AirbyteJobFailed,
     AirbyteNotVisibleError,
     AirbyteRequestError,
-    AirbyteSensorTimeout,
     AirbyteTimeout,
-    AirbyteUnreachableError,
 )
-from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.links import AirbyteJobLink, leave_link_to_task, link_to_job, link_when_described, write_link
-from airbyte_deferrable.triggers import AirbyteSyncTrigger
+from airbyte_deferrable.triggers.freshness import AirbyteFreshnessTrigger
+from airbyte_deferrable.triggers.sync import AirbyteSyncTrigger
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
-    from airbyte_deferrable.api.models import Job
+    from airbyte_deferrable.api.client import AirbyteClient
+    from airbyte_deferrable.api.models import Connection, Job
+
+__all__ = ["AirbyteFreshnessSensor", "AirbyteJobSensor"]
 
 DEFERRED_POKE_INTERVAL = 5.0
-#: What ``soft_fail`` is about: not what a user has to mend first.
-SOFT = (AirbyteJobFailed, AirbyteJobCancelled, AirbyteTimeout, AirbyteNotVisibleError)
-#: Seconds after which Airbyte is asked again whether there really is no such job.
-CONFIRM_NOT_FOUND_AFTER = 1.0
+#: Seconds between two checks, on a worker, that a connection whose data is waited for is still there.
+WORKER_CONNECTION_AGAIN = 60.0
 
 
-class _OutOfTime(BaseException):
-    """``execution_timeout`` is over, in words that Airflow does not know.
+class _JobWait(SensorWait["AirbyteJobSensor"]):
+    """A sensor's wait for its job."""
 
-    Of its own ``AirflowTaskTimeout`` in a check it makes a skip where ``soft_fail`` is set, before the final check.
-    """
+    def __init__(self, sensor: AirbyteJobSensor) -> None:
+        super().__init__(sensor)
+        self._course = Course()
+
+    @property
+    def result(self) -> int:
+        """The job's id as a number.
+
+        :raises AirbyteInputError: If it is none.
+        """
+        given = self.sensor.airbyte_job_id
+        job_id = str(given).strip()
+        # Not all that int() takes: 1_0, -7, digits of other scripts.
+        if not (job_id.isascii() and job_id.isdecimal()):
+            raise AirbyteInputError(
+                f"airbyte_job_id must be the number of an Airbyte job, not {given!r}.",
+                conn_id=self.sensor.airbyte_conn_id,
+            )
+        return int(job_id)
+
+    def begin(self, context: Context) -> int:
+        job_id = self.result
+        validation.seconds("progress_seconds", self.sensor.progress_seconds, self.sensor.airbyte_conn_id)
+        return job_id
+
+    def ask(self, context: Context) -> Job:
+        job_id = self.result
+        return self.confirmed(lambda: self.hook.get_job_details(job_id), job_id)
+
+    def said(self, job: Job) -> None:
+        if (change := self._course.change(job)) is not None:
+            self.log.info(change)
+
+    def final_check(self, context: Context, job_id: int) -> Job:
+        return self.hook.call(
+            lambda client: asyncio.wait_for(client.get_job(job_id), FINAL_CHECK_WITHIN),
+            f"looking up job {job_id}",
+        )
+
+    def no_end(self, event: Event, seconds: float | None) -> AirbyteException:
+        return fail(event, self.sensor.airbyte_conn_id, None, seconds)
+
+    def defer(self, context: Context, job: Job | None, began: float) -> NoReturn:
+        sensor, job_id = self.sensor, self.result
+        self.log.info("Leaving the worker; the triggerer waits for job %s", job_id)
+        sensor.defer(
+            trigger=AirbyteSyncTrigger(
+                job_id=job_id,
+                conn_id=sensor.airbyte_conn_id,
+                end_time=began + sensor.timeout,
+                poll_interval=sensor.poke_interval,
+                execution_deadline=execution_deadline(began, sensor.execution_timeout),
+                api_version=sensor.api_version,
+                try_number=try_of(context),
+                progress_interval=sensor.progress_seconds,
+                not_before=time.time() + HOLD_EVENTS,
+                connection_id=job.connection_id if job else "",
+                started_here=False,
+                write_xcoms=bool(sensor.do_xcom_push),
+            ),
+            method_name=sensor.execute_complete.__name__,
+        )
 
 
-class AirbyteJobSensor(BaseSensorOperator):
+class AirbyteJobSensor(AirbyteDeferrableWaitingSensor):
     """Wait for an Airbyte job that was started elsewhere. It never cancels the job.
 
     On a worker (``mode="poke"``), on one anew for each check (``mode="reschedule"``), or in the triggerer
@@ -84,8 +146,8 @@ class AirbyteJobSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("airbyte_job_id", "airbyte_conn_id")
-    ui_color = "#6C51FD"
-    operator_extra_links = (AirbyteJobLink(),)
+
+    _AirbyteDeferrableWaitingSensor__wait_of = _JobWait
 
     def __init__(
         self,
@@ -99,267 +161,286 @@ class AirbyteJobSensor(BaseSensorOperator):
         poke_interval: timedelta | float | None = None,
         **kwargs: Any,
     ) -> None:
-        if poke_interval is None and deferrable:
-            poke_interval = DEFERRED_POKE_INTERVAL
-        if poke_interval is not None:
-            kwargs["poke_interval"] = poke_interval
-        super().__init__(**kwargs)
+        super().__init__(**_with_interval(kwargs, poke_interval, deferrable))
         self.airbyte_job_id = airbyte_job_id
         self.airbyte_conn_id = airbyte_conn_id
         self.deferrable = deferrable
         self.api_version = api_version
         self.progress_seconds = progress_seconds
-        # Under a mangled name, as all that is not a parameter: subclasses of the official sensor name their own methods
-        # and attributes as they like.
-        self.__wait: _SensorWait | None = None
-
-    def execute(self, context: Context) -> Any:
-        """Wait in the way that was chosen.
-
-        :return: The job's id.
-        """
-        began = time.time()
-        leave_link_to_task(self)
-        wait = self.__this_wait()
-        # One session and one token for all the checks of this leg.
-        with _skipping(self), wait.hook:
-            wait.hook.warm_up()
-            job_id = wait.job_id
-            validation.seconds("progress_seconds", self.progress_seconds, self.airbyte_conn_id)
-            try:
-                if self.deferrable:
-                    return wait.finish_or_defer(context, began)
-                # What a subclass's poke has brought, else the job.
-                brought = super().execute(context)
-                return job_id if brought is None else brought
-            except (AirflowTaskTimeout, _OutOfTime):
-                return wait.end_late(context, "execution_timeout", job_id, wait.last_seen)
-            except AirflowSensorTimeout:
-                raise wait.without_end(ran_out("timeout", job_id, wait.last_seen)) from None
-
-    def poke(self, context: Context) -> bool:
-        """Check once.
-
-        :return: Whether the job has succeeded.
-        """
-        wait = self.__this_wait()
-        try:
-            with wait.hook:
-                job = wait.check(context)
-            if job is not None and job.terminal:
-                wait.finish(context, job)
-                return True
-            if wait.outlived(context):
-                raise AirflowTaskTimeout
-        except AirflowTaskTimeout:
-            raise _OutOfTime from None
-        return False
-
-    def execute_complete(self, context: Context, event: Any = None) -> int:
-        """Resume with what the trigger tells.
-
-        :param event: See :class:`~airbyte_deferrable.triggers.Event`.
-        :return: The job's id.
-        """
-        leave_link_to_task(self)
-        wait = self.__this_wait()
-        with _skipping(self), wait.hook:
-            told = read_event(event)
-            write_link(wait.for_xcoms(context), told.job_url)
-            try:
-                match "unknown" if is_of_another_try(event, context, self.log) else told.kind:
-                    case "unknown":
-                        # A trigger of the official provider tells no more than the status: a check tells the rest.
-                        job_id: int = self.execute(context)
-                        return job_id
-                    case "ended" if told.job is not None:
-                        return wait.finish(context, told.job, xcoms_written=told.xcoms_written)
-                    case "timeout" | "execution_timeout" as deadline if told.job is None:
-                        # The trigger's final check got no answer.
-                        return wait.end_late(context, deadline, told.job_id, None)
-                    case _:
-                        raise wait.without_end(told)
-            except AirflowTaskTimeout:
-                return wait.end_late(context, "execution_timeout", told.job_id, told.job)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume. Where the trigger broke, Airflow applies ``never_fail`` only from 3.1 on."""
-        with _skipping(self):
-            return super().resume_execution(next_method, next_kwargs, context)
-
-    def __this_wait(self) -> _SensorWait:
-        # Airflow 2 runs copies of a task, each of which is to wait by itself.
-        if self.__wait is None or self.__wait.sensor is not self:
-            self.__wait = _SensorWait(self)
-        return self.__wait
 
 
-class _SensorWait:
-    """A sensor's wait for its job: what is known from one check to the next, and what comes of a check.
+class _FreshnessWait(SensorWait["AirbyteFreshnessSensor"]):
+    """A sensor's wait for a job that is fresh enough, of which it knows no more than the connection."""
 
-    :param sensor: The sensor, of which this uses its parameters and what Airflow has given it.
-    """
+    waits_on = SYNCS_GO_ON
 
-    def __init__(self, sensor: AirbyteJobSensor) -> None:
-        self.sensor = sensor
-        self.hook = AirbyteHook(sensor.airbyte_conn_id, sensor.api_version)
-        #: The job as it was when Airbyte answered last; None before.
-        self.last_seen: Job | None = None
-        self._log = sensor.log
-        self._outage = Outage(sensor.log, WAITS_ON)
-        self._course = Course()
-        self._first_check: datetime | None = None
-        self._linked = False
+    def __init__(self, sensor: AirbyteFreshnessSensor) -> None:
+        super().__init__(sensor)
+        #: What is waited for, once the connection's id is known.
+        self._wanted: FreshSync | None = None
+        self._job_id: int | None = None
+        #: What the trigger has learned of a connection that is given by its name.
+        self._connection_id = ""
+        self._connection_due = 0.0
+        #: Why there was no id for the final check, if Airbyte has said so.
+        self._unresolved = ""
 
     @property
-    def job_id(self) -> int:
-        """The job's id as a number.
+    def result(self) -> int | None:
+        return self._job_id
 
-        :raises AirbyteInputError: If it is none.
-        """
-        given = self.sensor.airbyte_job_id
-        job_id = str(given).strip()
-        # Not all that int() takes: 1_0, -7, digits of other scripts.
-        if not (job_id.isascii() and job_id.isdecimal()):
-            raise AirbyteInputError(
-                f"airbyte_job_id must be the number of an Airbyte job, not {given!r}.",
-                conn_id=self.sensor.airbyte_conn_id,
-            )
-        return int(job_id)
+    def begin(self, context: Context) -> int:
+        validation.check_freshness(self.sensor)
+        self._moment(context)
+        return NO_JOB
 
-    def check(self, context: Context) -> Job | None:
-        """Return the job; None if Airbyte cannot tell now, which is no reason to give up."""
-        try:
-            job = self._ask(self.job_id)
-        except (AirbyteUnreachableError, AirbyteCredentialsError, AirbyteRequestError) as error:
-            if not isinstance(error, AirbyteUnreachableError) and self._began(context) is None:
-                # Wrong from the start; later, that is what an Airbyte says, or a gateway before it, that restarts.
-                raise
-            self._outage.failed(error)
-            return None
-        self._outage.recovered()
-        self._link(context, job)
-        self.last_seen = job
-        if not job.terminal and (change := self._course.change(job)) is not None:
-            self._log.info(change)
-        self._first_check = self._first_check or datetime.now(timezone.utc)
-        return job
+    def resume(self, event: Event) -> None:
+        self._connection_id = event.connection_id
 
-    def finish_or_defer(self, context: Context, began: float) -> int:
-        """Check once, and defer if the job has not ended.
-
-        :param began: When the wait began, seconds since the epoch.
-        """
-        job = self.check(context)
-        if job is None or not job.terminal:
-            self._defer(context, job.connection_id if job else "", began)
-        return self.finish(context, job)
+    def ask(self, context: Context) -> Job | None:
+        wanted = self._what(context)
+        return self.confirmed(lambda: self._find(wanted), NO_JOB)
 
     def finish(self, context: Context, job: Job, *, xcoms_written: bool = False) -> int:
-        """Turn the job's end into the task's end."""
-        with self.hook as hook:
-            if not xcoms_written:
-                job = hook.with_figures(job)
-                push(job, self.for_xcoms(context))
-            return finish(job, self._log, self.sensor.airbyte_conn_id, hook.explain(job))
+        self._job_id = job.job_id
+        return super().finish(context, job, xcoms_written=xcoms_written)
 
-    def end_late(self, context: Context, deadline: Deadline, job_id: int, last_seen: Job | None) -> int:
-        """End because a deadline has passed; if the job has ended since it was seen last, with that."""
-        job = None
-        with suppress(AirbyteException, asyncio.TimeoutError):
-            job = self.hook.call(
-                lambda client: asyncio.wait_for(client.get_job(job_id), FINAL_CHECK_WITHIN),
-                f"looking up job {job_id}",
+    def final_check(self, context: Context, job_id: int) -> Job | None:
+        rule = self._rule(context)
+
+        async def find(client: AirbyteClient) -> Job | None:
+            # The name, too, in these few seconds.
+            self._wanted = rule if rule.connection_id else replace(rule, connection_id=await self._ask_for_name(client))
+            return await find_fresh(client, self._wanted)
+
+        try:
+            return self.hook.call(
+                lambda client: asyncio.wait_for(find(client), FINAL_CHECK_WITHIN), "looking for a job that is fresh"
             )
-        if job is not None and job.terminal:
-            return self.finish(context, job)
-        raise self.without_end(ran_out(deadline, job_id, job or last_seen))
+        except AirbyteInputError as error:
+            self._unresolved = str(error)
+            raise
 
-    def without_end(self, event: Event) -> AirbyteException:
-        """Return the exception for a wait that is over without the job's end."""
-        conn_id, limit = self.sensor.airbyte_conn_id, self.sensor.execution_timeout
-        if event.kind != "timeout":
-            return fail(event, conn_id, None, limit.total_seconds() if limit else None)
-        error = fail(event, conn_id, None, self.sensor.timeout)
-        return AirbyteSensorTimeout(
-            str(error), conn_id=error.conn_id, connection_id=error.connection_id, job_id=error.job_id
-        )
+    def no_end(self, event: Event, seconds: float | None) -> AirbyteException:
+        conn_id, wanted = self.sensor.airbyte_conn_id, self._wanted
+        connection_id = event.connection_id or (wanted.connection_id if wanted else None)
+        subject: dict[str, Any] = {"conn_id": conn_id, "connection_id": connection_id}
+        what = f"Airbyte connection {connection_id or repr(self.sensor.connection_name)}"
+        match event.kind:
+            case "timeout" | "execution_timeout" as deadline:
+                which = wanted.what if wanted else f"job of {what}"
+                span = f" ({seconds:g} s)" if seconds is not None else ""
+                words = f"No {which} has succeeded before the task's {deadline}{span} was over.{self._newest()}"
+                return AirbyteTimeout(words, **subject)
+            case "not_visible":
+                return AirbyteNotVisibleError(
+                    f"{what} cannot be seen (Airflow connection {conn_id!r}): it is not there, or not any more, or the "
+                    f"credentials may not see it. {event.message}",
+                    **subject,
+                )
+            case "unresolved":
+                return AirbyteInputError(event.message, **subject)
+            case _:
+                return AirbyteException(f"Waiting for a job of {what} failed: {event.message}", **subject)
 
-    def outlived(self, context: Context) -> bool:
-        """Whether ``execution_timeout`` is over, which Airflow measures anew for each leg of a rescheduled task."""
-        if not self.sensor.execution_timeout or not self.sensor.reschedule:
-            return False
-        began = self._began(context)
-        return began is not None and datetime.now(timezone.utc) >= began + self.sensor.execution_timeout
-
-    def for_xcoms(self, context: Context) -> Context:
-        """Return the context for those who leave XComs; an empty one if there are to be none."""
-        return context if context and self.sensor.do_xcom_push else {}
-
-    def _ask(self, job_id: int) -> Job:
-        """Ask for the job; Airbyte's word that there is none is believed when it comes twice."""
-        try:
-            return self.hook.get_job_details(job_id)
-        except (AirbyteNotVisibleError, AirbyteConflictError):
-            time.sleep(CONFIRM_NOT_FOUND_AFTER)
-        try:
-            return self.hook.get_job_details(job_id)
-        except (AirbyteNotVisibleError, AirbyteConflictError) as error:
-            raise fail(not_visible(job_id, str(error)), self.sensor.airbyte_conn_id, None, None) from None
-
-    def _link(self, context: Context, job: Job) -> None:
-        """Link the button to the job, once. The trigger of a deferred task does it, too."""
-        # Airflow clears XComs before each leg of a rescheduled task: one link, at its end, is enough there.
-        waits_elsewhere = not job.terminal and (self.sensor.reschedule or self.sensor.deferrable)
-        if self._linked or waits_elsewhere:
-            return
-        self._linked = True
-        context = self.for_xcoms(context)
-        description = self.hook.start(lambda client: describe(client, job.connection_id, ends=not job.terminal))
-        if job.terminal:
-            link_to_job(self.hook, context, job, description.result().workspace_id, self._log)
-        else:
-            self.hook.start(lambda _: link_when_described(self.hook, context, job, description, self._log))
-
-    def _began(self, context: Context) -> datetime | None:
-        """When the first check was, if that was before this one."""
-        by_airflow = self.sensor.reschedule and task_instance(context) is not None
-        return first_rescheduled(context) if by_airflow else self._first_check
-
-    def _defer(self, context: Context, connection_id: str, began: float) -> NoReturn:
-        """Hand the job over to the triggerer."""
-        sensor, job_id = self.sensor, self.job_id
-        self._log.info("Leaving the worker; the triggerer waits for job %s", job_id)
+    def defer(self, context: Context, job: Job | None, began: float) -> NoReturn:
+        sensor, wanted = self.sensor, self._wanted
+        self.log.info("Leaving the worker; the triggerer waits for %s", wanted or "the connection with this name")
         sensor.defer(
-            trigger=AirbyteSyncTrigger(
-                job_id=job_id,
+            trigger=AirbyteFreshnessTrigger(
                 conn_id=sensor.airbyte_conn_id,
+                connection_id=wanted.connection_id if wanted else "",
+                after=self._moment(context).timestamp(),
                 end_time=began + sensor.timeout,
                 poll_interval=sensor.poke_interval,
                 execution_deadline=execution_deadline(began, sensor.execution_timeout),
+                must_have=sensor.must_have,
+                job_types=sorted(validation.check_freshness(sensor)),
+                if_failed=sensor.if_failed,
+                connection_name=None if wanted else str(sensor.connection_name),
+                workspace_id=None if wanted else sensor.workspace_id,
                 api_version=sensor.api_version,
                 try_number=try_of(context),
-                progress_interval=sensor.progress_seconds,
                 not_before=time.time() + HOLD_EVENTS,
-                connection_id=connection_id,
-                started_here=False,
                 write_xcoms=bool(sensor.do_xcom_push),
             ),
             method_name=sensor.execute_complete.__name__,
         )
 
+    def _moment(self, context: Context) -> datetime:
+        return moment(self.sensor.after, context, self.sensor.airbyte_conn_id)
 
-@contextmanager
-def _skipping(sensor: AirbyteJobSensor) -> Iterator[None]:
-    """Skip the task instead of failing it, if that was asked for."""
-    try:
-        yield
-    except AirflowSkipException:
-        raise
-    except Exception as error:
-        # On a worker, Airflow itself skips for all that a check raises, and what comes from it may be no failure: a
-        # task that is rescheduled leaves with an exception.
-        never = sensor.never_fail and (sensor.deferrable or isinstance(error, AirbyteException))
-        if never or (sensor.soft_fail and isinstance(error, SOFT)):
-            raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
-        raise
+    def _rule(self, context: Context) -> FreshSync:
+        """Return what is waited for, with no connection's id as long as only its name is known."""
+        if self._wanted is not None:
+            return self._wanted
+        sensor = self.sensor
+        job_types, after = validation.check_freshness(sensor), self._moment(context)
+        return FreshSync(
+            sensor.connection_id or self._connection_id, after, sensor.must_have, job_types, sensor.if_failed
+        )
+
+    def _what(self, context: Context) -> FreshSync:
+        """Return what is waited for. The first time, a connection that is given by its name is looked for."""
+        if self._wanted is None:
+            rule = self._rule(context)
+            self._wanted = rule if rule.connection_id else replace(rule, connection_id=self._find_connection(context))
+        return self._wanted
+
+    def _find_connection(self, context: Context) -> str:
+        """Look for the connection by its name, a second time if there seems to be none: then that is believed.
+
+        A rescheduled sensor looks for it at each check, also hours after it was found first.
+        """
+        sensor = self.sensor
+        try:
+            found = self._check_name()
+        except (AirbyteNotVisibleError, AirbyteConflictError):
+            found = None
+        if isinstance(found, str):
+            return found
+        time.sleep(retrying.CONFIRM_NOT_FOUND_AFTER)
+        later = self._began(context) is not None
+        try:
+            found = self._check_name()
+        except (AirbyteNotVisibleError, AirbyteConflictError) as error:
+            if not later:
+                raise
+            # A list that is refused does not say that what was found in it before is not there any more.
+            raise AirbyteRequestError(str(error), conn_id=sensor.airbyte_conn_id) from None
+        if isinstance(found, str):
+            return found
+        if later and not found.several:
+            raise self.no_end(not_visible(NO_JOB, str(found)), None)
+        hint = validation.origin(sensor, "connection_name")
+        raise AirbyteInputError(f"{found} {hint}".strip(), conn_id=sensor.airbyte_conn_id)
+
+    def _check_name(self) -> str | UnresolvedName:
+        async def find(client: AirbyteClient) -> str | UnresolvedName:
+            try:
+                return await self._ask_for_name(client)
+            except UnresolvedName as error:
+                return error
+
+        return self.hook.call(find, f"looking for the connection named {str(self.sensor.connection_name)!r}")
+
+    async def _ask_for_name(self, client: AirbyteClient) -> str:
+        # Rendered as a native object, a name may be a number.
+        return await find_connection(client, str(self.sensor.connection_name), self.sensor.workspace_id)
+
+    def _find(self, wanted: FreshSync) -> Job | None:
+        """Ask for the job, and if there is none, now and then, whether there may be one."""
+        subject: dict[str, Any] = {"connection_id": wanted.connection_id}
+        try:
+            job = self.hook.call(
+                lambda client: find_fresh_of_visible(client, wanted), f"looking for {wanted}", **subject
+            )
+            if job is not None or time.monotonic() < self._connection_due:
+                return job
+            connection = self.hook.call(
+                lambda client: check_connection(client, wanted.connection_id),
+                f"looking up connection {wanted.connection_id}",
+                **subject,
+            )
+        except ConnectionGone as gone:
+            raise AirbyteNotVisibleError(str(gone), conn_id=self.sensor.airbyte_conn_id, **subject) from None
+        self._log_connection(wanted, connection)
+        self._connection_due = time.monotonic() + WORKER_CONNECTION_AGAIN
+        return None
+
+    def _log_connection(self, wanted: FreshSync, connection: Connection) -> None:
+        if not self._connection_due:
+            self.log.info("Waiting for %s. The connection is called %r", wanted, connection.name)
+        if (why := idle(connection)) is not None:
+            self.log.warning(why)
+
+    def _newest(self) -> str:
+        """Say what the connection's newest job is, if that can be had quickly: why there may have been no other."""
+        wanted = self._wanted
+        if wanted is None:
+            return " " + (self._unresolved or "Airbyte could not be asked for the connection's id.")
+        with suppress(AirbyteException, asyncio.TimeoutError):
+            newest = newest_of(
+                self.hook.call(
+                    lambda client: asyncio.wait_for(newest_jobs(client, wanted.connection_id), FINAL_CHECK_WITHIN),
+                    f"listing the jobs of connection {wanted.connection_id}",
+                )
+            )
+            if newest is None:
+                return " The connection has no job."
+            at = f" since {newest.last_updated_at}" if newest.last_updated_at else ""
+            return f" The connection's newest job, {newest.job_id}, is a {newest.job_type} and {newest.status!r}{at}."
+        return ""
+
+
+class AirbyteFreshnessSensor(AirbyteDeferrableWaitingSensor):
+    """Wait until a sync of an Airbyte connection that is not older than a moment has succeeded, whoever started it.
+
+    For connections that Airbyte's own schedule syncs, or other people do. It starts nothing and never cancels anything.
+
+    On a worker (``mode="poke"``), on one anew for each check (``mode="reschedule"``), or in the triggerer
+    (``deferrable=True``), with the same result, XComs, exceptions and meaning of ``soft_fail`` and ``never_fail`` as
+    of :class:`AirbyteJobSensor`. A sync that had ended before the task began is found with one request.
+
+    The return value is the job's id. Of several that fit it is the first: the same moment gives the same job, however
+    late the task begins and however often it is cleared.
+
+    :param connection_id: The Airbyte connection, a UUID. Templated. Or else:
+    :param connection_name: The Airbyte connection's name. Templated. Not used beside a ``connection_id``. With
+        ``mode="reschedule"`` it is looked for at each check.
+    :param workspace_id: The workspace in which the name is looked for, a UUID. Templated. Default: all that the
+        credentials may see.
+    :param after: The moment: a ``datetime`` with a time zone, or its text in ISO 8601. Templated. What happened in the
+        same second counts. Default: the run's ``data_interval_end``; where it has none its ``run_after``.
+    :param must_have: What the sync must have done at that moment or later: ``ended``, or ``started``, for data that is
+        read from the source only after it; to Airbyte that is when the job was created. Default: ``ended``.
+    :param job_types: Which jobs count: ``sync``, ``refresh``, ``reset``, ``clear`` (the same as ``reset`` to Airbyte),
+        or several of these. Default: ``sync``.
+    :param if_failed: What to do about a sync that fits, but failed or was cancelled, when no other has succeeded:
+        ``wait`` for one that succeeds, or ``fail``, with the reason. Default: ``wait``.
+    :param airbyte_conn_id: The Airflow connection to Airbyte. Templated. Default: ``airbyte_default``.
+    :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable``.
+    :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
+    :param poke_interval: Airflow's own: seconds between two checks, or a ``timedelta``. Default: 60, deferred 5.
+    :param kwargs: Airflow's own, as of :class:`AirbyteJobSensor`.
+    """
+
+    template_fields: Sequence[str] = ("connection_id", "airbyte_conn_id", "after", "connection_name", "workspace_id")
+
+    _AirbyteDeferrableWaitingSensor__wait_of = _FreshnessWait
+
+    def __init__(
+        self,
+        *,
+        connection_id: str = "",
+        connection_name: str | None = None,
+        workspace_id: str | None = None,
+        after: datetime | str | None = None,
+        must_have: Literal["ended", "started"] = "ended",
+        job_types: str | Collection[str] = "sync",
+        if_failed: Literal["wait", "fail"] = "wait",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        airbyte_conn_id: str = "airbyte_default",
+        api_version: str = "v1",
+        # As of AirbyteJobSensor.
+        poke_interval: timedelta | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**_with_interval(kwargs, poke_interval, deferrable))
+        self.connection_id = connection_id
+        self.connection_name = connection_name
+        self.workspace_id = workspace_id
+        self.after = after
+        self.must_have = must_have
+        self.job_types = job_types
+        self.if_failed = if_failed
+        self.airbyte_conn_id = airbyte_conn_id
+        self.deferrable = deferrable
+        self.api_version = api_version
+
+
+def _with_interval(kwargs: dict[str, Any], poke_interval: timedelta | float | None, deferrable: bool) -> dict[str, Any]:
+    """Return Airflow's own parameters; who waits in the triggerer, and has set no interval, checks more often."""
+    if poke_interval is None and deferrable:
+        poke_interval = DEFERRED_POKE_INTERVAL
+    return kwargs if poke_interval is None else {**kwargs, "poke_interval": poke_interval}

@@ -150,7 +150,7 @@ class LegsBench:
             },
         )
         if told["state"] != ("deferred" if part == "first" else "success"):
-            raise RuntimeError(f"{kind}, {part} leg: {told['state']}\n{self._logs.read_text()[-5000:]}")
+            raise RuntimeError(f"{kind}, {part} leg: {told['state']}\n{self._logs.read_text()[-20000:]}")
         spans = self._answered(answer)
         calls, airflows_calls = split(told["calls"])
         leg = Leg(

@@ -1,4 +1,4 @@
-"""``python -m chaos``: kill everything, then count."""
+"""``python -m chaos``: kill everything, clear and mark tasks, then count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ import httpx
 
 from airbyte_deferrable.simulator import Script
 from chaos.cluster import Cluster, cluster
-from chaos.plan import KINDS, Kill, durations, plan
+from chaos.plan import KINDS, Deed, Kill, deeds, durations, plan
 from chaos.report import ENDED, account
+from chaos.self_started import SelfStarted
+from chaos.users import Run, Users
 from harness.processes import exit_on_termination
 from harness.simulator import SimulatorProcess
 
@@ -74,14 +76,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer syncs, everything killed once")
+    parser.add_argument("--tasks", type=int, help="how many syncs; 200, with --short 60, when left out")
     parser.add_argument("--seed", type=int, help="what chance depends on; a new one when left out")
     parser.add_argument("--keep", action="store_true", help="keep Airflow's home with all logs")
     given = parser.parse_args(arguments)
     size = SHORT if given.short else FULL
+    size = replace(size, tasks=given.tasks or size.tasks)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     kills = plan(seed, size.rounds, size.pause, size.down)
     seconds = durations(seed, size.tasks, size.shortest, kills)
-    print(f"seed {seed}: {size.tasks} syncs of {size.shortest:g} to {max(seconds):g} s, {len(kills)} kills")
+    done = deeds(seed, size.tasks, kills)
+    print(
+        f"seed {seed}: {size.tasks} syncs of {size.shortest:g} to {max(seconds):g} s, {len(kills)} kills, users do "
+        f"{len(done)} things"
+    )
     home = Path(tempfile.mkdtemp(prefix="chaos-"))
     # Its jobs are in a file, and go on while it is down, as Airbyte's own do.
     options = ("--state-file", str(home / "airbyte.jsonl"))
@@ -92,8 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 airbyte.add_connection(name=f"Sync {number}", script=Script(duration=duration))
                 for number, duration in enumerate(seconds)
             ]
+            others = SelfStarted(airbyte, seed)
             with cluster(home, airbyte, connection_ids) as everything:
-                fine = _run(everything, airbyte, connection_ids, kills, size)
+                fine = _run(everything, airbyte, connection_ids, others, kills, done, size)
     finally:
         if given.keep or not fine:
             print(f"Everything that was written is in {home}")
@@ -103,16 +112,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(
-    everything: Cluster, airbyte: SimulatorProcess, connection_ids: list[str], kills: list[Kill], size: Size
+    everything: Cluster,
+    airbyte: SimulatorProcess,
+    connection_ids: list[str],
+    others: SelfStarted,
+    kills: list[Kill],
+    to_do: list[Deed],
+    size: Size,
 ) -> bool:
     diary = Diary(time.monotonic())
     airflow = everything.airflow
     run_id = airflow.trigger(DAG)
-    state = _kill_and_tend(everything, airbyte, run_id, kills, size, diary)
+    users = Users(everything, airbyte, Run(DAG, run_id, connection_ids, size.shortest), to_do, diary.say)
+    state = _kill_and_tend(everything, airbyte, run_id, others, kills, users, size, diary)
     diary.say(f"Airflow says: {state}")
     _let_all_rise(everything)
-    balance = account(connection_ids, airbyte.jobs(), airflow.task_instances(DAG, run_id, task_id="sync"))
-    tries = Counter(task["try_number"] for task in airflow.task_instances(DAG, run_id, task_id="sync"))
+    handed = others.finish(everything, diary.say)
+    tasks = airflow.task_instances(DAG, run_id, task_id="sync")
+    jobs = [job for job in airbyte.jobs() if job["connectionId"] not in others.connection_ids]
+    balance = account(connection_ids, jobs, tasks, users.actions)
+    tries = Counter(task["try_number"] for task in tasks)
     print("\nkills (seconds after the first job, victim, seconds down, syncs in flight)")
     for kill in kills:
         flight = diary.in_flight.get(kill)
@@ -120,25 +139,34 @@ def _run(
     for name, times in Counter(everything.collapses).items():
         print(f"  ended by itself, started again: {name[0]} (status {name[1]}), {times} times")
     print(f"\nat most {diary.peak} syncs in flight; tries that tasks needed: {dict(sorted(tries.items()))}")
-    print("\n".join(balance.lines()))
+    print("\n".join([*balance.lines(), *handed.lines()]))
     missed = set(KINDS) - {kill.kind for kill, flight in diary.in_flight.items() if flight}
     if missed:
         print(f"never killed while syncs were in flight: {', '.join(sorted(missed))}")
-    fine = balance.balanced and state == "success" and not missed
+    # A run ends failed in which a task is marked so.
+    over = state in ("success", "failed") and users.done
+    fine = balance.balanced and handed.balanced and over and not missed
     print("nothing lost, nothing twice" if fine else "NOT AS IT MUST BE")
     return fine
 
 
 def _kill_and_tend(
-    everything: Cluster, airbyte: SimulatorProcess, run_id: str, kills: list[Kill], size: Size, diary: Diary
+    everything: Cluster,
+    airbyte: SimulatorProcess,
+    run_id: str,
+    others: SelfStarted,
+    kills: list[Kill],
+    users: Users,
+    size: Size,
+    diary: Diary,
 ) -> str:
-    """Kill after the plan until the run has ended; return how it ended."""
+    """Kill after the plan, and let users act, until the run has ended; return how it ended."""
     first_job: float | None = None
     to_come = list(kills)
     told = 0.0
     while time.monotonic() < diary.began + size.limit:
         everything.tend()
-        jobs = _jobs(airbyte)
+        jobs = _jobs(airbyte, others)
         live = [job for job in jobs or () if job["status"] not in ENDED]
         diary.peak = max(diary.peak, len(live))
         if jobs and first_job is None:
@@ -148,10 +176,14 @@ def _kill_and_tend(
             everything.kill(kill.victim, kill.down)
             diary.in_flight[kill] = len(live)
             diary.say(f"kill -9 {kill.victim}, back in {kill.down:g} s; {len(live)} syncs in flight")
+        if first_job is not None:
+            users.begin()
+        if to_come:
+            others.tend()
         if time.monotonic() - told > 15:
             told = time.monotonic()
             diary.say(f"{len(jobs or ())} jobs, {len(live)} live" if jobs is not None else "Airbyte is down")
-        if jobs is None or len(jobs) - len(live) < size.tasks:
+        if jobs is None or to_come or not users.done or live:
             time.sleep(0.5)
             continue
         state = _run_state(everything, run_id)
@@ -161,9 +193,9 @@ def _kill_and_tend(
     return f"not over after {size.limit:g} s"
 
 
-def _jobs(airbyte: SimulatorProcess) -> list[dict[str, Any]] | None:
+def _jobs(airbyte: SimulatorProcess, others: SelfStarted) -> list[dict[str, Any]] | None:
     try:
-        return airbyte.jobs()
+        return [job for job in airbyte.jobs() if job["connectionId"] not in others.connection_ids]
     except OSError:
         return None
 

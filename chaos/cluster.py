@@ -21,6 +21,9 @@ DAGS = Path(__file__).parent / "dags"
 #: Slots of each of the two workers.
 SLOTS = 4
 
+#: Seconds after its start within which a part may still have lost track of a task: the longest of those below.
+RECOVERS_WITHIN = 60.0
+
 #: Airflow's defaults are made for outages of minutes. These make it notice a crash within seconds, so that a run of
 #: minutes has room for many; none of them changes what happens, only when.
 QUICK_RECOVERY = {
@@ -65,8 +68,15 @@ class Cluster:
         self.airflow = airflow
         self._servers = {server.name: server for server in servers}
         self._down: dict[str, float] = {}
+        self._was_down: dict[str, float] = {}
         #: What ended by itself, with its exit status: a scheduler that lost its database, for example.
         self.collapses: list[tuple[str, int]] = []
+
+    @property
+    def down_lately(self) -> tuple[str, ...]:
+        """What is down, or was until a moment ago."""
+        now = time.monotonic()
+        return tuple(name for name, until in self._was_down.items() if now < until + RECOVERS_WITHIN)
 
     def kill(self, name: str, down: float) -> None:
         """``kill -9`` a process with all of its children, to be started again later.
@@ -78,7 +88,7 @@ class Cluster:
             self._servers[name].kill()
         else:
             self.airflow.kill(name)
-        self._down[name] = time.monotonic() + down
+        self._goes_down(name, down)
 
     def tend(self) -> None:
         """Start again what is due, and what ended by itself."""
@@ -89,7 +99,10 @@ class Cluster:
                     self._start(name)
             elif (status := self._status(name)) is not None:
                 self.collapses.append((name, status))
-                self._down[name] = time.monotonic() + 2
+                self._goes_down(name, 2)
+
+    def _goes_down(self, name: str, seconds: float) -> None:
+        self._down[name] = self._was_down[name] = time.monotonic() + seconds
 
     def _start(self, name: str) -> None:
         if name in self._servers:

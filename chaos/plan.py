@@ -10,6 +10,11 @@ from dataclasses import dataclass
 KINDS = ("triggerer", "worker", "scheduler", "api-server", "redis", "postgresql", "simulator")
 
 
+#: What a user can do to a task.
+DEEDS = ("clear", "failed", "success")
+#: And to its connection: start another sync of it.
+INTRUDES = "intrudes"
+
 #: Seconds by which the longest sync outlasts the last kill, measured from the first job on. Restarts hold up a plan.
 OUTLASTS = 30
 
@@ -46,6 +51,39 @@ def plan(seed: int, rounds: int, pause: tuple[float, float], down: tuple[float, 
             kills.append(Kill(round(at, 1), kind, chance.choice(victim), round(chance.uniform(*down), 1)))
             at += chance.uniform(*pause)
     return kills
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What somebody does in the middle of it all.
+
+    :param at: Seconds after the first job was started.
+    :param kind: What a user does to a task, one of :data:`DEEDS`, or :data:`INTRUDES`.
+    :param index: Whose task, or whose connection.
+    """
+
+    at: float
+    kind: str
+    index: int
+
+
+def deeds(seed: int, tasks: int, kills: Sequence[Kill]) -> list[Deed]:
+    """Choose what users do to tasks: one in five is cleared or marked, some of them twice, until after the last kill.
+
+    :param seed: What chance depends on.
+    :param tasks: How many tasks there are.
+    :param kills: The plan.
+    """
+    chance = random.Random(f"deeds {seed}")
+    until = kills[-1].at + OUTLASTS / 2
+    shares = {"clear": 8, "failed": 20, "success": 20, INTRUDES: 12}
+    # Not to the first, which outlasts all kills.
+    chosen = [
+        Deed(round(chance.uniform(2, until), 1), kind, chance.randrange(1, tasks))
+        for kind, share in shares.items()
+        for _ in range(tasks // share)
+    ]
+    return sorted(chosen, key=lambda deed: deed.at)
 
 
 def durations(seed: int, count: int, shortest: float, kills: Sequence[Kill]) -> list[float]:

@@ -6,8 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -106,8 +106,8 @@ class LocalAirflow(AirflowApi):
         #: The environment variables of all components, for commands beside them.
         self.env = environment(self.home, python=python, settings=settings, connections=connections or {})
         self.env.update(config or {})
-        commands = {**components(major, triggerers), **(more or {})}
-        self._services = {name: self._service(name, *args) for name, args in commands.items()}
+        self._commands = {**components(major, triggerers), **(more or {})}
+        self._services = {name: self._service(name, *args) for name, args in self._commands.items()}
         self._cleanup = ExitStack()
 
     @property
@@ -168,6 +168,19 @@ class LocalAirflow(AirflowApi):
         service = self._services[component]
         stop_all([service])
         service.start()
+
+    @contextmanager
+    def successor(self, component: str) -> Iterator[None]:
+        """Run a component once more, beside what is left of the first, which is not stopped.
+
+        :param component: One of :attr:`components`.
+        """
+        service = self._service(f"{component}-successor", *self._commands[component])
+        try:
+            service.start()
+            yield
+        finally:
+            stop_all([service])
 
     def returncode(self, component: str) -> int | None:
         """How a component ended, negative for the signal that killed it; None while it runs.

@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 
 from harness.loopback import LOOPBACK, free_port
+from harness.processes import is_dead
 from harness.server import Server
+from harness.waiting import eventually
 
 OPTIONS = {
     "listen_addresses": LOOPBACK,
@@ -83,12 +85,17 @@ class PostgreSQL(Server):
 
     def kill(self) -> None:
         """``kill -9`` the whole of it; its processes lead sessions of their own."""
+        children: list[psutil.Process] = []
         if self.returncode is None:
-            with suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(self.pid).children(recursive=True):
-                    with suppress(psutil.NoSuchProcess):
-                        child.kill()
+            # Else it sees the first of them die, and starts others.
+            self._service.signal(signal.SIGSTOP)
+            children = psutil.Process(self.pid).children(recursive=True)
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
         super().kill()
+        # It does not start again while one of them has its shared memory.
+        eventually(lambda: all(is_dead(child.pid) for child in children), what="the end of its processes")
 
     def stop(self) -> None:
         """Stop it without waiting for its clients, and drop the data."""

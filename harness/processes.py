@@ -72,7 +72,7 @@ class Service:
         if not self._process:
             return []
         self._process.poll()  # reaps a leader that has ended, so that it does not count as alive
-        return [pid for pid in psutil.pids() if _session(pid) == self.pid and not _is_zombie(pid)]
+        return [pid for pid in psutil.pids() if _session(pid) == self.pid and not is_dead(pid)]
 
     def reap(self) -> None:
         """Wait until the program has ended, and take note of how."""
@@ -191,7 +191,8 @@ def _session(pid: int) -> int | None:
         return None
 
 
-def _is_zombie(pid: int) -> bool:
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended, also if nobody has taken note of that."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -94,6 +94,14 @@ class AirflowApi:
             body["logical_date"] = None
         return str(self.api("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
+    def set_paused(self, dag_id: str, paused: bool) -> None:
+        """Pause a DAG, or let it go on.
+
+        :param dag_id: The DAG.
+        :param paused: Whether it is to be paused.
+        """
+        self.api("PATCH", f"/dags/{dag_id}", {"is_paused": paused})
+
     def run_state(self, dag_id: str, run_id: str) -> str:
         """The state of a DAG run: ``queued``, ``running``, ``success`` or ``failed``.
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 #: Seconds after which something is waited for in vain: what a quiet machine does in ten takes a busy one minutes.
-IN_VAIN = 300.0
+IN_VAIN = 600.0
 
 
 def eventually(

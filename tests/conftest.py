@@ -26,8 +26,26 @@ from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.simulator.testing import airbyte_simulator
 from helpers.airbyte import connection_to
 from helpers.certificate import certificate, server_tls
+from helpers.patience import be_patient
+from helpers.sharing import OneAirflow
+from helpers.waiting import Clock
+
+#: Folders whose tests take longest: no worker is to be left with one of them at the end.
+SLOWEST = ("e2e", "faults", "docs")
 
 __all__ = ["airbyte_simulator", "certificate", "server_tls"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what takes longest begin first."""
+    folders = {item: item.path.parent.name for item in items}
+    items.sort(key=lambda item: SLOWEST.index(folders[item]) if folders[item] in SLOWEST else len(SLOWEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAirflow | None:
+    """Let all end-to-end tests have one Airflow; but a journey has one of its own."""
+    return None if config.option.markexpr == "journey" else OneAirflow(config, log)
 
 
 @pytest.fixture
@@ -35,6 +53,12 @@ def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simula
     """An Airbyte of the test's own, to which Airflow's usual connection leads."""
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     return airbyte_simulator
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let the test say when time passes."""
+    return Clock(monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +83,9 @@ def _no_run_begun() -> None:
     """Let each test begin as a task does: in a process that has begun no run."""
     if "airbyte_deferrable._airflow.retry_store" in sys.modules:
         sys.modules["airbyte_deferrable._airflow.retry_store"]._begun.clear()
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test depend on how quickly this machine answers."""
+    be_patient(monkeypatch)

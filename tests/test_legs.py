@@ -32,6 +32,9 @@ class Cost(NamedTuple):
     calls: int
     airflows_calls: int
 
+    def no_more_than(self, most: Cost) -> bool:
+        return all(mine <= its for mine, its in zip(self, most, strict=True))
+
 
 COSTS = {
     # Token, list, create. Two where an earlier leg on the machine has left its token.
@@ -56,7 +59,8 @@ def test_legs_of_a_deferrable_sync_cost_no_more_than_this(bench: LegsBench) -> N
 
 def test_leg_of_a_sync_on_the_worker_costs_no_more_than_this(bench: LegsBench) -> None:
     (leg,) = bench.sync(Kind("ours", "worker"), ANSWER, short_job=0.0)
-    assert cost(leg) == COSTS["whole"]
+    # What it is called, a task does not wait for for long.
+    assert cost(leg).no_more_than(COSTS["whole"])
 
 
 @pytest.mark.parametrize(

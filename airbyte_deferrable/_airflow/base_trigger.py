@@ -10,9 +10,11 @@ from typing import Any, Generic, TypeVar
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow.utils.log.logging_mixin import LoggingMixin
 
+from airbyte_deferrable._airflow.credentials import known_settings, settings_for_trigger
 from airbyte_deferrable._airflow.off_loop import TaskLog, all_written, freeze_what_is_loaded
 from airbyte_deferrable._compat import AIRFLOW_3
-from airbyte_deferrable._job.wait import Deadlines
+from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Deadlines
+from airbyte_deferrable.api.settings import Settings
 
 #: Seconds after deferral before which Airflow 3 may fail a task that is resumed: the executor's late "success" of
 #: the leg that deferred then hits the re-queued task (apache/airflow#66374, #71580). None was seen at 8 s.
@@ -38,6 +40,20 @@ class Wait(Generic[T]):
     async def until_over(self) -> None:
         """Wait until there is something to tell."""
         raise NotImplementedError
+
+    async def find_settings(self) -> Settings | None:
+        """Return what the Airflow connection holds; None if time is up before it can be read."""
+        conn_id, api_version = self.trigger.conn_id, self.trigger.api_version
+        settings = known_settings(conn_id, api_version)
+        if settings is not None:
+            return settings
+        left = self.deadlines.left()
+        # A trigger that starts after its deadline still has a final check to make.
+        within = None if left is None else max(left, FINAL_CHECK_WITHIN)
+        try:
+            return await asyncio.wait_for(settings_for_trigger(conn_id, api_version, self.log), within)
+        except asyncio.TimeoutError:
+            return None
 
     def event(self) -> dict[str, Any]:
         """Return what to tell the task."""

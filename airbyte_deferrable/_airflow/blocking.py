@@ -6,7 +6,7 @@ import asyncio
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -118,7 +118,12 @@ class Portal:
 def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
     if task.cancelled():
         outcome.cancel()
-    elif (error := task.exception()) is not None:
+        return
+    error = task.exception()
+    if outcome.cancelled():
+        # Whoever waited for it beside was stopped first, and gave it up.
+        return
+    if error is not None:
         outcome.set_exception(error)
     else:
         outcome.set_result(task.result())
@@ -136,11 +141,16 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(_ends_of(left))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
+
+
+async def _ends_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    # In a coroutine: outside the loop, gather asks the policy for one, and that may have been replaced meanwhile.
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _portals: WeakSet[Portal] = WeakSet()

@@ -112,7 +112,7 @@ async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Sett
     known = _known_connection(conn_id, api_version)
     outage = Outage(
         log,
-        f"Cannot read Airflow connection {conn_id!r} now, this task keeps trying",
+        f"Cannot read Airflow connection {conn_id!r} now, trying again",
         f"Airflow connection {conn_id!r} can be read again",
     )
     while True:

@@ -1,9 +1,9 @@
 """Whether a user killed the task.
 
-Airflow tells a trigger only that it is cancelled: a user may have killed the task, but the triggerer may also stop, or
-have lost the task to another triggerer, or a new try may wait for the same job already. Only the first may cancel the
-job. The task's state and the *wait marker* tell which: an XCom that says which try waits for which job, which each try
-writes before it defers and Airflow clears when the next try begins.
+Airflow cancels a trigger, and from 3.3 on calls its ``on_kill`` besides: a user may have killed the task, but the
+triggerer may also stop, or have lost the task to another triggerer, or a new try may wait for the same job already.
+Only the first may cancel the job. The task's state and the *wait marker* tell which: an XCom that says which try waits
+for which job, which each try writes before it defers and Airflow clears when the next try begins.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from airbyte_deferrable._job.task_log import Log
 T = TypeVar("T")
 
 WAIT_MARKER = "airbyte_wait_marker"
+#: What Airflow calls the XCom with what ``execute`` returned.
+RESULT = "return_value"
 #: Airflow's states of a task that nobody waits for any more.
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 #: And those of one that waits to be started.
 CLEARED = frozenset({NO_STATUS, "scheduled", "queued"})
-#: What a running task is when a user has cleared it: Airflow stops it to start it over.
-STARTED_OVER = frozenset({NO_STATUS, "restarting"})
+#: What a running task is when a user has cleared it: Airflow stops it to start it over. One without a state was not
+#: cleared: a scheduler has reset it that took over from another, which had died before it knew who runs the task.
+STARTED_OVER = frozenset({"restarting"})
 #: Seconds that a cleared task's new try is given to write its wait marker.
 NEW_TRY_WRITES_WITHIN = 2.0
 #: Seconds that Airflow is given to say how the task stands; without an answer nobody stops the job. All triggers of a
@@ -93,7 +96,8 @@ def stopped_by_user(ti: Any, log: Log) -> str | None:
 
     Airflow sends the same signal to a task that a user marked or cleared, and to one that it has lost touch with:
     its API server was away for long, another worker runs its next try, the worker itself is told to stop. After a
-    user's action the task is no longer running to Airflow, and not about to run again by itself.
+    user's action the task is no longer running to Airflow, and not about to run again by itself. A task that has
+    succeeded and has a result was not marked: a try clears the result of the one before, and only its own end has one.
 
     :param ti: The task's own task instance; None for a task that is called by hand, as is what stops it.
     :param log: Says why a job is left alone.
@@ -102,7 +106,15 @@ def stopped_by_user(ti: Any, log: Log) -> str | None:
     """
     if ti is None:
         return "failed"
-    state = ask_while_killed(lambda: read_state(ti))
+
+    def ask() -> tuple[str | None, bool]:
+        state = read_state(ti)
+        return state, state == "success" and read_xcom(ti, RESULT) is not None
+
+    state, ended_by_itself = ask_while_killed(ask)
+    if ended_by_itself:
+        log.warning("Airflow stops the task, whose later try has succeeded: leaving its job alone")
+        return None
     if state in ENDED or state in STARTED_OVER:
         return state
     log.warning("Airflow stops the task, but nobody asked for it (it is %s): leaving its job alone", state)
@@ -124,8 +136,6 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.state: Literal["none", "received", "by_user", "nobody"] = "none"
-        #: Whether the user cleared the task, so that another try follows at once.
-        self.cleared = False
 
     def receive(self) -> None:
         """Note that Airflow has told it. May be called in a signal handler."""
@@ -144,7 +154,7 @@ class StopRequest:
                 why = str(error) or type(error).__name__
                 log.warning("Airflow does not tell why the task is stopped (%s): leaving its job alone", why)
                 return False
-            self.state, self.cleared = ("nobody" if how is None else "by_user"), how in STARTED_OVER
+            self.state = "nobody" if how is None else "by_user"
         return self.state == "by_user"
 
 

@@ -2,7 +2,8 @@
 
 Airflow 3.3 has a store for that, the task state store. Before, Airflow forgets everything a task wrote when its
 next try begins, XComs included; an Airflow Variable is the only place that stays. It is written only for tries that
-another one may follow, and deleted when the task is done, or by the last try, which is the last that can want it.
+another one may follow, and deleted when Airflow knows of the task's success, or by the last try, which is the last that
+can want it.
 
 A task may run several jobs in one try: a subclass calls ``super().execute()`` twice, a Python task calls two operators.
 Each run has a record of its own, numbered by its order in the try, so that a retry's second run finds the job of the
@@ -13,11 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from threading import Lock
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from airbyte_deferrable._airflow.task_instance import task_instance, try_of
+from airbyte_deferrable._airflow.after_success import after_success
+from airbyte_deferrable._airflow.task_instance import generation_of, key_of, task_instance, try_of
+from airbyte_deferrable._airflow.variables import variables
 from airbyte_deferrable._compat import Context
 from airbyte_deferrable._job.record import Record
 from airbyte_deferrable._job.task_log import Log
@@ -33,15 +37,16 @@ def begin_run(context: Context) -> int:
     return resume_run(context, _begun.get(_try_key(context), 0) + 1)
 
 
-def resume_run(context: Context, run: int) -> int:
+def resume_run(context: Context, run: int | None = None) -> int:
     """Note that the task goes on with a run that another process has begun, so that the next is a further one.
 
-    :param run: The run's number.
+    :param run: The run's number. Default: that of :func:`present_run`.
     :return: The same.
     """
+    number = present_run(context) if run is None else run
     _begun.clear()
-    _begun[_try_key(context)] = run
-    return run
+    _begun[_try_key(context)] = number
+    return number
 
 
 def present_run(context: Context) -> int:
@@ -50,8 +55,7 @@ def present_run(context: Context) -> int:
 
 
 def _try_key(context: Context) -> tuple[Any, ...]:
-    ti = task_instance(context)
-    return () if try_of(context) is None else (ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number)
+    return () if try_of(context) is None else key_of(task_instance(context))
 
 
 class _Store(Protocol):
@@ -76,20 +80,28 @@ class AirflowRetryStore:
     ====================================  =================  ==================  ===================  ===============
     a run begins, or is resumed           read               read                read, then deleted   nothing
     Airbyte is about to be asked          ``requested``      ``requested``       nothing              nothing
-    the task has started its job          ``started``        ``started``         nothing              nothing
-    ... and does not wait for it          ``released``       ``released``        nothing              nothing
+    Airbyte has named the job             ``started``        ``started``         nothing              nothing
+    ... and the task does not wait        ``released``       ``released``        nothing              nothing
     it waits for somebody else's          ``attached``       ``attached``        nothing              nothing
     the job goes on without the task      ``released``       ``released``        nothing              nothing
     no job was made, or it did not        deleted            deleted             nothing              nothing
     succeed
-    the task succeeds                     stays              deleted             nothing              nothing
-    a user clears the task while it runs  ``abandoned``      ``abandoned``       nothing              nothing
-    a user marks it while it runs         ``abandoned``      deleted             nothing              nothing
+    Airflow knows that the task           stays              deleted             nothing              nothing
+    succeeded
+    a user stops the task while it runs   abandoned          abandoned           nothing              nothing
+    ... and its job is seen to end        stays              deleted             nothing              nothing
+    ... and its job is not to be          deleted            deleted             nothing              nothing
+    cancelled
+    the task is cleared otherwise         stays              stays               nothing              nothing
+    ... and its old job is seen to end    deleted            deleted             nothing              nothing
     ====================================  =================  ==================  ===================  ===============
 
-    A worker can still die between its task's success and Airflow's hearing of it, and the next try then needs the
-    record. Airflow cleans the task state store up by itself; a Variable would stay for ever, as it does if Airflow
-    fails to delete it then.
+    Airflow cleans the task state store up by itself; a Variable would stay for ever, as it does if Airflow fails to
+    delete it, or a user ends the task before its last try. A last try takes its Variable before anything else, so that
+    it leaves none however it ends.
+
+    What is abandoned keeps its state, and what leads to the job, for the try after a clear: also where Airbyte had not
+    named the job yet. A kill has the last word: whatever else of the process is about to write does not.
 
     :param fresh: Whether the run begins, and is not resumed. Default: False.
     :param run: The run's number in the try. Default: 1.
@@ -98,9 +110,10 @@ class AirflowRetryStore:
     def __init__(self, context: Context, log: Log, *, fresh: bool = False, run: int = 1) -> None:
         ti: Any = task_instance(context)
         known = try_of(context) is not None
+        self._context = context
+        self._run = run
         self._log = log
-        self.generation = int(ti.max_tries or 0) if known else 0
-        self.cleared_job: int | None = None
+        self.generation = generation_of(context)
         stores = [_store_for(context, ti, each) if known else _NoStore() for each in range(1, run + 1)]
         self._store: _Store = stores.pop()
         #: Those of the try's earlier runs.
@@ -108,15 +121,21 @@ class AirflowRetryStore:
         #: Whether there may be a record: each question to Airflow takes a worker 10 to 25 ms. Airflow counts a try for
         #: every clear, retry and lost worker, so that nothing is written yet when the first one begins.
         self._may_hold = not (fresh and try_of(context) in (None, 1))
+        #: Held by who writes: a kill comes in a thread of its own.
+        self._writing = Lock()
+        #: Whether a user has stopped the task: nothing is written any more.
+        self._abandoned = False
 
-    def read(self, connection_id: str, job_type: str) -> Record | None:
-        """Return what an earlier try of the same generation wrote about the same work."""
+    def take(self) -> None:
+        """Take what the tries before have left, for a last try; others read it when they need it."""
+        if isinstance(self._store, _LastTryStore) and self._may_hold:
+            self._store.take()
+
+    def read(self) -> Record | None:
+        """Return what an earlier try wrote, or this one."""
         record = _read(self._store) if self._may_hold else None
         self._may_hold = record is not None
-        if record is None or record.generation != self.generation or record.state == "abandoned":
-            self.cleared_job = record.job_id if record is not None and record.cancelled_with_task else None
-            return None
-        return record if (record.connection_id, record.job_type) == (connection_id, job_type) else None
+        return record
 
     def write(self, record: Record) -> None:
         """Write before, and again after, Airbyte is asked for the job.
@@ -124,33 +143,43 @@ class AirflowRetryStore:
         :param record: Once it names the job, a failure is no more than a line in the log: what was written before
             leads a next try to the job, too.
         """
-        self._may_hold = True
-        try:
-            self._store.write(record.model_dump())
-        except Exception as error:
-            if record.job_id is None:
-                raise
-            self._log.warning("Airflow does not take down that the task waits for job %s: %s", record.job_id, error)
+        with self._writing:
+            if self._abandoned:
+                return
+            self._may_hold = True
+            try:
+                self._store.write(record.model_dump())
+            except Exception as error:
+                if record.job_id is None:
+                    raise
+                self._log.warning("Airflow does not take down that the task waits for job %s: %s", record.job_id, error)
 
     def delete(self) -> None:
         """Let a later try start another job."""
-        if self._may_hold:
-            self._store.delete()
-            self._may_hold = False
+        with self._writing:
+            if self._may_hold and not self._abandoned:
+                self._store.delete()
+                self._may_hold = False
 
     def release(self) -> None:
         """Note that the job goes on, and no user who kills the task from now on has it cancelled."""
         try:
             record = _read(self._store)
-            if record is not None and record.state == "started":
-                self._store.write(record.model_copy(update={"state": "released"}).model_dump())
+            if record is not None and record.state == "started" and not self._is_of_a_later_try(record):
+                self.write(record.model_copy(update={"state": "released"}))
         except Exception as error:
             self._log.warning("Airflow does not take down that the task has left its job: %s", error)
 
-    def finish(self) -> None:
-        """Drop what nobody cleans up: the task has what it wanted, and is about to end."""
-        if self._store.cleans_up:
-            return
+    def following(self) -> AirflowRetryStore:
+        """Return the store of the task's next run in the same try."""
+        return AirflowRetryStore(self._context, self._log, run=self._run + 1)
+
+    def delete_after_success(self) -> None:
+        """Have what nobody cleans up dropped once Airflow knows that the task has succeeded."""
+        if isinstance(self._store, _VariableStore):
+            after_success(self._context, self._finish)
+
+    def _finish(self) -> None:
         try:
             self.delete()
             for earlier in self._earlier:
@@ -158,22 +187,38 @@ class AirflowRetryStore:
         except Exception as error:
             self._log.warning("Airflow does not delete the Variable that held the task's job: %s", error)
 
-    def abandon(self, *, cleared: bool) -> None:
-        """Let no later try find the job, and what follows know at most that it is being cancelled.
+    def abandon(self, *, cancelled: bool) -> bool:
+        """Let no later try take the job for its own, for a task that a user stops while it runs.
 
-        For a task that a user stops while it runs: to Airflow, its next try after a clear is no other than a retry.
+        To Airflow, its next try after a clear is no other than a retry.
 
-        :param cleared: Whether another try follows at once.
+        :param cancelled: Whether the job is to be cancelled, so that a later try has to know of it.
+        :return: Whether it is this try's to stop: Airflow may have lost touch with it, and begun another.
         """
-        store, self._store = self._store, _NoStore()
-        for earlier in self._earlier:
-            earlier.delete()
-        record = _read(store)
-        told = record is not None and record.job_id is not None and record.started_here
-        if record is not None and told and (cleared or store.cleans_up):
-            store.write(record.model_copy(update={"state": "abandoned"}).model_dump())
-        else:
-            store.delete()
+        with self._writing:
+            self._abandoned = True
+            record = _read(self._store)
+            if record is not None and self._is_of_a_later_try(record):
+                return False
+            for earlier in self._earlier:
+                earlier.delete()
+            if record is None or record.state == "attached" or not record.leads_to_a_job or not cancelled:
+                self._store.delete()
+                return True
+            # A kill also cancels what the task was just about to leave.
+            state = "started" if record.state == "released" else record.state
+            self._store.write(record.model_copy(update={"state": state, "abandoned": True}).model_dump())
+            return True
+
+    def drop_abandoned(self) -> None:
+        """Drop what was abandoned, and nobody cleans up, once its job has ended."""
+        if not self._store.cleans_up:
+            with self._writing:
+                self._store.delete()
+
+    def _is_of_a_later_try(self, record: Record) -> bool:
+        """Tell whether a record is none of this process', which Airflow has lost touch with, any more."""
+        return record.generation.try_number > self.generation.try_number
 
 
 class _TaskStateStore:
@@ -208,14 +253,14 @@ class _VariableStore:
         self._key = f"{KEY}_{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:32]}"
 
     def read(self) -> Any:
-        return _variable().get(self._key, None, deserialize_json=True)
+        return variables().get(self._key, None, deserialize_json=True)
 
     def write(self, value: dict[str, Any]) -> None:
         description = f"The Airbyte job of {self._about}"
-        _variable().set(self._key, value, description=description, serialize_json=True)
+        variables().set(self._key, value, description=description, serialize_json=True)
 
     def delete(self) -> None:
-        _variable().delete(self._key)
+        variables().delete(self._key)
 
 
 class _NoStore:
@@ -242,13 +287,22 @@ class _LastTryStore(_NoStore):
     """
 
     def __init__(self, before: _VariableStore) -> None:
-        self._before = before
+        self._before: _VariableStore | None = before
+        self._taken: Any = None
+
+    def take(self) -> None:
+        if self._before is not None:
+            self._taken = self._before.read()
+            if self._taken is not None:
+                self._before.delete()
+            self._before = None
 
     def read(self) -> Any:
-        value = self._before.read()
-        if value is not None:
-            self._before.delete()
-        return value
+        self.take()
+        return self._taken
+
+    def delete(self) -> None:
+        self._taken = None
 
 
 def _read(store: _Store) -> Record | None:
@@ -266,11 +320,3 @@ def _store_for(context: Context, ti: Any, run: int) -> _Store:
         return _NoStore()
     variable = _VariableStore(ti, run)
     return variable if ti.try_number <= ti.max_tries else _LastTryStore(variable)
-
-
-def _variable() -> Any:
-    try:
-        from airflow.sdk import Variable
-    except ImportError:
-        from airflow.models import Variable
-    return Variable

@@ -14,6 +14,7 @@ from airbyte_deferrable._airflow.blocking import Portal
 from airbyte_deferrable._airflow.connection import load_settings
 from airbyte_deferrable._airflow.token_cache import token_cache_for
 from airbyte_deferrable._job.connections import UnresolvedName
+from airbyte_deferrable._job.selection import InvalidFilter
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.settings import Settings
@@ -102,7 +103,7 @@ class BlockingSession(Generic[Watcher]):
                 return self._portal.call(use(self.client))
             except ApiError as error:
                 raise from_api(error, doing, conn_id=conn_id, **subject) from None
-            except UnresolvedName as error:
+            except (UnresolvedName, InvalidFilter) as error:
                 raise AirbyteInputError(str(error), conn_id=conn_id, **subject) from None
 
     def start(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]]) -> Future[T]:

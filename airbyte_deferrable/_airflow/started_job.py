@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from airbyte_deferrable._airflow.execution_timeout import time_to_stop
 from airbyte_deferrable._airflow.kill import ask_while_killed
+from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
 from airbyte_deferrable._job.submit import Submission
 from airbyte_deferrable._job.task_log import Log
 from airbyte_deferrable.api.models import Job
@@ -23,11 +25,13 @@ class StartedJob:
     """What a task has started, as far as that is known at any moment, also in the middle of the start.
 
     :param submission: Starts it, and knows it.
+    :param store: What the task's tries leave for each other.
     :param cancel: Cancels a job.
     """
 
-    def __init__(self, submission: Submission, *, cancel: Cancel, log: Log) -> None:
+    def __init__(self, submission: Submission, store: AirflowRetryStore, *, cancel: Cancel, log: Log) -> None:
         self.submission = submission
+        self.store = store
         #: Whether the job is to be cancelled as soon as it is known.
         self.killed = False
         self._cancel = cancel
@@ -35,7 +39,7 @@ class StartedJob:
 
     @property
     def job_id(self) -> int | None:
-        """The job; None if none is known."""
+        """The job; None if none is known that this task has started for certain."""
         return self.submission.started_job
 
     @job_id.setter
@@ -46,20 +50,31 @@ class StartedJob:
         """Tell whether this task has started the job."""
         return self.job_id == job.job_id
 
-    def kill(self, *, cancel: bool, cleared: bool) -> None:
-        """Let none be started any more, and none be found by a later try. May be called in a signal handler.
+    def kill(self, *, cancel: bool) -> None:
+        """Let none be started any more, and no later try take one for its own. May be called in a signal handler.
 
         :param cancel: Whether to cancel the job.
-        :param cleared: Whether another try follows at once.
         """
+        store = self.store
         self.submission.stopped = True
         try:
-            ask_while_killed(lambda: self.submission.store.abandon(cleared=cleared))
+            if not ask_while_killed(lambda: store.abandon(cancelled=cancel)):
+                self._log.warning("A later try of the task has begun: leaving its job alone")
+                return
         except Exception as error:
-            self._log.warning("Airflow does not forget the task's job, a next try will find it: %r", error)
+            # Airflow 3.3 no longer knows a try that was cleared while it runs.
+            self._log.warning("Airflow does not take down that the task was stopped, its next try finds out: %r", error)
         if cancel:
             self.killed = True
-            self.cancel()
+            self.cancel_killed()
+
+    def cancel_killed(self) -> None:
+        """Cancel the job of a task that was killed, if it is known. No later try has to know of one that has ended."""
+        job = self.cancel()
+        if job is not None and job.terminal:
+            with suppress(Exception):
+                # A record that stays does no harm.
+                ask_while_killed(self.store.drop_abandoned)
 
     def cancel_out_of_time(self, execution_timeout: float | None) -> Job | None:
         """Cancel the job because the task's ``execution_timeout`` is over.
@@ -87,7 +102,7 @@ class StartedJob:
         :param cancelled: What :meth:`cancel_out_of_time` returned.
         """
         if self.job_id is None:
-            return "The job goes on: this task did not start it."
+            return "The job goes on: this task did not start it, or not for certain."
         if cancelled is not None and cancelled.terminal:
             return "The job is cancelled."
         return "The job could not be cancelled: see the task's log, and cancel it in Airbyte."

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from airbyte_deferrable._compat import Context
+from airbyte_deferrable._job.record import Generation
 
 #: The state of a task that was cleared and is not scheduled yet: Airflow itself has no word for it.
 NO_STATUS = "no_status"
@@ -24,6 +25,29 @@ def task_instance(context: Context | None) -> Any:
 def try_of(context: Context | None) -> int | None:
     """Return the task's present try; None for a task that is called by hand, also with a mock for a task instance."""
     number = getattr(task_instance(context), "try_number", None)
+    return number if isinstance(number, int) else None
+
+
+def key_of(ti: Any) -> tuple[Any, ...]:
+    """Return what tells a try of a task instance from all others."""
+    return ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number
+
+
+def generation_of(context: Context | None) -> Generation:
+    """Return where the task's present try stands among its tries. Asks nobody."""
+    if context is None or try_of(context) is None:
+        return Generation()
+    ti = task_instance(context)
+    return Generation(
+        try_number=ti.try_number,
+        max_tries=int(ti.max_tries or 0),
+        retries=_number(getattr(ti, "task", None), "retries"),
+        clear_number=_number(context.get("dag_run"), "clear_number"),
+    )
+
+
+def _number(owner: Any, name: str) -> int | None:
+    number = getattr(owner, name, None)
     return number if isinstance(number, int) else None
 
 

@@ -9,9 +9,12 @@ from numbers import Real
 from typing import Any
 from uuid import UUID
 
+from airbyte_deferrable._job.freshness import IF_FAILED, MUST_HAVE
 from airbyte_deferrable.api.models import JobType
 from airbyte_deferrable.exceptions import AirbyteInputError
 
+#: What an error says to those who expect a job to be started.
+NOTHING_STARTED = "Nothing was started."
 IF_RUNNING = ("wait", "attach", "skip", "fail")
 
 
@@ -28,7 +31,7 @@ def uuid(name: str, value: Any, whose: str, conn_id: str, hint: str = "") -> str
     try:
         return str(UUID(str(value)))
     except ValueError:
-        raise _bad(name, value, f"the UUID of an Airbyte {whose}", conn_id, hint) from None
+        raise bad(name, value, f"the UUID of an Airbyte {whose}", conn_id, hint) from None
 
 
 def one_of(name: str, value: Any, allowed: Iterable[str], conn_id: str, hint: str = "") -> None:
@@ -43,7 +46,7 @@ def one_of(name: str, value: Any, allowed: Iterable[str], conn_id: str, hint: st
     """
     words = [str(word) for word in allowed]
     if value not in words:
-        raise _bad(name, value, f"one of {', '.join(words)}", conn_id, hint)
+        raise bad(name, value, f"one of {', '.join(words)}", conn_id, hint)
 
 
 def seconds(name: str, value: Any, conn_id: str, hint: str = "", *, endless: bool = False) -> None:
@@ -61,7 +64,7 @@ def seconds(name: str, value: Any, conn_id: str, hint: str = "", *, endless: boo
         span = float(value)
         if 0 <= span < math.inf or (endless and span == math.inf):
             return
-    raise _bad(name, value, "a number of seconds, not negative", conn_id, hint)
+    raise bad(name, value, "a number of seconds, not negative", conn_id, hint)
 
 
 def in_seconds(span: Any) -> Any:
@@ -80,13 +83,73 @@ def check_sync(operator: Any) -> None:
     :raises AirbyteInputError: For the first parameter that is none.
     """
     conn_id = operator.airbyte_conn_id
+    try:
+        _check_connection(operator)
+        one_of("job_type", operator.job_type, JobType, conn_id, origin(operator, "job_type"))
+        one_of("if_running", operator.if_running, IF_RUNNING, conn_id, origin(operator, "if_running"))
+        for name in ("wait_seconds", "timeout", "progress_seconds"):
+            seconds(name, getattr(operator, name), conn_id, origin(operator, name), endless=name == "timeout")
+    except AirbyteInputError as error:
+        raise AirbyteInputError(f"{error} {NOTHING_STARTED}", conn_id=conn_id) from None
+
+
+def check_freshness(sensor: Any) -> frozenset[str]:
+    """Refuse what cannot work before Airbyte is asked.
+
+    :param sensor: An :class:`~airbyte_deferrable.sensors.AirbyteFreshnessSensor`, its templates rendered. Its ids
+        become as Airbyte writes them.
+    :return: The types of job that count, as Airbyte answers them.
+    :raises AirbyteInputError: For the first parameter that is none.
+    """
+    conn_id = sensor.airbyte_conn_id
+    _check_connection(sensor)
+    one_of("must_have", sensor.must_have, MUST_HAVE, conn_id, origin(sensor, "must_have"))
+    one_of("if_failed", sensor.if_failed, IF_FAILED, conn_id, origin(sensor, "if_failed"))
+    return job_types(sensor.job_types, conn_id, origin(sensor, "job_types"))
+
+
+def several(name: str, given: Any, conn_id: str) -> list[Any]:
+    """Return a list of what may be given as one alone.
+
+    :param name: The field.
+    :param given: What was given.
+    :param conn_id: The Airflow connection, for the error.
+    :raises AirbyteInputError: If it is neither one nor several.
+    """
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in given):
+        raise bad(name, given, "a text or several", conn_id, "")
+    return list(given)
+
+
+def job_types(given: Any, conn_id: str, hint: str = "") -> frozenset[str]:
+    """Return the types of job that count, as Airbyte answers them.
+
+    :param given: One or several.
+    :param conn_id: The Airflow connection, for the error.
+    :param hint: As of :func:`uuid`. Default: nothing.
+    :raises AirbyteInputError: For the first that is none.
+    """
+    if not isinstance(given, str | list | tuple | set | frozenset) or not given:
+        raise bad("job_types", given, "a type of job or several", conn_id, hint)
+    types = [given] if isinstance(given, str) else list(given)
+    for each in types:
+        one_of("job_types", each, JobType, conn_id, hint)
+    # Airbyte stores a clear as a reset, and answers it as one.
+    return frozenset(str(JobType.RESET if each == JobType.CLEAR else JobType(each)) for each in types)
+
+
+def _check_connection(operator: Any) -> None:
+    """Refuse a task that does not say which connection it is about; its ids become as Airbyte writes them."""
+    conn_id = operator.airbyte_conn_id
     if operator.connection_id:
         # It says all. A name or a workspace beside it may well be meant for other operators.
         operator.connection_id = connection_id(operator)
     elif not operator.connection_name:
         raise AirbyteInputError(
             "connection_id must be the UUID of an Airbyte connection, or connection_name its name: give one of "
-            "the two. Nothing was started.",
+            "the two.",
             conn_id=conn_id,
         )
     if operator.workspace_id:
@@ -98,10 +161,6 @@ def check_sync(operator: Any) -> None:
                 raise
             operator.log.info("workspace_id %r is no UUID, so not one of Airbyte's: not used", operator.workspace_id)
             operator.workspace_id = None
-    one_of("job_type", operator.job_type, JobType, conn_id, origin(operator, "job_type"))
-    one_of("if_running", operator.if_running, IF_RUNNING, conn_id, origin(operator, "if_running"))
-    for name in ("wait_seconds", "timeout", "progress_seconds"):
-        seconds(name, getattr(operator, name), conn_id, origin(operator, name), endless=name == "timeout")
 
 
 def connection_id(operator: Any) -> str:
@@ -129,5 +188,13 @@ def origin(operator: Any, name: str) -> str:
     return ""
 
 
-def _bad(name: str, value: Any, wanted: str, conn_id: str, hint: str) -> AirbyteInputError:
-    return AirbyteInputError(f"{name} must be {wanted}, not {value!r}. {hint}Nothing was started.", conn_id=conn_id)
+def bad(name: str, value: Any, wanted: str, conn_id: str, hint: str = "") -> AirbyteInputError:
+    """Return the error for a value that is none.
+
+    :param name: The field.
+    :param value: What was given.
+    :param wanted: What was wanted.
+    :param conn_id: The Airflow connection.
+    :param hint: As of :func:`uuid`. Default: nothing.
+    """
+    return AirbyteInputError(f"{name} must be {wanted}, not {value!r}. {hint}".rstrip(), conn_id=conn_id)

@@ -7,22 +7,26 @@ from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 
+from airbyte_deferrable._job.listing import Listing, read_all
 from airbyte_deferrable._watcher.directory import Description
-from airbyte_deferrable.api.client import PAGE_SIZE, AirbyteClient
+from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.errors import ApiError
-from airbyte_deferrable.api.models import Connection
+from airbyte_deferrable.api.models import Connection, ConnectionStatus
 
-#: How many pages of connections are read at most at one go.
-MOST_PAGES = 200
-#: How often the list is read at most when its pages repeat some connections and miss others.
-MOST_PASSES = 20
 NEAR_MATCHES = 5
 #: Seconds that a task waits for what only makes its log nicer.
 DESCRIBE_WITHIN = 3.0
 
 
 class UnresolvedName(Exception):
-    """A name leads to no Airbyte connection, or to more than one. The message says what the reader can do."""
+    """A name leads to no Airbyte connection, or to more than one. The message says what the reader can do.
+
+    :param several: Whether it leads to more than one.
+    """
+
+    def __init__(self, message: str, *, several: bool = False) -> None:
+        super().__init__(message)
+        self.several = several
 
 
 async def describe(client: AirbyteClient, connection_id: str, *, ends: bool = True) -> Description:
@@ -55,19 +59,39 @@ async def _ask(client: AirbyteClient, connection_id: str, ends: bool, found: lis
 async def find_connection(client: AirbyteClient, name: str, workspace_id: str | None) -> str:
     """Return the id of the connection with a name.
 
-    Names are compared to the letter first, then without regard to case and outer blanks.
-
     :param workspace_id: The workspace to look in; None for all that the credentials may see.
     :raises UnresolvedName: If there is none, or more than one.
     """
-    connections, missing = await _all_connections(client, workspace_id)
+    return with_name(name, await read_connections(client, workspace_id), workspace_id).connection_id
+
+
+async def read_connections(client: AirbyteClient, workspace_id: str | None) -> Listing[Connection]:
+    """Read the list of all connections.
+
+    :param workspace_id: The workspace; None for all that the credentials may see.
+    """
+    return await read_all(
+        lambda offset: client.list_connections(workspace_id, offset=offset), lambda row: row.connection_id
+    )
+
+
+def with_name(name: str, listing: Listing[Connection], workspace_id: str | None) -> Connection:
+    """Return the connection with a name.
+
+    Names are compared to the letter first, then without regard to case and outer blanks.
+
+    :param listing: All connections of the workspace.
+    :param workspace_id: The workspace; None for all that the credentials may see.
+    :raises UnresolvedName: If there is none, or more than one.
+    """
+    connections = [each for each in listing.rows if each.status != ConnectionStatus.DEPRECATED]
     exact = [each for each in connections if each.true_name == name]
-    found = exact or [each for each in connections if _plain(each.true_name) == _plain(name)]
+    found = exact or [each for each in connections if plain(each.true_name) == plain(name)]
     if len(found) == 1:
-        return found[0].connection_id
-    where = f"workspace {workspace_id}" if workspace_id else "the workspaces that the credentials may see"
-    why = _why_several(name, found, where) if found else _why_none(name, connections, missing, where)
-    raise UnresolvedName(f"{why} Nothing was started.")
+        return found[0]
+    where = place(workspace_id)
+    why = _why_several(name, found, where) if found else _why_none(name, connections, listing.missing, where)
+    raise UnresolvedName(why, several=bool(found))
 
 
 def _why_several(name: str, found: list[Connection], where: str) -> str:
@@ -92,30 +116,17 @@ def _why_none(name: str, connections: list[Connection], missing: int, where: str
     return f"None of the {len(connections)} Airbyte connections in {where} is named {name!r}{hint}."
 
 
-async def _all_connections(client: AirbyteClient, workspace_id: str | None) -> tuple[list[Connection], int]:
-    """Read the list until nothing is missing of it.
+def place(workspace_id: str | None) -> str:
+    """Say where was looked.
 
-    Airbyte's SQL for ``GET /connections`` has no ORDER BY (``ConnectionServiceJooqImpl``), so that one pass over the
-    pages may repeat some rows and miss others. It does tell how many there are: the pages of a pass have as many rows
-    as there are connections, whichever they are.
-
-    :return: The connections, and how many were not seen in the end.
+    :param workspace_id: The workspace; None for all that the credentials may see.
     """
-    found: dict[str, Connection] = {}
-    counted, pages = 0, 0
-    for _ in range(MOST_PASSES):
-        counted = 0
-        for page in range(MOST_PAGES):
-            rows = await client.list_connections(workspace_id, offset=page * PAGE_SIZE)
-            found.update((row.connection_id, row) for row in rows)
-            counted, pages = counted + len(rows), pages + 1
-            if len(rows) < PAGE_SIZE:
-                break
-        if len(found) >= counted or pages >= MOST_PAGES:
-            break
-    connections = [each for each in found.values() if each.status != "deprecated"]
-    return connections, max(0, counted - len(found))
+    return f"workspace {workspace_id}" if workspace_id else "the workspaces that the credentials may see"
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Return a name as it is compared where case and outer blanks do not matter.
+
+    :param name: The name.
+    """
     return name.strip().casefold()

@@ -13,7 +13,10 @@ from airbyte_deferrable.api.models import Job, JobStatus
 Deadline = Literal["timeout", "execution_timeout"]
 
 #: How a wait can end. ``unknown``: the event does not tell, and Airbyte has to be asked.
-EventKind = Literal["ended", "timeout", "execution_timeout", "not_visible", "unknown"]
+EventKind = Literal["ended", "timeout", "execution_timeout", "not_visible", "unresolved", "unknown"]
+
+#: The ``job_id`` of an event of who waited for whichever job of a connection, and saw none: Airbyte counts from 1.
+NO_JOB = 0
 
 #: What the official provider's trigger says when the task's ``timeout`` is over, as an ``error`` like any other.
 OFFICIAL_TIMEOUT = "has not reached a terminal status"
@@ -39,9 +42,9 @@ class Event(BaseModel):
     :param status: ``success``, ``error`` or ``cancelled`` as the job ended; ``error`` too when ``timeout`` ran
         out or the job is not to be seen; ``timeout`` when ``execution_timeout`` ran out.
     :param message: The same in words.
-    :param job_id: The job.
-    :param reason: What an ``error`` is about if not the job's own failure: ``timeout`` or
-        ``not_visible``.
+    :param job_id: The job; 0 where whichever job of a connection was waited for and none came.
+    :param reason: What an ``error`` is about if not the job's own failure: ``timeout``, ``not_visible``, or
+        ``unresolved`` where a name leads to no connection.
     :param job: The job's facts, keys as on Airbyte's wire; absent in events of other versions.
     :param try_number: The try that waited; absent where the trigger did not know it.
     :param connection_id: The connection whose job it is; empty where the trigger did not know it.
@@ -55,7 +58,7 @@ class Event(BaseModel):
     status: Literal["success", "error", "cancelled", "timeout"]
     message: str = ""
     job_id: int
-    reason: Literal["timeout", "not_visible"] | None = None
+    reason: Literal["timeout", "not_visible", "unresolved"] | None = None
     job: Job | None = None
     try_number: int | None = None
     connection_id: str = ""
@@ -70,8 +73,8 @@ class Event(BaseModel):
     @property
     def kind(self) -> EventKind:
         """How the wait ended. The official provider's trigger says ``timeout`` in words, and never tells the job."""
-        if self.reason == "not_visible":
-            return "not_visible"
+        if self.reason in ("not_visible", "unresolved"):
+            return self.reason
         if self.status == "timeout":
             return "execution_timeout"
         if self.reason == "timeout" or OFFICIAL_TIMEOUT in self.message:
@@ -103,12 +106,16 @@ def ran_out(deadline: Deadline, job_id: int, last: Job | None, try_number: int |
     """Return the event for a wait that took too long.
 
     :param deadline: Which deadline passed.
+    :param job_id: The job, or :data:`NO_JOB`.
     :param last: What was last known of it.
     """
     state = f"it is {last.status!r}" if last else "its status is not known"
+    message = f"Job run {job_id} has not ended before {deadline} was over; {state}."
+    if job_id == NO_JOB:
+        message = f"No job that was waited for has ended before {deadline} was over."
     return Event(
         status="timeout" if deadline == "execution_timeout" else "error",
-        message=f"Job run {job_id} has not ended before {deadline} was over; {state}.",
+        message=message,
         job_id=job_id,
         reason="timeout",
         job=last,
@@ -117,11 +124,20 @@ def ran_out(deadline: Deadline, job_id: int, last: Job | None, try_number: int |
 
 
 def not_visible(job_id: int, words: str, try_number: int | None = None) -> Event:
-    """Return the event for a job that Airbyte says is not there to be seen.
+    """Return the event for a job, or a connection, that Airbyte says is not there to be seen.
 
+    :param job_id: The job, or :data:`NO_JOB`.
     :param words: What Airbyte said.
     """
     return Event(status="error", message=words, job_id=job_id, reason="not_visible", try_number=try_number)
+
+
+def unresolved(words: str, try_number: int | None = None) -> Event:
+    """Return the event for a connection whose name leads nowhere, or to several.
+
+    :param words: What the reader can do.
+    """
+    return Event(status="error", message=words, job_id=NO_JOB, reason="unresolved", try_number=try_number)
 
 
 def read_event(payload: Any) -> Event:

@@ -7,30 +7,85 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 #: How the task stands to the job: see :class:`Record`.
-RecordState = Literal["requested", "started", "attached", "released", "abandoned"]
+RecordState = Literal["requested", "started", "attached", "released"]
+#: What has become of the task since an earlier try: see :meth:`Generation.since`.
+Since = Literal["retried", "cleared", "unclear"]
+
+
+class Generation(BaseModel):
+    """Where a try stands among its task's tries, as far as Airflow tells: what tells a clear from a retry.
+
+    :param try_number: The try.
+    :param max_tries: How many retries are allowed in all. A clear sets it to the try's number plus ``retries``, a retry
+        leaves it alone.
+    :param retries: What the DAG says by then; None if that is not known.
+    :param clear_number: How often the DAG run was cleared, a sibling of the task included: from Airflow 3.2 on at each
+        clear, before only when the run had ended. None if that is not known.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+    try_number: int = 1
+    max_tries: int = 0
+    retries: int | None = None
+    clear_number: int | None = None
+
+    def since(self, record: Record) -> Since:
+        """Tell what has become of the task since a record was written.
+
+        ============================================================  =============  ================================
+        what is found                                                 is             a job that still runs then
+        ============================================================  =============  ================================
+        a user stopped the task while it ran                          ``cleared``    is cancelled, and seen to end
+        another ``max_tries``                                         ``cleared``    the same
+        the same, and ``retries`` not lowered by as many as the task  ``retried``    is waited for, and is the task's
+        had used by then: a clear would have raised it
+        the same, ``retries`` lowered, another ``clear_number``       ``cleared``    is cancelled, and seen to end
+        the same, ``retries`` lowered, no other ``clear_number``:     ``unclear``    is waited for, and then another
+        cleared, or the DAG was changed between two tries                            is started
+        ============================================================  =============  ================================
+
+        Airflow may leave ``max_tries`` alone, too, when the task runs while it is cleared: hence the first row.
+        """
+        then = record.generation
+        if record.abandoned or self.max_tries != then.max_tries:
+            return "cleared"
+        if None in (self.retries, then.retries) or not self._lowered(then):
+            return "retried"
+        counted = None not in (self.clear_number, then.clear_number)
+        return "cleared" if counted and self.clear_number != then.clear_number else "unclear"
+
+    def _lowered(self, then: Generation) -> bool:
+        """Tell whether a clear since then may have left ``max_tries`` what it was."""
+        now, before = self.retries or 0, then.retries or 0
+        return now < before and now <= then.max_tries - then.try_number
 
 
 class Record(BaseModel):
     """What is kept of a job from one try to the next.
 
-    ==============  ===================================================  ============================================
-    state           written when                                         a later try
-    ==============  ===================================================  ============================================
-    ``requested``   Airbyte is about to be asked for the job             looks for the job that the request has made
-    ``started``     the job is this task's, which has yet to see its     waits for it; one after a clear knows that
-                    end: a user who kills the task has it cancelled      this job is being cancelled
-    ``attached``    the job is somebody else's: never cancelled          waits for it
-    ``released``    the job is this task's, and goes on without it       waits for it, and sees its end again
-    ``abandoned``   a user stopped the task while it ran                 starts another, and knows that this job is
-                                                                         being cancelled
-    ==============  ===================================================  ============================================
+    ==============  ===================================  =========================  ===============================
+    state           written when                         a retry                    a try after a clear
+    ==============  ===================================  =========================  ===============================
+    ``requested``   Airbyte is about to be asked for     looks for the job that     the same, and waits for its end
+                    the job                              the request has made
+    ``started``     the job is this task's, which has    waits for it               has it cancelled if it is
+                    yet to see its end                                              certain, and sees it end
+    ``attached``    the job is somebody else's           waits for it               meets it as any other
+    ``released``    the job is this task's, and goes     waits for it, and sees     meets it as any other
+                    on without it                        its end again
+    ==============  ===================================  =========================  ===============================
 
-    :param generation: Tells the tries after a user cleared the task from those before: a cleared task starts afresh.
-        It is the task's ``max_tries``, which Airflow raises at each clear and leaves alone at a retry. It leaves it
-        alone, too, when the task runs while it is cleared: hence the state ``abandoned``.
+    Until a try after a clear has seen the old job end, the record stays, for the try that comes next.
+
+    :param generation: That of the try that wrote it.
     :param connection_id: The connection that was to run.
     :param job_type: What was to run.
     :param state: See above.
+    :param certain: Whether Airbyte has named the job, and as a new one, in its answer to this task's request. Only such
+        a job is ever cancelled on the task's behalf. One that was found after the answer was lost may be a job that
+        somebody else has started in the same moments.
+    :param abandoned: Whether a user has stopped the task while it ran.
     :param after: The connection's newest job before this one was asked for; None if that could not be learned.
     :param written_at: When, seconds since the epoch.
     :param job_id: The job; None until Airbyte has told.
@@ -38,38 +93,36 @@ class Record(BaseModel):
 
     model_config = ConfigDict(defer_build=True)
 
-    generation: int
+    generation: Generation
     connection_id: str
     job_type: str
     state: RecordState = "requested"
+    certain: bool = False
+    abandoned: bool = False
     after: int | None = None
     written_at: float
     job_id: int | None = None
 
     @property
-    def started_here(self) -> bool:
-        """Whether the job, once it is known, is this task's own."""
-        return self.state != "attached"
+    def leads_to_a_job(self) -> bool:
+        """Whether a later try can find the job by it."""
+        return self.job_id is not None or self.after is not None
 
     @property
-    def cancelled_with_task(self) -> bool:
-        """Whether a user who kills or clears the task has the job cancelled."""
-        return self.job_id is not None and self.state in ("started", "abandoned")
+    def started_job(self) -> int | None:
+        """The job, if this task has started it for certain."""
+        return self.job_id if self.certain and self.state != "attached" else None
 
 
 class RetryStore(Protocol):
     """Where a record is kept from one try to the next. All methods block."""
 
     @property
-    def generation(self) -> int:
-        """That of the present try: see :class:`Record`."""
+    def generation(self) -> Generation:
+        """That of the present try."""
 
-    @property
-    def cleared_job(self) -> int | None:
-        """The job of a try before the task was cleared that is being cancelled, once :meth:`read` has found one."""
-
-    def read(self, connection_id: str, job_type: str) -> Record | None:
-        """Return what an earlier try of the same generation wrote about the same work."""
+    def read(self) -> Record | None:
+        """Return what an earlier try wrote, or this one."""
 
     def write(self, record: Record) -> None:
         """Keep a record. Fails only for one that does not name its job."""
@@ -80,11 +133,5 @@ class RetryStore(Protocol):
     def release(self) -> None:
         """Note that the job goes on without the task. Never fails."""
 
-    def finish(self) -> None:
-        """Drop what is not needed once the task has what it wanted. Never fails."""
-
-    def abandon(self, *, cleared: bool) -> None:
-        """Let no later try find the job, for a task that a user stops while it runs. Keeps nothing from then on.
-
-        :param cleared: Whether another try follows at once.
-        """
+    def following(self) -> RetryStore:
+        """Return the store of the task's next run in the same try."""

@@ -15,8 +15,13 @@ from airbyte_deferrable.api.errors import ApiError, Unreachable
 
 T = TypeVar("T")
 
+#: Seconds after which Airbyte is asked again whether there really is no such job, or connection.
+CONFIRM_NOT_FOUND_AFTER = 1.0
+
 #: What a task that waits for its job says of an outage.
 WAITS_ON = "Airbyte cannot be asked now. The job may well go on, so this task waits on"
+#: The same of a task that waits for whichever job of a connection.
+SYNCS_GO_ON = "Airbyte cannot be asked now. The connection's syncs may well go on, so this task waits on"
 RECOVERED = "Airbyte answers again"
 
 

@@ -1,16 +1,13 @@
 """At most one job for one task: the job of an earlier try, one whose answer was lost, or a new one.
 
-Airbyte's create has no idempotency key, and its answer can get lost while the job runs. What makes it safe is
-that Airbyte numbers jobs in the order of their creation and lists a connection's newest first: what is newer than
-the newest job before the request, and was made within minutes of it, is what the request made.
-
 Why the list comes before the create, and not beside it, which would save a round trip: a worker can die as soon as its
 request is sent. All that its next try has then is what was written before. Without a job's number in it, only a moment
 could tell this task's job from one that somebody else had started just before, by comparing two machines' clocks. A job
-that began before the task did is not the task's: what was to be synced may not have been there yet.
+that began before the task did is not the task's: what was to be synced may not have been there yet. How a job is found
+whose answer was lost is told in ``_job/lost.py``.
 
-What this cannot tell: whether somebody else started that job in the very same minutes. It is taken for the task's
-own then, so that nothing runs twice.
+Which job is cancelled with the task: only one that Airbyte has named in its answer to this task's own request, and that
+is newer than the connection's newest job before it. What was found otherwise is waited for, and not cancelled.
 """
 
 from __future__ import annotations
@@ -19,9 +16,10 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from airbyte_deferrable._job.earlier import EarlierTries, OldJobRuns
 from airbyte_deferrable._job.job_list import answers, newest_jobs, newest_live, newest_of
+from airbyte_deferrable._job.lost import CLOCKS_APART, MAY_BECOME, LostRequests
 from airbyte_deferrable._job.record import Record, RecordState, RetryStore
 from airbyte_deferrable._job.retrying import Outage, SubmitPolicy, retry_after
 from airbyte_deferrable._job.task_log import Log
@@ -41,27 +39,21 @@ from airbyte_deferrable.api.models import Job, JobStatus, JobType
 BUSY = "try-again-later"
 #: And for one that says: not in the connection's present state.
 STATE_CONFLICT = "state-conflict"
-#: Seconds that Airbyte's clock may be ahead of the worker's.
-CLOCKS_APART = 120.0
 #: How often a connection that is busy with no job that can be seen is asked again: Airbyte refuses a request, too, in
 #: the moments between two jobs, or two attempts of one.
 UNSEEN_BUSY = 4
-#: What Airbyte may make of a request. A sync can come back as anything: Airbyte does what is pending first.
-MAY_BECOME = {
-    JobType.RESET: {JobType.RESET, JobType.CLEAR},
-    JobType.CLEAR: {JobType.RESET, JobType.CLEAR},
-    JobType.REFRESH: {JobType.REFRESH},
-}
 
 
 class ConnectionBusy(Exception):
     """The connection runs another job.
 
     :param job: That job; None if it ended before it could be found.
+    :param of_this_task: Whether it is the job of before the task was cleared.
     """
 
-    def __init__(self, job: Job | None) -> None:
+    def __init__(self, job: Job | None, *, of_this_task: bool = False) -> None:
         self.job = job
+        self.of_this_task = of_this_task
         super().__init__(job)
 
 
@@ -124,21 +116,6 @@ class NotSent:
     error: ApiError
 
 
-class _Unanswered(NamedTuple):
-    """Requests that Airbyte gave no answer to that counts, by what they may have made.
-
-    :param after: It is newer than this job, the connection's newest before the first of them.
-    :param until: It was made before this moment, seconds since the epoch.
-    """
-
-    after: int
-    until: float
-
-    def may_have_made(self, job: Job) -> bool:
-        made_at = job.created_at
-        return job.job_id > self.after and (made_at is None or made_at.timestamp() < self.until)
-
-
 class Submission:
     """Gets one task its one job. It can be asked again after the connection was busy.
 
@@ -148,6 +125,7 @@ class Submission:
     :param until: When nobody would wait for a job any more, seconds since the epoch. Default: never.
     :param waits: Whether the task is to see the job's end, so that a user who kills it until then has the job
         cancelled. Default: True.
+    :param cancel_after: Seconds after which the job of before a clear is cancelled that still runs. Default: never.
     """
 
     def __init__(
@@ -160,10 +138,10 @@ class Submission:
         submit_policy: SubmitPolicy | None = None,
         until: float | None = None,
         waits: bool = True,
+        cancel_after: float | None = None,
     ) -> None:
-        #: The connection to run. Whoever names it later does so before a job is asked for.
-        self.connection_id = connection_id
-        #: The job, if this task has started it. Set as soon as it is known: whoever kills the task may ask any time.
+        #: The job, if this task has started it for certain. Set as soon as it is known: whoever kills the task may ask
+        #: any time.
         self.started_job: int | None = None
         #: Whether the job is that of an earlier try.
         self.found_again = False
@@ -176,7 +154,17 @@ class Submission:
         self._until = until
         self._state_when_known: RecordState = "started" if waits else "released"
         self._request: asyncio.Task[Job] | None = None
-        self._unanswered: _Unanswered | None = None
+        self._lost = LostRequests(connection_id, job_type, self._policy, log)
+        self._earlier = EarlierTries(store, self._lost, self._policy, log, cancel_after=cancel_after)
+
+    @property
+    def connection_id(self) -> str:
+        """The connection to run. Whoever names it later does so before a job is asked for."""
+        return self._lost.connection_id
+
+    @connection_id.setter
+    def connection_id(self, connection_id: str) -> None:
+        self._lost.connection_id = connection_id
 
     @property
     def starting(self) -> bool:
@@ -203,23 +191,26 @@ class Submission:
             await self._delete()
             raise
         except (ApiError, TooLate):
-            if self._unanswered is None:
+            if self._lost.span is None:
                 # Nothing was made, and what somebody else starts later must not be taken for it.
                 await self._delete()
             raise
-        self.started_job = job.job_id
         await self._write(self._state_when_known, job_id=job.job_id)
         return job
 
-    async def find_out(self, client: AirbyteClient) -> None:
-        """Learn which job an interrupted :meth:`obtain` has started, as far as Airbyte tells."""
+    async def find_out(self, client: AirbyteClient) -> int | None:
+        """Learn which job an interrupted :meth:`obtain` has started, as far as Airbyte tells.
+
+        :return: The job; one that is only found is not :attr:`started_job`. None if none is known.
+        """
         settle = self._policy.settle
         if self.started_job is None and self._request is not None:
             await asyncio.wait({self._request}, timeout=settle)
-        if self.started_job is None and self._unanswered is not None:
+        if self.started_job is None and self._lost.span is not None:
             with suppress(ApiError, asyncio.TimeoutError):
-                made = await asyncio.wait_for(self._look_for_made(client, settle), settle)
-                self.started_job = made.job_id if made else None
+                made = await asyncio.wait_for(self._lost.look(client, settle), settle)
+                return made.job_id if made else None
+        return self.started_job
 
     def attach(self, job: Job) -> Job:
         """Take somebody else's job for the task's, but not to cancel it. Blocks."""
@@ -229,53 +220,29 @@ class Submission:
     # The job of an earlier try
 
     async def _find_again(self, client: AirbyteClient) -> Job | None:
-        record = await asyncio.to_thread(self.store.read, self.connection_id, self._job_type)
+        try:
+            record = await self._earlier.read(client, self._job_type)
+        except OldJobRuns as old:
+            raise ConnectionBusy(old.job, of_this_task=True) from None
         if record is None:
             return None
         # Before it is looked for: a task that is killed meanwhile cancels it.
-        self.started_job = record.job_id if record.started_here else None
-        job = await (
-            self._find_unnamed(client, record) if record.job_id is None else self._look_up(client, record.job_id)
-        )
+        self.started_job = record.started_job
+        job = await self._earlier.find(client, record)
         if job is not None and (job.status == JobStatus.SUCCEEDED or not job.terminal):
-            self.started_job, self.found_again = job.job_id if record.started_here else None, True
-            state = self._state_when_known if record.started_here else record.state
+            self.found_again = True
+            state = record.state if record.state == "attached" else self._state_when_known
             known = record.model_copy(update={"job_id": job.job_id, "state": state})
             if known != record:
-                await asyncio.to_thread(self.store.write, known)
+                written_now = known.model_copy(update={"generation": self.store.generation})
+                await asyncio.to_thread(self.store.write, written_now)
             return job
         if job is not None:
             self._log.info("Airbyte job %s of an earlier try is %s: starting another", job.job_id, job.status)
             # It is what the unanswered request has made.
-            self._unanswered = None
+            self._lost.span = None
         self.started_job = None
         await self._delete()
-        return None
-
-    async def _find_unnamed(self, client: AirbyteClient, record: Record) -> Job | None:
-        """Find the job of a try that ended before Airbyte had named it, if it was made at all."""
-        if record.after is None:
-            return None
-        left = record.written_at + self._policy.settle - time.time()
-        self._unanswered = unanswered = self._unanswered_since(record.after, record.written_at)
-        job = await self._look_for_made(client, min(max(0.0, left), self._policy.settle))
-        if time.time() > unanswered.until:
-            self._unanswered = None
-        return job
-
-    async def _look_up(self, client: AirbyteClient, job_id: int) -> Job | None:
-        """Return the job; None if Airbyte says twice that there is none."""
-        for pause in (min(1.0, self._policy.pause), 0.0):
-            try:
-                job = await self._policy.retry(lambda: client.get_job(job_id), self._log)
-            except NOT_VISIBLE:
-                await asyncio.sleep(pause)
-            else:
-                if job.connection_id in ("", self.connection_id):
-                    return job
-                # Another Airbyte than before, or one that was restored from a backup, has given the number away.
-                break
-        self._log.info("Airbyte job %s of an earlier try is gone: starting another", job_id)
         return None
 
     # A new job
@@ -310,7 +277,7 @@ class Submission:
     async def _create(self, client: AirbyteClient) -> Created | Busy | Lost | NotSent:
         """Ask Airbyte for the job once, unless its list shows that there is no need or no room for it."""
         jobs = await self._jobs_before(client)
-        made = self._made(jobs)
+        made = self._lost.made(jobs)
         if made is not None:
             return Created(self._found(made))
         live, newest = newest_live(jobs or ()), newest_of(jobs or ())
@@ -318,7 +285,7 @@ class Submission:
             # Airbyte would refuse a sync, but for a reset cancel the job that runs.
             return Busy(live)
         after = None if jobs is None else newest.job_id if newest else 0
-        await self._write("requested", after=after if self._unanswered is None else self._unanswered.after)
+        await self._write("requested", after=after if self._lost.span is None else self._lost.span.after)
         try:
             return Created(await self._ask(client, after))
         except Conflict as error:
@@ -335,14 +302,14 @@ class Submission:
             if not lost.connection_checked:
                 await _refuse_hopeless(client, self.connection_id, lost.error, jobs)
             raise lost.error
-        self._unanswered = self._unanswered_since(after, time.time())
+        self._lost.add(after, time.time())
         return lost
 
     async def _met(self, client: AirbyteClient, error: Conflict) -> Created | Busy:
         """Find the job because of which Airbyte refused another."""
-        if self._unanswered is not None:
+        if self._lost.span is not None:
             # What runs may be what an earlier request of this task has started late.
-            made = self._made(await self._newest_jobs(client))
+            made = self._lost.made(await self._lost.newest_jobs(client))
             if made is not None:
                 return Created(self._found(made))
         if "deleted" in error.detail.lower():
@@ -357,17 +324,18 @@ class Submission:
         """Ask Airbyte for the job. An interrupted task leaves the request alone: only its answer names the job."""
 
         async def create() -> Job:
-            before = self._unanswered
+            before, asked_at = self._lost.span, time.time()
             if after is not None:
                 # Until there is an answer.
-                self._unanswered = self._unanswered_since(after, time.time())
+                self._lost.add(after, asked_at)
             try:
                 job = await client.create_job(self.connection_id, self._job_type)
             except ApiError as error:
                 if not _may_have_arrived(error):
-                    self._unanswered = before
+                    self._lost.span = before
                 raise
-            self.started_job = job.job_id
+            if _is_new(job, after, asked_at):
+                self.started_job = job.job_id
             return job
 
         if self.stopped:
@@ -384,42 +352,16 @@ class Submission:
     async def _find_lost(self, client: AirbyteClient, lost: Lost) -> Job | None:
         """Find the job whose answer was lost; None once it is certain that there is none."""
         self._log.warning("Airbyte's answer is lost, the job may have been started. Looking for it: %s", lost.error)
-        made = await self._look_for_made(client, 0.0)
+        made = await self._lost.look(client, 0.0)
         if made is None and not lost.connection_checked:
             # Before the long search: what is wrong with the connection now was wrong when Airbyte was asked.
             await _refuse_hopeless(client, self.connection_id, lost.error, lost.jobs_before)
         if made is None:
-            made = await self._look_for_made(client, self._policy.settle)
+            made = await self._lost.look(client, self._policy.settle)
         if made is not None:
             return self._found(made)
         self._log.info("No job of connection %s was started: asking Airbyte again", self.connection_id)
         return None
-
-    async def _look_for_made(self, client: AirbyteClient, settle: float) -> Job | None:
-        """Look until it is certain that there is no such job. An Airbyte that cannot be asked makes nothing certain."""
-        settled_at = time.monotonic() + settle
-        pauses = self._policy.pauses()
-        while True:
-            job = self._made(await self._newest_jobs(client))
-            left = settled_at - time.monotonic()
-            if job is not None or left <= 0:
-                return job
-            await asyncio.sleep(min(next(pauses), left))
-
-    def _made(self, jobs: tuple[Job, ...] | None) -> Job | None:
-        """Return the first job that an unanswered request may have made, of a type that this task's may have."""
-        if self._unanswered is None:
-            return None
-        types = MAY_BECOME.get(JobType(self._job_type))
-        made = [
-            job for job in jobs or () if self._unanswered.may_have_made(job) and (not types or job.job_type in types)
-        ]
-        return min(made, default=None, key=lambda job: job.job_id)
-
-    def _unanswered_since(self, after: int, asked_at: float) -> _Unanswered:
-        """Return what is unanswered once a request is, beside those that are already."""
-        until = asked_at + self._policy.settle + CLOCKS_APART
-        return _Unanswered(after if self._unanswered is None else self._unanswered.after, until)
 
     def _found(self, job: Job) -> Job:
         self._log.info("The request whose answer was lost had arrived after all")
@@ -433,8 +375,8 @@ class Submission:
         Airbyte's list can be out of order by itself: it reads a table that may hold millions of jobs. A reset waits for
         it, since Airbyte would cancel the sync that runs; so does a task whose earlier request is unanswered.
         """
-        if self._unanswered is not None or JobType(self._job_type) in MAY_BECOME:
-            return await self._newest_jobs(client)
+        if self._lost.span is not None or JobType(self._job_type) in MAY_BECOME:
+            return await self._lost.newest_jobs(client)
         without_from = time.monotonic() + self._policy.unlisted
 
         async def ask() -> tuple[Job, ...]:
@@ -455,14 +397,6 @@ class Submission:
         except (*NOT_VISIBLE, Rejected):
             return None
 
-    async def _newest_jobs(self, client: AirbyteClient) -> tuple[Job, ...] | None:
-        """Return the connection's newest jobs; None if they cannot be listed."""
-        try:
-            return await self._policy.retry(lambda: newest_jobs(client, self.connection_id), self._log)
-        except (*NOT_VISIBLE, Rejected):
-            # If it is the connection that cannot be seen, the request to start the job will say so.
-            return None
-
     # The record, whose store blocks
 
     def _record(self, state: RecordState, *, after: int | None = None, job_id: int | None = None) -> Record:
@@ -471,6 +405,7 @@ class Submission:
             connection_id=self.connection_id,
             job_type=self._job_type,
             state=state,
+            certain=job_id is not None and job_id == self.started_job,
             after=after,
             written_at=time.time(),
             job_id=job_id,
@@ -489,6 +424,17 @@ def does_the_work(job: Job, job_type: str) -> bool:
     :param job_type: What was to be done.
     """
     return job.job_type in MAY_BECOME.get(JobType(job_type), {JobType.SYNC, JobType.REFRESH})
+
+
+def _is_new(job: Job, after: int | None, asked_at: float) -> bool:
+    """Tell whether a job that Airbyte names is none that was there before it was asked for one.
+
+    :param after: The connection's newest job before; None if that could not be learned, so that its age has to tell.
+    :param asked_at: Seconds since the epoch.
+    """
+    if after is not None:
+        return job.job_id > after
+    return job.created_at is None or job.created_at.timestamp() > asked_at - CLOCKS_APART
 
 
 def _may_have_arrived(error: ApiError) -> bool:

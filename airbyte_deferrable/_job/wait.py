@@ -128,6 +128,18 @@ class Deadlines:
         """Return the seconds that are left, 0 if it is over; None if it never is."""
         return max(0.0, self._first[0] - time.time()) if self._first else None
 
+    def alarm(self, expire: Callable[[], object]) -> asyncio.TimerHandle | None:
+        """Have something called when it is over, unless the timer is cancelled before.
+
+        No wait_for: before Python 3.12 it takes a task of its own for each of the thousands that wait. And one context
+        for all of them, for waking needs none.
+
+        :param expire: Ends the wait.
+        :return: The timer; None if it never is over.
+        """
+        left = self.left()
+        return None if left is None else asyncio.get_running_loop().call_later(left, expire, context=_EMPTY)
+
 
 async def wait_for_end(
     watcher: JobWatcher,
@@ -155,11 +167,7 @@ async def wait_for_end(
     :raises CredentialsChanged: If there are such: it is to be waited on with them.
     """
     with watcher.subscribe(job_id, poll_interval=poll_interval, progress_interval=progress_interval) as watch:
-        left = deadlines.left()
-        # No wait_for: before Python 3.12 it takes a task of its own for each of the thousands that wait. And one
-        # context for all of them, for waking needs none.
-        loop = asyncio.get_running_loop()
-        alarm = None if left is None else loop.call_later(left, watch.expire, context=_EMPTY)
+        alarm = deadlines.alarm(watch.expire)
         try:
             job = await until_terminal(watch, log, course, renewal)
         except JobNotVisible as error:
@@ -199,7 +207,7 @@ async def until_terminal(
             await watch.woken()
             continue
         if isinstance(news, OutageNews):
-            _say(news, log)
+            say_outage(news, log)
             if renewal is not None:
                 renewal.heard(news.error, watch.wake)
             continue
@@ -211,12 +219,16 @@ async def until_terminal(
             log.info("Airbyte job %s is %s: %s so far", news.job_id, news.status, events.facts(news))
 
 
-def _say(news: OutageNews, log: Log) -> None:
-    """Say what the watcher has told, which tells of an outage once."""
+def say_outage(news: OutageNews, log: Log, begins: str = WAITS_ON) -> None:
+    """Say what the watcher has told, which tells of an outage once.
+
+    :param log: The task's log.
+    :param begins: What is said when it begins; the error follows. Default: that the job may well go on.
+    """
     if news.error is None:
         log.info("%s after %.0f s", RECOVERED, news.seconds)
     else:
-        log.warning("%s: %s", WAITS_ON, news.error)
+        log.warning("%s: %s", begins, news.error)
 
 
 class _FinalChecks:

@@ -30,12 +30,26 @@ class Answers:
         self.began = 0.0
         #: Whether Airbyte has answered anything in this sweep.
         self.came = False
+        #: When it has answered anything last; None before the first time.
+        self._heard_at: float | None = None
         #: How long each answer of this sweep took, seconds.
         self.times: list[float] = []
 
     def begin_sweep(self) -> None:
         """Forget the sweep before."""
         self.began, self.came, self.times = self._now(), False, []
+
+    def heard(self) -> None:
+        """Take note that Airbyte answers."""
+        self.came, self._heard_at = True, self._now()
+
+    @property
+    def came_since_it_began(self) -> bool:
+        """Whether Airbyte has answered anything in this sweep, or in the check of new subscriptions after it.
+
+        Minutes may lie between the two, so what came in the sweep says little of how Airbyte is in the other.
+        """
+        return self._heard_at is not None and self._heard_at >= self.began
 
     def timed(self, asked_at: float) -> None:
         """Take note of how long an answer took.

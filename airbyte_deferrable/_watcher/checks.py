@@ -145,10 +145,10 @@ class Checks:
         try:
             job = await self._client.get_job(subscribed.job_id)
         except NOT_VISIBLE as error:
-            self._answers.came = True
+            self._answers.heard()
             subscribed.not_found(error, self._now())
         else:
-            self._answers.came = True
+            self._answers.heard()
             self._answers.timed(asked_at)
             # A late answer may be older than what the list has told meanwhile.
             if job.terminal or subscribed.seen_at is None or subscribed.seen_at <= asked_at:

@@ -1,8 +1,8 @@
-"""What the connections of one Airbyte are called, learned once for all tasks that wait there.
+"""What the connections of one Airbyte are called and whether they are there, learned once for all who wait there.
 
 A name only makes a log and a button nicer. Asked for by each task, it would cost three requests a sync, as much as to
 start it. So names that are wanted while others are being asked for are asked for together, a page of a hundred at a
-time, and what was read is kept for a while.
+time, and what was read is kept for a while: a name for an hour, whether a connection is there for ten minutes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ Row = TypeVar("Row", Connection, Actor)
 
 #: Seconds for which what was learned is kept: a name seldom changes.
 KEEP = 3600.0
+#: Seconds for which it is kept that a connection is there: all who ask now and then, and ask no more often than this,
+#: share one reading each time.
+KEEP_STANDING = 600.0
 #: Seconds until an Airbyte that could not be asked is asked again.
 RETRY_AFTER = 60.0
 #: So many are asked for one by one, before a list is read: most who wait alone wait for the same few.
@@ -136,7 +139,10 @@ class Directory:
         self._client = client
         self._wanted: set[str] = set()
         self._learn_wanted = Shared(self._learn)
+        self._to_check: set[str] = set()
+        self._learn_to_check = Shared(self._learn_standing)
         self._forget()
+        self._forget_standing()
 
     async def describe(self, connection_id: str) -> Description:
         """Return what a connection is called, as far as Airbyte tells. Takes as long as Airbyte cannot be asked.
@@ -165,6 +171,28 @@ class Directory:
             workspace_id=connection.workspace_id,
         )
 
+    async def check(self, connection_id: str) -> Connection | None:
+        """Return a connection as it was ten minutes ago or later; None if Airbyte does not let it be seen.
+
+        :param connection_id: The connection.
+        :raises ApiError: If Airbyte cannot be asked.
+        :raises SharedCallStopped: If the question was given up.
+        """
+        if time.monotonic() >= self._standing_until:
+            self._forget_standing()
+        standing = self._standing
+        while connection_id not in standing.rows:
+            self._to_check.add(connection_id)
+            # One by one, thousands take longer than they are kept for: who waits is told what was read all the same.
+            standing = await self._learn_to_check()
+        return standing.rows[connection_id]
+
+    async def _learn_standing(self) -> _Shelf[Connection]:
+        wanted, self._to_check = self._to_check, set()
+        standing = self._standing
+        await standing.learn(wanted)
+        return standing
+
     async def _learn(self) -> None:
         wanted, self._wanted = self._wanted, set()
         # These, though they may be taken for too old meanwhile.
@@ -183,13 +211,27 @@ class Directory:
                 await destinations.learn({row.destination_id for row in found} - {""})
         described |= wanted
 
-    def _forget(self) -> None:
+    def _shelf_of_connections(self) -> _Shelf[Connection]:
         ask = self._client
-        self._connections = _Shelf[Connection](
-            lambda offset: ask().list_connections(offset=offset),
+
+        async def read_connections(offset: int) -> list[Connection]:
+            # Tags and schedules, which nobody asks for here, would double what is kept.
+            page = await ask().list_connections(offset=offset)
+            return [row.model_copy(update={"tags": (), "schedule": None}) for row in page]
+
+        return _Shelf[Connection](
+            read_connections,
             lambda each: ask().get_connection(each),
             lambda row: row.connection_id,
         )
+
+    def _forget_standing(self) -> None:
+        self._standing = self._shelf_of_connections()
+        self._standing_until = time.monotonic() + KEEP_STANDING
+
+    def _forget(self) -> None:
+        ask = self._client
+        self._connections = self._shelf_of_connections()
         self._sources = _Shelf[Actor](
             lambda offset: ask().list_sources(offset=offset),
             lambda each: ask().get_source(each),

@@ -1,4 +1,4 @@
-"""One polling loop for all tasks that wait on the same Airbyte.
+"""One polling loop for all that wait on the same Airbyte.
 
 Asking for every job at every poll costs a request per waiting task, and Airbyte's public API has five handler
 threads. So one loop asks for all of them: what it asks is in :mod:`airbyte_deferrable._watcher.sweep`.
@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from collections.abc import Collection, Iterable
+from datetime import datetime
 
 from airbyte_deferrable._watcher.adaptive_interval import AdaptiveInterval
 from airbyte_deferrable._watcher.backoff import Backoff, wants_a_pause
+from airbyte_deferrable._watcher.connection_subscription import ConnectionSubscription
 from airbyte_deferrable._watcher.directory import Directory
 from airbyte_deferrable._watcher.metrics import Meter, Metrics
 from airbyte_deferrable._watcher.pace import Pace
@@ -32,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class JobWatcher:
-    """Sees every job end that a task waits for.
+    """Sees every job end that a task waits for, and those of connections that are watched.
 
     Its loop starts with the first subscription, follows the shortest poll interval among them and ends, a little
     later, with the last. It belongs to the event loop of those who wait.
@@ -59,12 +62,14 @@ class JobWatcher:
         #: The outage that all who wait are notified of, its end included.
         self.outage: OutageNews | None = None
         self._pace = pace or Pace()
-        self._meter = Meter(metrics)
+        #: Counts what is seen here, and what those who wait make of it.
+        self.meter = Meter(metrics)
         self._log = _silent if quiet else log
         self._subscriptions = Subscriptions(self._pace.recent, self.now)
         self._sweeper = Sweeper(
-            client, self._subscriptions, pace=self._pace, meter=self._meter, log=self._log, now=self.now
+            client, self._subscriptions, pace=self._pace, meter=self.meter, log=self._log, now=self.now
         )
+        self._ends = self._sweeper.ends
         self._interval = AdaptiveInterval(self._log)
         self._backoff = Backoff(self._pace)
         self._task: asyncio.Task[None] | None = None
@@ -83,10 +88,35 @@ class JobWatcher:
         """
         return Subscription(self, job_id, max(poll_interval, SHORTEST_POLL), progress_interval)
 
+    def watch_connections(
+        self,
+        connection_ids: Iterable[str],
+        *,
+        since: datetime | None = None,
+        handed_out: Collection[int] = (),
+        poll_interval: float,
+    ) -> ConnectionSubscription:
+        """Return a subscription to all jobs of connections that end; it begins when it is entered as a context manager.
+
+        :param connection_ids: The connections, UUIDs.
+        :param since: Which ends: those at this moment of Airbyte's clock or later, with a time zone, such as the
+            ``moment`` of an earlier subscription's position. Rounded down to a second, as Airbyte's own stamps are.
+            Default: None, those from now on.
+        :param handed_out: Jobs that are no news, such as those of that position. Default: none.
+        :param poll_interval: Seconds within which an end should be noticed.
+        :raises ValueError: If ``since`` has no time zone.
+        """
+        return ConnectionSubscription(self, connection_ids, since, handed_out, max(poll_interval, SHORTEST_POLL))
+
     @property
     def waiting(self) -> int:
         """How many jobs are waited for."""
         return len(self._subscriptions)
+
+    @property
+    def watching(self) -> int:
+        """At how many connections all ends are watched."""
+        return len(self._ends)
 
     def now(self) -> float:
         """Return the time by which everything here is measured: the running event loop's, seconds."""
@@ -111,6 +141,38 @@ class JobWatcher:
         """
         self._subscriptions.remove(subscription)
 
+    @property
+    def lists_outage(self) -> OutageNews | None:
+        """The outage of the lists alone, of which those who watch connections are notified."""
+        return self._ends.outage
+
+    def add_interests(
+        self, subscription: ConnectionSubscription, connection_ids: Iterable[str], since: datetime | None
+    ) -> None:
+        """Begin to watch connections. Called by the subscription.
+
+        :param subscription: The subscription.
+        :param connection_ids: The connections.
+        :param since: From which moment on; None for from now on.
+        """
+        first = not subscription.interests
+        self._ends.add(subscription, connection_ids, since)
+        if first and subscription.interests:
+            self._subscriptions.want_poll(subscription.poll_interval)
+        if subscription.interests:
+            self._start()
+
+    def remove_interests(self, subscription: ConnectionSubscription, connection_ids: Iterable[str]) -> None:
+        """Watch connections no more. Called by the subscription.
+
+        :param subscription: The subscription.
+        :param connection_ids: The connections.
+        """
+        any_before = bool(subscription.interests)
+        self._ends.remove(subscription, connection_ids)
+        if any_before and not subscription.interests:
+            self._subscriptions.want_poll_no_more(subscription.poll_interval)
+
     def borrow_client(self) -> AirbyteClient:
         """Return the client for one call beside the watching: it is closed some time after it was borrowed last."""
         self._start()
@@ -128,7 +190,7 @@ class JobWatcher:
     async def _run(self) -> None:
         try:
             self._report_later()
-            while self._subscriptions or await self._linger():
+            while self._wanted or await self._linger():
                 due = await self._sweep_or_back_off()
                 self._count()
                 await self._rest(due)
@@ -149,15 +211,15 @@ class JobWatcher:
         # Nobody is left who was notified of an outage, and who comes is to be notified only if it lasts.
         self.outage = None
         self._backoff.reset()
-        while not self._subscriptions:
+        while not self._wanted:
             self._arrival.clear()
             if not await self._arrives_within(self._pace.linger):
-                return bool(self._subscriptions)
+                return self._wanted
         return True
 
     async def _rest(self, due: float) -> None:
         """Wait until the next sweep is due. It checks new subscriptions, too; if it comes late, they do not wait."""
-        while self._subscriptions and await self._arrives_within(due - self.now()):
+        while self._wanted and await self._arrives_within(due - self.now()):
             self._arrival.clear()
             # Who comes may want to know sooner than all the others.
             due = min(due, self.now() + self._pause())
@@ -176,6 +238,10 @@ class JobWatcher:
                 self._log.exception("Checking new subscriptions failed")
         await asyncio.sleep(0)
 
+    @property
+    def _wanted(self) -> bool:
+        return bool(self._subscriptions or self._ends)
+
     async def _arrives_within(self, seconds: float) -> bool:
         """Wait for a new subscription, but no longer than this."""
         if seconds <= 0:
@@ -192,7 +258,7 @@ class JobWatcher:
         """Sweep once, and return when to sweep again."""
         began = self.now()
         self._sweeps += 1
-        self._meter.count("sweeps")
+        self.meter.count("sweeps")
         try:
             await self._sweeper.sweep(until=began + self._subscriptions.poll_interval)
         except Exception as error:
@@ -210,7 +276,7 @@ class JobWatcher:
 
     async def _failed(self, error: ApiError) -> None:
         self._backoff.failed(error)
-        self._meter.count("errors")
+        self.meter.count("errors")
         if error.status == 429:
             self._interval.throttled(self._subscriptions.poll_interval)
         if self._backoff.is_outage:
@@ -231,7 +297,7 @@ class JobWatcher:
         else:
             # Only refused credentials are news in the middle of an outage: they want a user, or new ones.
             return
-        self._log.warning("Airbyte cannot be asked, %d jobs are waited for: %s", self.waiting, error)
+        self._log.warning("Airbyte cannot be asked, %s: %s", self._what_waits("are waited for"), error)
         await self._wake_all()
 
     async def _notify_recovery(self) -> None:
@@ -242,7 +308,10 @@ class JobWatcher:
 
     async def _wake_all(self) -> None:
         """Wake the waiting tasks, a few at a time: ten thousand at once would hold the event loop."""
-        subscriptions = [each for subscribed in self._subscriptions.jobs.values() for each in subscribed.subscriptions]
+        subscriptions: list[Subscription | ConnectionSubscription] = [
+            each for subscribed in self._subscriptions.jobs.values() for each in subscribed.subscriptions
+        ]
+        subscriptions += self._ends.subscriptions
         for number, subscription in enumerate(subscriptions):
             subscription.wake()
             if number % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
@@ -255,19 +324,27 @@ class JobWatcher:
     def _report(self) -> None:
         self._report_later()
         self._count()
-        if self._subscriptions:
+        if self._wanted:
             self._log.info(
-                "Waiting for %d jobs of %s; %d sweeps and %d requests so far",
-                self.waiting,
+                "Waiting for %s of %s; %d sweeps and %d requests so far",
+                self._what_waits(),
                 self.client.settings.base_url,
                 self._sweeps,
                 self.client.requests,
             )
 
+    def _what_waits(self, verb: str = "") -> str:
+        """Say what is waited for, and what is watched, if anything is."""
+        jobs = f"{self.waiting} jobs {verb}".rstrip()
+        watched = f"the ends at {len(self._ends)} connections {verb}".rstrip()
+        return " and ".join([jobs] * bool(self._subscriptions or not self._ends) + [watched] * bool(self._ends))
+
     def _count(self) -> None:
         # One gauge for the process, which may watch several Airbytes.
-        self._meter.waiting(sum(each.waiting for each in _watchers.here().values()))
-        self._meter.count("requests", self.client.requests - self._requests_counted)
+        watchers = _watchers.here().values()
+        self.meter.waiting(sum(each.waiting for each in watchers))
+        self.meter.watching(sum(each.watching for each in watchers))
+        self.meter.count("requests", self.client.requests - self._requests_counted)
         self._requests_counted = self.client.requests
 
 

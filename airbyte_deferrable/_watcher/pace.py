@@ -13,6 +13,11 @@ class Pace:
         pods are known to be apart: Airbyte stamps a change before it commits it. Whatever lies in it is read
         twice, so it is short; what comes later than that is found by the confirmation.
     :param first_overlap: How far the first sweep reaches back behind the last change.
+    :param late: How long after its stamp an end may become visible, and is still handed out to those who watch its
+        connection; the time by which pods' clocks are apart counts into it, until it is known. Where connections are
+        watched, each sweep reaches back so far: nothing confirms a job of which nobody knows the number.
+    :param catch_up_pages: So many pages of one connection's changes are read before it is another's turn, a number.
+    :param walk_from: From so many connections on, a number, that have to catch up, one walk for all of them is tried.
     :param confirm_after: A job that no answer has named for so long is checked. Reports of progress do that on the
         way, so this is for jobs without.
     :param between_checks: The pause between two requests for single jobs, so that thousands of them take only
@@ -47,6 +52,9 @@ class Pace:
 
     overlap: float = 1.0
     first_overlap: float = 120.0
+    late: float = 60.0
+    catch_up_pages: int = 10
+    walk_from: int = 10
     confirm_after: float = 120.0
     between_checks: float = 0.02
     longest_hold: float = 5.0

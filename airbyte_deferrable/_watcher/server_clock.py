@@ -9,6 +9,11 @@ from airbyte_deferrable._watcher.subscriptions import SubscribedJob
 from airbyte_deferrable.api.models import Job
 
 
+def utc_now() -> datetime:
+    """Return what this machine's clock says."""
+    return datetime.now(timezone.utc)
+
+
 class ServerClock:
     """A lower bound of Airbyte's clock, from the stamps that Airbyte itself puts on jobs.
 
@@ -20,6 +25,8 @@ class ServerClock:
     others are behind shows when a job that was seen running ends with a stamp from before.
 
     One clock that is badly wrong must not hide all changes from then on: a stamp in the far future counts for nothing.
+    One that is wrong by less may: what it hides of jobs that are waited for is found when they are checked, and for
+    what nothing checks there is :meth:`passed_by_all`.
 
     :param now: Returns the event loop's time.
     """
@@ -46,7 +53,7 @@ class ServerClock:
         :param before: What was known of it until now, if it is waited for.
         """
         stamp = job.updated_at
-        if stamp is None or not self.EARLIEST <= stamp <= datetime.now(timezone.utc) + self.MOST_AHEAD:
+        if stamp is None or not self.EARLIEST <= stamp <= utc_now() + self.MOST_AHEAD:
             return
         bound = self.read()
         if bound is None or stamp > bound:
@@ -65,3 +72,17 @@ class ServerClock:
             return None
         stamp, seen_at = self._anchor
         return stamp + timedelta(seconds=(self._now() if at is None else at) - seen_at)
+
+    def passed_by_all(self, at: float) -> datetime | None:
+        """Return a moment that the clocks of all pods had passed, as far as is known; None before any job was seen.
+
+        The bound is that of the clock furthest ahead, and one row that was stamped ahead raises it for good. Where
+        what is stamped before a moment is never read again, that would lose all that the others stamp. So here it is
+        no later than this machine's own clock. If that is behind, only more is read than needed.
+
+        :param at: When, by the event loop's time.
+        """
+        bound = self.read(at)
+        if bound is None:
+            return None
+        return min(bound - self.spread, utc_now() - timedelta(seconds=self._now() - at))

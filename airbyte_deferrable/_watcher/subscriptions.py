@@ -399,6 +399,22 @@ class Subscriptions:
             if not counter[key]:
                 del counter[key]
 
+    def want_poll(self, interval: float) -> None:
+        """Let the watcher ask so often, also for what is no job.
+
+        :param interval: The poll interval, seconds.
+        """
+        self._polls[interval] += 1
+
+    def want_poll_no_more(self, interval: float) -> None:
+        """Take back what :meth:`want_poll` said.
+
+        :param interval: The poll interval, seconds.
+        """
+        self._polls[interval] -= 1
+        if not self._polls[interval]:
+            del self._polls[interval]
+
     def update(self, job: Job, asked_at: float) -> SubscribedJob | None:
         """Take an answer that names a job.
 

@@ -16,7 +16,9 @@ from datetime import datetime, timedelta
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
 from airbyte_deferrable._watcher.answers import Answers
+from airbyte_deferrable._watcher.catch_up import CatchUp
 from airbyte_deferrable._watcher.checks import Checks
+from airbyte_deferrable._watcher.ends import Ends, Reading
 from airbyte_deferrable._watcher.fallback import ListBreaker, ListEvent
 from airbyte_deferrable._watcher.metrics import Meter
 from airbyte_deferrable._watcher.pace import Pace
@@ -43,7 +45,7 @@ class Filter:
 
 
 class Sweeper:
-    """Checks all jobs that are waited for.
+    """Checks all jobs that are waited for, and all connections that are watched.
 
     :param client: Leads to the Airbyte.
     :param subscriptions: The jobs.
@@ -70,10 +72,19 @@ class Sweeper:
         self._now = now
         self._clock = ServerClock(now)
         self._answers = Answers(subscriptions, self._clock, meter, now)
+        #: The connections that are watched.
+        self.ends = Ends(pace, self._clock, now)
         self._checks = Checks(client, subscriptions, self._answers, pace=pace, now=now)
+        self._catch_up = CatchUp(client, self.ends, subscriptions, self._answers, pace=pace, now=now)
         self._list = ListBreaker(pace, log, now)
+        self._log = log
+        #: Until when the connections' ends have lists of their own, since what changes is too much to reach back as far
+        #: as they need.
+        self._ends_apart_until = 0.0
         #: Every change up to this moment of Airbyte's clock has been read; None while changes are not read.
         self._window: datetime | None = None
+        #: Whether the last sweep has read the changes.
+        self._reads_changes = False
         self._waiting_at_last_sweep = 0
         self._changes_read_at = 0.0
         self._progress_at = float("inf")
@@ -103,17 +114,20 @@ class Sweeper:
         """
         self._answers.begin_sweep()
         self._subscriptions.begin_sweep()
-        if not self._list.usable(len(self._jobs)):
+        if not self._list.usable(self._waiting):
             self._forget_changes()
             await self._check(self._due(until), until)
+            await self._catch_up.run(until, by_sweeps=False)
             return
         try:
             await self._read_changes()
             await self._read_progress()
             await self._check(self._due(until), until)
+            await self._let_catch_up(until)
         except LIST_REFUSED as error:
             self._move_list(ListEvent.REFUSED, error)
             await self._checks.run(self._due(until), until)
+            await self._catch_up.run(until, by_sweeps=False)
         except Unreachable as error:
             self._move_list(ListEvent.FAILED)
             if not self._list.in_doubt or error.status == 429:
@@ -130,22 +144,31 @@ class Sweeper:
         """
         self._answers.began = self._now()
         await self._check(self._checks.new(), until)
+        await self._let_catch_up(until)
 
     async def _check(self, due: Sequence[SubscribedJob], until: float) -> None:
         """Find jobs in the list where that costs less, and ask for the rest one by one."""
-        if self._list.usable(len(self._jobs)):
+        if self._list.usable(self._waiting):
             began = self._now()
             await self._find_in_list(due)
             due = [each for each in due if not each.over and (each.seen_at is None or each.seen_at < began)]
         await self._checks.run(due, until)
 
     def _due(self, until: float) -> list[SubscribedJob]:
-        return self._checks.due(until, by_list=self._list.changes_usable(len(self._jobs)))
+        return self._checks.due(until, by_list=self._list.changes_usable(self._waiting))
+
+    @property
+    def _waiting(self) -> int:
+        """How many jobs are waited for, and connections watched."""
+        return len(self._jobs) + len(self.ends)
 
     async def _check_without_list(self, until: float, why: ApiError) -> None:
         """Try whether jobs can be had by themselves, although the list cannot."""
         try:
             await self._checks.run(self._checks.due(until, by_list=False), until)
+            await self._catch_up.run(until, by_sweeps=False)
+            if self.ends and not self._answers.came:
+                raise why
         except ApiError:
             self._move_list(ListEvent.FAILED_WITH_ALL)
             raise
@@ -158,13 +181,15 @@ class Sweeper:
     def _forget_changes(self) -> None:
         """Take note that changes go unread from here on: they cannot be caught up with later."""
         self._window = None
+        self._reads_changes = False
         self._subscriptions.forget_others()
+        self.ends.fall_behind()
 
     # What the list tells
 
     async def _read_changes(self) -> None:
         """Read what changed since the last sweep, and move the window on."""
-        if not self._list.changes_usable(len(self._jobs)):
+        if not self._list.changes_usable(self._waiting):
             self._forget_changes()
             return
         first = self._window is None
@@ -173,14 +198,16 @@ class Sweeper:
         self._changes_read_at = self._now()
         moment = self._clock.read()
         if moment is None:
+            await self._read_all()
             return
-        waiting = len(self._jobs)
+        waiting = self._waiting
         overlap = self._pace.first_overlap if first else self._pace.overlap
         # The window begins when it has been read: a first reading that fails is to reach back as far again.
         complete = await self._read_since(self._window or moment, overlap)
         if not complete:
             self._doubt_all()
         self._window = moment
+        self._reads_changes = True
         if complete:
             self._move_list(ListEvent.CHANGES_READ)
         elif not first:
@@ -189,20 +216,82 @@ class Sweeper:
 
     async def _read_since(self, moment: datetime, overlap: float) -> bool:
         since = moment - timedelta(seconds=overlap) - self._clock.spread
+        if self.ends and self._sweeps_tell_ends:
+            # Of what one row that was stamped ahead makes of the clock, those who are behind are not to be cut off.
+            farthest = min(moment - self._clock.spread, self._clock.passed_by_all(self._now()) or moment)
+            farthest -= timedelta(seconds=self._pace.first_overlap)
+            reading = self.ends.begin(self.ends.since(since, farthest))
+            complete = await self._read(reading, self._page_limit)
+            if complete or not self._jobs or (reading.since is not None and reading.since >= since):
+                return complete
+            self._set_ends_apart()
         return await self._walk(Filter(updated_since=since), self._page_limit)
+
+    @property
+    def _sweeps_tell_ends(self) -> bool:
+        """Whether the changes, where they are read, are read for those who watch connections, too."""
+        return self._now() >= self._ends_apart_until
+
+    def _set_ends_apart(self) -> None:
+        """Have the connections' ends read by lists of their own for a while.
+
+        They reach back much further than the jobs that are waited for need, which are not to lose their list to that.
+        """
+        if self._ends_apart_until + self._pace.busy_pause < self._now():
+            self._log.warning(
+                "This Airbyte has too many changes to list a minute of them, so the %d connections that are watched"
+                " have lists of their own: more than %d pages",
+                len(self.ends),
+                self._page_limit(),
+            )
+        self._ends_apart_until = self._now() + self._pace.busy_pause
+        self.ends.fall_behind()
+
+    async def _read_all(self) -> None:
+        """Read all jobs of an Airbyte that has none yet: it has no clock by which to ask for changes."""
+        if self.ends:
+            self._reads_changes = await self._read(self.ends.begin(None), self._page_limit)
+
+    async def _read(self, reading: Reading, limit: Callable[[], int]) -> bool:
+        """Read changes for those who watch connections, too; return whether they were read to their end."""
+        complete = await self._walk(Filter(updated_since=reading.since), limit, reading=reading)
+        if complete:
+            await self.ends.finish(reading)
+            if not self._reads_changes:
+                self._catch_up.list_is_back()
+        return complete
+
+    async def _let_catch_up(self, until: float) -> None:
+        """Let those catch up with their connections to whom the changes do not tell all."""
+        by_sweeps = self._reads_changes and self._sweeps_tell_ends
+        if by_sweeps:
+            await self._walk_for_many()
+        await self._catch_up.run(until, by_sweeps=by_sweeps)
+
+    async def _walk_for_many(self) -> None:
+        """Try one walk for many who are behind, as after a restart: it may cost less than a list for each."""
+        behind = self.ends.to_walk_for(self._pace.walk_from)
+        moments = [each.position for each in behind if each.position is not None]
+        for interest in behind:
+            interest.walked = True
+        if moments:
+            # In vain, it costs half as much again.
+            pages = min(len(moments) // 2, self._pace.catch_up_pages)
+            await self._read(self.ends.begin(min(moments)), lambda: pages)
 
     def _page_limit(self) -> int:
         """How many pages of changes are read: twice what the jobs can fill, and never more than there are jobs.
 
-        The jobs are also those of tasks that have left since the last sweep, the ends being among the changes, and
-        those of tasks that come while the pages are read.
+        A connection counts as a job: it runs one at a time. The jobs are also those of tasks that have left since the
+        last sweep, the ends being among the changes, and those of tasks that come while the pages are read.
         """
-        jobs = max(len(self._jobs), self._waiting_at_last_sweep)
+        jobs = max(self._waiting, self._waiting_at_last_sweep)
         return max(3, min(jobs, 20 + 2 * jobs // PAGE_SIZE))
 
     def _doubt_all(self) -> None:
         """Have every job checked: what was not read may hold its end."""
         self._subscriptions.forget_others()
+        self.ends.fall_behind()
         for subscribed in self._jobs.values():
             subscribed.overdue = True
 
@@ -257,13 +346,21 @@ class Sweeper:
                 subscribed.list_misses += 1
                 subscribed.overdue = subscribed.overdue or complete
 
-    async def _walk(self, only: Filter, limit: Callable[[], int], *, wanted: Collection[SubscribedJob] = ()) -> bool:
+    async def _walk(
+        self,
+        only: Filter,
+        limit: Callable[[], int],
+        *,
+        wanted: Collection[SubscribedJob] = (),
+        reading: Reading | None = None,
+    ) -> bool:
         """Read the pages of a list, oldest job first, and let those who wait know.
 
         :param only: Which jobs.
         :param limit: How many pages at most; asked before each.
         :param wanted: For whom it is read: given up when asking for each of them costs less, and interrupted when
             a sweep is due, for it may be long.
+        :param reading: Takes the rows for those who watch connections.
         :return: Whether everybody was read who is wanted, or all pages.
         """
         missing = {each.job_id for each in wanted}
@@ -272,6 +369,8 @@ class Sweeper:
             if wanted and self._window is not None and self._changes_are_due():
                 await self._read_changes()
             rows, waited_for = await self._page(only, page)
+            if reading is not None:
+                reading.add(rows)
             if len(rows) < PAGE_SIZE:
                 return True
             if wanted:
@@ -312,7 +411,7 @@ class Sweeper:
 
     async def _take(self, rows: Iterable[Job], asked_at: float) -> int:
         """Learn from a page of the list; return how many of its jobs are waited for."""
-        self._answers.came = True
+        self._answers.heard()
         waited_for = 0
         for job in rows:
             subscribed = self._answers.learn(job, asked_at)

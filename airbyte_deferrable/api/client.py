@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any, TypeVar
@@ -11,7 +11,18 @@ from pydantic import BaseModel, ValidationError
 
 from airbyte_deferrable.api.auth import KeptTokens, auth_for
 from airbyte_deferrable.api.errors import BadCredentials, NotFound, Unreachable
-from airbyte_deferrable.api.models import Actor, ActorPage, Connection, ConnectionPage, Job, JobPage, JobType
+from airbyte_deferrable.api.models import (
+    Actor,
+    ActorPage,
+    Connection,
+    ConnectionPage,
+    Job,
+    JobPage,
+    JobType,
+    Tag,
+    TagList,
+    Workspace,
+)
 from airbyte_deferrable.api.refusals import refusal
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.api.transport import Answer, Transport
@@ -107,6 +118,7 @@ class AirbyteClient:
         *,
         connection_id: str | None = None,
         status: str | None = None,
+        job_type: str | None = None,
         updated_since: datetime | None = None,
         created_since: datetime | None = None,
         order_by: str = OLDEST_FIRST,
@@ -119,6 +131,8 @@ class AirbyteClient:
 
         :param connection_id: Only this connection's jobs; default: all that the credentials may see.
         :param status: Only jobs in this status. Airbyte takes one.
+        :param job_type: Only jobs of this type, see :class:`~airbyte_deferrable.api.models.JobType`. Airbyte takes one;
+            default: all types.
         :param updated_since: Only jobs whose status changed at this moment or later.
         :param created_since: Only jobs created at this moment or later.
         :param order_by: The order. With ``createdAt|ASC`` and only a lower bound on the change, rows can enter
@@ -132,6 +146,8 @@ class AirbyteClient:
             params["connectionId"] = connection_id
         if status is not None:
             params["status"] = status
+        if job_type is not None:
+            params["jobType"] = job_type
         if updated_since is not None:
             params["updatedAtStart"] = _moment(updated_since)
         if created_since is not None:
@@ -169,33 +185,67 @@ class AirbyteClient:
         answer = await self._call("GET", f"destinations/{destination_id}", renew=renew)
         return _parse(Actor, answer, f"GET /destinations/{destination_id}")
 
-    async def list_connections(self, workspace_id: str | None = None, *, offset: int = 0) -> tuple[Connection, ...]:
+    async def list_connections(
+        self, workspace_id: str | None = None, *, tag_ids: Sequence[str] = (), offset: int = 0
+    ) -> tuple[Connection, ...]:
         """Read one page of the connections, :data:`PAGE_SIZE` at most.
 
+        The pages have no order: walking them may repeat some rows and miss others.
+
         :param workspace_id: Only this workspace's; default: all that the credentials may see.
+        :param tag_ids: Only those with one of these tags. Airbytes that know no tags leave this out of account.
+            Default: all.
         :param offset: Rows to pass over.
         :return: The page's connections.
         """
-        return _parse(ConnectionPage, await self._page("connections", offset, workspace_id), "GET /connections").data
+        answer = await self._page("connections", offset, workspace_id, tag_ids)
+        return _parse(ConnectionPage, answer, "GET /connections").data
 
-    async def list_sources(self, *, offset: int = 0) -> tuple[Actor, ...]:
-        """Read one page of the sources that the credentials may see, :data:`PAGE_SIZE` at most.
+    async def list_sources(self, workspace_id: str | None = None, *, offset: int = 0) -> tuple[Actor, ...]:
+        """Read one page of the sources, :data:`PAGE_SIZE` at most. They have no order, as the connections.
 
+        :param workspace_id: As for :meth:`list_connections`.
         :param offset: Rows to pass over.
+        :return: The page's sources.
         """
-        return _parse(ActorPage, await self._page("sources", offset), "GET /sources").data
+        return _parse(ActorPage, await self._page("sources", offset, workspace_id), "GET /sources").data
 
-    async def list_destinations(self, *, offset: int = 0) -> tuple[Actor, ...]:
-        """Read one page of the destinations that the credentials may see, :data:`PAGE_SIZE` at most.
+    async def list_destinations(self, workspace_id: str | None = None, *, offset: int = 0) -> tuple[Actor, ...]:
+        """Read one page of the destinations, :data:`PAGE_SIZE` at most. They have no order, as the connections.
 
+        :param workspace_id: As for :meth:`list_connections`.
         :param offset: Rows to pass over.
+        :return: The page's destinations.
         """
-        return _parse(ActorPage, await self._page("destinations", offset), "GET /destinations").data
+        return _parse(ActorPage, await self._page("destinations", offset, workspace_id), "GET /destinations").data
 
-    async def _page(self, what: str, offset: int, workspace_id: str | None = None) -> Answer:
+    async def list_tags(self, workspace_id: str | None = None) -> tuple[Tag, ...]:
+        """Get all tags: Airbyte gives them without pages.
+
+        :param workspace_id: As for :meth:`list_connections`.
+        :return: The tags, in no order.
+        """
+        params = {} if workspace_id is None else {"workspaceIds": workspace_id}
+        return _parse(TagList, await self._call("GET", "tags", params=params), "GET /tags").data
+
+    async def get_workspace(self, workspace_id: str) -> Workspace:
+        """Get a workspace.
+
+        :param workspace_id: The workspace.
+        :return: What it is called.
+        """
+        answer = await self._call("GET", f"workspaces/{workspace_id}")
+        return _parse(Workspace, answer, f"GET /workspaces/{workspace_id}")
+
+    async def _page(
+        self, what: str, offset: int, workspace_id: str | None = None, tag_ids: Sequence[str] = ()
+    ) -> Answer:
         params = {"limit": str(PAGE_SIZE), "offset": str(offset)}
         if workspace_id is not None:
             params["workspaceIds"] = workspace_id
+        if tag_ids:
+            # As Airbyte joins them in its own links (``PaginationMapper``).
+            params["tagIds"] = ",".join(tag_ids)
         return await self._call("GET", what, params=params)
 
     async def health(self) -> None:

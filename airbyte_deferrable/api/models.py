@@ -55,6 +55,20 @@ class JobStatus(str, Enum):
     __str__ = str.__str__
 
 
+class ConnectionStatus(str, Enum):
+    """How an Airbyte connection stands. ``deprecated`` is one that was deleted.
+
+    Only an ``active`` one syncs. ``locked`` is one that Airbyte itself has stopped.
+    """
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    LOCKED = "locked"
+    DEPRECATED = "deprecated"
+
+    __str__ = str.__str__
+
+
 #: A job in one of these has ended and never changes again.
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -161,11 +175,52 @@ class JobPage(_Wire):
     data: tuple[Job, ...]
 
 
+class Tag(_Wire):
+    """A tag of a workspace.
+
+    :param tag_id: A UUID.
+    :param name: What it is called, for users: once in a workspace, but other workspaces may have one of the same name.
+    :param true_name: As of :class:`Connection`.
+    :param workspace_id: The workspace that it belongs to, a UUID.
+    """
+
+    tag_id: str = ""
+    name: str = ""
+    true_name: str = Field(default="", validation_alias=AliasChoices(TRUE_NAME, "name"), repr=False)
+    workspace_id: str = ""
+
+
+class TagList(_Wire):
+    """The answer of ``GET /tags``, which has no pages."""
+
+    data: tuple[Tag, ...]
+
+
+class Schedule(_Wire):
+    """When Airbyte itself starts a connection's syncs.
+
+    :param schedule_type: ``manual`` for never, ``cron``, or ``basic``.
+    :param cron_expression: With ``cron``: Quartz's expression and the time zone, ``0 0 12 * * ? UTC``.
+    :param basic_timing: With ``basic``: how often, in words, ``Every 24 HOURS``.
+    """
+
+    schedule_type: str = ""
+    cron_expression: str = ""
+    basic_timing: str = ""
+
+
 class Connection(_Wire):
     """An Airbyte connection: what leads from one source to one destination.
 
+    :param connection_id: Its id, a UUID.
     :param name: What it is called, for users.
     :param true_name: The same to be compared with, never to be shown: a secret header may be a word of it.
+    :param workspace_id: The workspace that it belongs to, a UUID.
+    :param source_id: Its source, a UUID.
+    :param destination_id: Its destination, a UUID.
+    :param status: See :class:`ConnectionStatus`, but a status not listed there is kept as it came.
+    :param tags: Its tags. Airbytes that know no tags tell none.
+    :param schedule: When Airbyte starts it by itself; None if Airbyte did not say.
     """
 
     connection_id: str
@@ -175,14 +230,26 @@ class Connection(_Wire):
     source_id: str = ""
     destination_id: str = ""
     status: str = ""
+    tags: tuple[Tag, ...] = ()
+    schedule: Schedule | None = None
 
 
 class Actor(_Wire):
-    """A source or a destination: which of the two, its id tells."""
+    """A source or a destination: which of the two, its id tells.
+
+    :param name: What it is called, for users.
+    :param source_id: Its id if it is a source, a UUID.
+    :param destination_id: Its id if it is a destination, a UUID.
+    :param source_type: What Airbyte calls its kind if it is a source: ``postgres``, ``google-sheets``; empty for a
+        custom connector (``SourceReadMapper`` in airbyte-platform looks it up by the definition's id).
+    :param destination_type: Likewise if it is a destination.
+    """
 
     name: str = ""
     source_id: str = ""
     destination_id: str = ""
+    source_type: str = ""
+    destination_type: str = ""
 
 
 class ActorPage(_Wire):
@@ -195,6 +262,17 @@ class ConnectionPage(_Wire):
     """One page of ``GET /connections``."""
 
     data: tuple[Connection, ...]
+
+
+class Workspace(_Wire):
+    """A workspace.
+
+    :param workspace_id: Its id, a UUID.
+    :param name: What it is called, for users.
+    """
+
+    workspace_id: str = ""
+    name: str = ""
 
 
 class Failure(_Wire):

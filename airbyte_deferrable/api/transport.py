@@ -7,6 +7,7 @@ import json
 import re
 import ssl
 import zlib
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -122,6 +123,8 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._session: aiohttp.ClientSession | None = None
+        #: Requests under way, by the session that carries them.
+        self._under_way: Counter[aiohttp.ClientSession] = Counter()
         self._opening = asyncio.Lock()
         self._in_flight = asyncio.Semaphore(settings.max_requests)
         self._proxies = dict(settings.proxies)
@@ -203,6 +206,17 @@ class Transport:
         self, call: str, method: str, url: str, *, timeout: float, **request: Any
     ) -> tuple[int, Mapping[str, str], str]:
         session = await self._open()
+        self._under_way[session] += 1
+        try:
+            return await self._exchange_over(session, call, method, url, timeout=timeout, **request)
+        finally:
+            self._under_way[session] -= 1
+            if session is not self._session and not self._under_way[session]:
+                await self._end(session)
+
+    async def _exchange_over(
+        self, session: aiohttp.ClientSession, call: str, method: str, url: str, *, timeout: float, **request: Any
+    ) -> tuple[int, Mapping[str, str], str]:
         import aiohttp
 
         self.requests += 1
@@ -231,10 +245,17 @@ class Transport:
             raise Unreachable(call, _cause(error)) from None
 
     async def close(self) -> None:
-        """Close the connections. The transport opens new ones if it is used again."""
+        """Close the connections, those of requests under way after their answers.
+
+        The transport opens new ones if it is used again.
+        """
         session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        if session is not None and not self._under_way[session]:
+            await self._end(session)
+
+    async def _end(self, session: aiohttp.ClientSession) -> None:
+        del self._under_way[session]
+        await session.close()
 
     async def _open(self) -> aiohttp.ClientSession:
         async with self._opening:

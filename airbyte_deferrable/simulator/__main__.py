@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         script = Script(duration=given.duration, outcome=given.outcome, rows=given.rows)
         ids = [connection_id_of(number) for number in range(1, given.connections + 1)]
         for number, connection_id in enumerate(ids, 1):
-            simulator.add_connection(f"Connection {number}", script, connection_id)
+            simulator.add_connection(f"Connection {number}", script, connection_id, tags=given.tag)
         _introduce(simulator, given.auth, ids)
         stop.wait()
     finally:
@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-instance-admin", action="store_true", help="tokens as those of Airbyte's ordinary users")
     add("--no-config-api", action="store_true", help="no /api/v1")
     add("--connections", type=int, default=1, metavar="N", help="how many connections there are")
+    add("--tag", action="append", default=[], metavar="NAME", help="a tag of all of them; may be given again")
     add("--duration", type=float, default=20.0, metavar="SECONDS", help="of each sync")
     add("--outcome", choices=("succeeded", "failed", "cancelled"), default="succeeded", help="of each sync")
     add("--rows", type=int, default=1000, help="of each sync")

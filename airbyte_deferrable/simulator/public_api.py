@@ -153,7 +153,7 @@ class PublicApi:
         return wire.answer(wire.connection_row(connection))
 
     async def connections(self, request: web.Request) -> web.Response:
-        """GET /connections. Airbyte's SQL has no ORDER BY, so that its pages may repeat and miss rows."""
+        """GET /connections."""
         limit, offset = _page(request)
         workspaces, tags = _uuids(request, "workspaceIds"), set(_uuids(request, "tagIds"))
         self._visible(workspaces)
@@ -165,9 +165,7 @@ class PublicApi:
             and (not tags or any(tag.id in tags for tag in connection.tags))
             and (deleted or connection.status != "deprecated")
         ]
-        if self._settings.unordered_connections:
-            self._world.random.shuffle(found)
-        rows = [wire.connection_row(connection) for connection in found[offset : offset + limit]]
+        rows = [wire.connection_row(connection) for connection in self._unordered(found)[offset : offset + limit]]
         return _rows("connections", rows, limit, offset, workspaces, deleted)
 
     async def patch_connection(self, request: web.Request) -> web.Response:
@@ -215,8 +213,14 @@ class PublicApi:
         workspaces = _uuids(request, "workspaceIds")
         self._visible(workspaces)
         found = [each for each in self._world.connections.values() if not workspaces or each.workspace_id in workspaces]
-        rows = [wire.actor_row(kind, connection) for connection in found[offset : offset + limit]]
+        rows = [wire.actor_row(kind, connection) for connection in self._unordered(found)[offset : offset + limit]]
         return _rows(f"{kind}s", rows, limit, offset, workspaces, _boolean(request, "includeDeleted"))
+
+    def _unordered(self, found: list[Connection]) -> list[Connection]:
+        """Return them in an order of this page's own: Airbyte's SQL for these lists has no ORDER BY."""
+        if self._settings.unordered_connections:
+            self._world.random.shuffle(found)
+        return found
 
     async def workspace(self, request: web.Request) -> web.Response:
         """GET /workspaces/{id}."""

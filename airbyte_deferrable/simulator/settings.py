@@ -33,8 +33,9 @@ class Settings:
         it open: ``conflict`` (409), ``join`` (the job that is there) or ``hang`` (409 ``state-conflict`` after 60 s).
     :param clock_skew: Seconds that the ``Date`` header is ahead of the clock that stamps the jobs.
     :param send_date: Whether there is a ``Date`` header.
-    :param unordered_connections: Whether each page of ``GET /connections`` comes in an order of its own, so that pages
-        repeat rows and miss others, as the database may do it: Airbyte asks it for no order.
+    :param unordered_connections: Whether each page of ``GET /connections``, ``/sources`` and ``/destinations`` comes in
+        an order of its own, so that pages repeat rows and miss others, as the database may do it: Airbyte asks it for
+        no order.
     :param structured_logs: Whether the config API gives an attempt's log as events, else as lines.
     """
 

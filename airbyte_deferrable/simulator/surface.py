@@ -50,7 +50,7 @@ class Surface:
     instance_admin = Switch[bool]()
     #: Seconds that each public API request keeps its handler thread at least.
     handler_seconds = Switch[float]()
-    #: Whether the pages of ``GET /connections`` repeat rows and miss others.
+    #: Whether the pages of ``GET /connections``, ``/sources`` and ``/destinations`` repeat rows and miss others.
     unordered_connections = Switch[bool]()
     #: Public API requests a second beyond which there is a 429; None for no limit.
     load_shed = Switch["float | None"]()

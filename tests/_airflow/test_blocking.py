@@ -77,6 +77,35 @@ def test_closing_cancels_what_still_runs() -> None:
     assert task.cancelled()
 
 
+def test_what_nobody_waits_for_any_more_may_end_as_it_likes(caplog: pytest.LogCaptureFixture) -> None:
+    portal = Portal()
+    proceed = threading.Event()
+
+    async def fails() -> None:
+        await asyncio.to_thread(proceed.wait)
+        raise ValueError
+
+    async def the_other_ends() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        proceed.set()
+        await asyncio.wait(others)
+
+    outcome = portal.start(fails())
+    outcome.cancel()
+    portal.call(the_other_ends())
+    portal.close()
+    assert not caplog.records
+
+
+def test_closing_does_not_mind_another_event_loop_policy() -> None:
+    """An error of the thread would be this test's."""
+    portal = Portal()
+    assert portal.call(value(3)) == 3
+    asyncio.set_event_loop_policy(None)
+    portal.close()
+    assert [thread for thread in threading.enumerate() if thread.name == "airbyte"] == []
+
+
 class Interruption(BaseException):
     """As Airflow throws into a task's main thread when its time is over."""
 

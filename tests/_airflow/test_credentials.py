@@ -101,7 +101,7 @@ async def test_connection_that_cannot_be_read_is_tried_again_and_told_of_once(
     look_up.broken = False
     await asyncio.gather(*tasks)
     told = [record.getMessage() for record in caplog.records if record.name == "task"]
-    assert len([line for line in told if "keeps trying: the vault is sealed" in line]) == 3
+    assert len([line for line in told if "trying again: the vault is sealed" in line]) == 3
     assert len([line for line in told if "can be read again" in line]) == 3
     assert len(told) == 6
 

@@ -12,6 +12,7 @@ import pytest
 
 from airbyte_deferrable._airflow import credentials
 from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
+from harness.waiting import IN_VAIN
 from helpers.one_task import first_event, kept_log, said
 from helpers.waiting import until
 from helpers.wire import Request, Wire, reply, token
@@ -110,7 +111,7 @@ async def test_key_that_was_renewed_in_the_connection_reaches_those_who_wait(
         for _, lines in waits:
             await until(lambda lines=lines: goes_on(lines))
         gateway.status = dict.fromkeys(gateway.status, "succeeded")
-        events = await asyncio.wait_for(asyncio.gather(*(wait for wait, _ in waits)), 30)
+        events = await asyncio.wait_for(asyncio.gather(*(wait for wait, _ in waits)), IN_VAIN)
     assert [event["status"] for event in events] == ["success"] * jobs
 
 
@@ -129,7 +130,7 @@ async def test_queue_is_waited_in_with_a_key_that_was_renewed_meanwhile(
         connect(wire, "new")
         await until(lambda: goes_on(lines))
         gateway.status[1] = "succeeded"
-        assert (await asyncio.wait_for(wait, 30))["status"] == "free"
+        assert (await asyncio.wait_for(wait, IN_VAIN))["status"] == "free"
 
 
 async def test_refusal_in_the_middle_of_an_outage_leads_to_the_renewed_key(
@@ -147,7 +148,7 @@ async def test_refusal_in_the_middle_of_an_outage_leads_to_the_renewed_key(
         gateway.refusal, gateway.key, gateway.says = REFUSALS["403 in JSON"], "new", None
         await until(lambda: goes_on(lines))
         gateway.status[1] = "succeeded"
-        assert (await asyncio.wait_for(wait, 30))["status"] == "success"
+        assert (await asyncio.wait_for(wait, IN_VAIN))["status"] == "success"
 
 
 async def test_outage_alone_is_no_reason_to_look_at_the_connection(
@@ -167,7 +168,7 @@ async def test_outage_alone_is_no_reason_to_look_at_the_connection(
         await until(lambda: gateway.refused > refused + 5)
         assert len(look_ups) == 1
         gateway.says, gateway.status[1] = None, "succeeded"
-        assert (await asyncio.wait_for(wait, 30))["status"] == "success"
+        assert (await asyncio.wait_for(wait, IN_VAIN))["status"] == "success"
 
 
 @pytest.mark.parametrize("says", [name for name in REFUSALS if name != "401"])
@@ -186,7 +187,7 @@ async def test_gateways_word_for_a_while_is_no_outcome(
         await until(lambda: gateway.refused > 6)
         assert not any(wait.done() for wait, _ in waits)
         gateway.says, gateway.status = None, dict.fromkeys(gateway.status, "succeeded")
-        events = await asyncio.wait_for(asyncio.gather(*(wait for wait, _ in waits)), 30)
+        events = await asyncio.wait_for(asyncio.gather(*(wait for wait, _ in waits)), IN_VAIN)
     assert [event["status"] for event in events] == ["success"] * jobs
     assert gateway.deleted == []
 
@@ -209,5 +210,5 @@ async def test_token_endpoint_that_a_gateway_hides_for_a_while_is_no_outcome(mon
         wait, lines = waiting(1)
         await until(lambda: said(lines, "Airbyte job"))
         gateway.status[1] = "succeeded"
-        assert (await asyncio.wait_for(wait, 30))["status"] == "success"
+        assert (await asyncio.wait_for(wait, IN_VAIN))["status"] == "success"
         assert next(hidden, None) is None

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from airbyte_deferrable._airflow import retry_store
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
+from airbyte_deferrable._airflow.task_instance import generation_of
 from airbyte_deferrable._job.record import Record
 from airbyte_deferrable.exceptions import AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 from helpers.airbyte import connection_to
-from helpers.one_task import Store, TaskInstance, Variables
+from helpers.one_task import Store, TaskInstance, Variables, airflow_takes_down_the_success
+from helpers.waiting import Clock, meanwhile
 
 LOG = logging.getLogger(__name__)
 
@@ -24,50 +28,46 @@ def context(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     context: dict[str, Any] = {"ti": TaskInstance(max_tries=2, run_id="r" * 250)}
     if request.param == "variables":
         variables = Variables()
-        monkeypatch.setattr(retry_store, "_variable", lambda: variables)
+        monkeypatch.setattr(retry_store, "variables", lambda: variables)
     else:
         context["task_state_store"] = Store()
     return context
 
 
 def record(context: Any, **fields: Any) -> Record:
-    values = {"generation": context["ti"].max_tries, "connection_id": "c", "job_type": "sync", "written_at": 1.0}
-    state = "started" if "job_id" in fields else "requested"
-    return Record(**{**values, "state": state, **fields})
+    values = {"generation": generation_of(context), "connection_id": "c", "job_type": "sync", "written_at": 1.0}
+    known = {"state": "started", "certain": True} if "job_id" in fields else {"state": "requested"}
+    return Record(**{**values, **known, **fields})
 
 
-def test_retry_reads_the_record_and_a_cleared_task_does_not(context: Any) -> None:
+def test_later_try_reads_the_record_and_tells_a_clear_from_a_retry(context: Any) -> None:
     AirflowRetryStore(context, LOG).write(record(context, after=3))
     AirflowRetryStore(context, LOG).write(record(context, after=3, job_id=4))
     context["ti"].try_number += 1
-    found = AirflowRetryStore(context, LOG).read("c", "sync")
+    store = AirflowRetryStore(context, LOG)
+    found = store.read()
     assert found is not None
     assert (found.job_id, found.after, found.state) == (4, 3, "started")
+    assert store.generation.since(found) == "retried"
     context["ti"].max_tries += 1
-    assert AirflowRetryStore(context, LOG).read("c", "sync") is None
-
-
-def test_other_work_is_not_found(context: Any) -> None:
-    AirflowRetryStore(context, LOG).write(record(context, job_id=4))
-    assert AirflowRetryStore(context, LOG).read("other", "sync") is None
-    assert AirflowRetryStore(context, LOG).read("c", "reset") is None
+    assert AirflowRetryStore(context, LOG).generation.since(found) == "cleared"
 
 
 def test_record_that_is_deleted_is_gone_also_twice(context: Any) -> None:
     AirflowRetryStore(context, LOG).write(record(context, job_id=4))
     AirflowRetryStore(context, LOG).delete()
     AirflowRetryStore(context, LOG).delete()
-    assert AirflowRetryStore(context, LOG).read("c", "sync") is None
+    assert AirflowRetryStore(context, LOG).read() is None
 
 
 def test_record_that_cannot_be_read_is_none(context: Any) -> None:
     AirflowRetryStore(context, LOG)._store.write({"generation": "?"})
-    assert AirflowRetryStore(context, LOG).read("c", "sync") is None
+    assert AirflowRetryStore(context, LOG).read() is None
 
 
 def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = Variables()
-    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
     for index in range(3):
         context: Any = {"ti": TaskInstance(max_tries=1, map_index=index)}
         AirflowRetryStore(context, LOG).write(record(context, job_id=index))
@@ -76,7 +76,7 @@ def test_mapped_tasks_do_not_share_a_variable(monkeypatch: pytest.MonkeyPatch) -
 
 def test_variable_is_not_written_for_a_task_that_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = Variables()
-    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=0)}
     AirflowRetryStore(context, LOG).write(record(context, job_id=1))
     assert not variables
@@ -84,17 +84,17 @@ def test_variable_is_not_written_for_a_task_that_is_tried_once(monkeypatch: pyte
 
 def test_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = Variables()
-    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
     context: Any = {"ti": TaskInstance(max_tries=2)}
     AirflowRetryStore(context, LOG).write(record(context, job_id=4))
     context["ti"].try_number = 2
     for _ in range(2):
-        found = AirflowRetryStore(context, LOG).read("c", "sync")
+        found = AirflowRetryStore(context, LOG).read()
         assert found is not None
         assert found.job_id == 4
     context["ti"].try_number = 3
     last = AirflowRetryStore(context, LOG)
-    assert last.read("c", "sync") == found
+    assert last.read() == found
     assert not variables
     assert found is not None
     last.write(found)
@@ -102,21 +102,24 @@ def test_last_try_takes_the_variable_of_the_one_before_and_leaves_none(monkeypat
 
 
 def test_variable_does_not_stay_of_a_task_that_fails_in_every_try(
-    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     """Its job goes on after each timeout: the second try waits for it again, and a third there is none."""
     variables = Variables()
-    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     connection_id = airbyte_simulator.add_connection(script=Script(outcome=None, pending=0.0))
     ti = TaskInstance(max_tries=1)
     left = []
     for try_number in (1, 2):
         ti.try_number = try_number
-        with pytest.raises(AirbyteTimeout):
-            AirbyteTriggerSyncOperator(
-                task_id="sync", connection_id=connection_id, wait_seconds=0.1, timeout=2.0
-            ).execute({"ti": ti})
+        checks = airbyte_simulator.count("get") + try_number
+        operator = AirbyteTriggerSyncOperator(
+            task_id="sync", connection_id=connection_id, wait_seconds=0.1, timeout=600
+        )
+        # The second try checks the job before it waits for it.
+        with meanwhile(lambda: airbyte_simulator.count("get") >= checks, clock.jump), pytest.raises(AirbyteTimeout):  # noqa: B023
+            operator.execute({"ti": ti})
         left.append([value["job_id"] for value in variables.values()])
     (job,) = airbyte_simulator.jobs(connection_id)
     assert left == [[job["id"]], []]
@@ -127,7 +130,7 @@ def test_variable_stays_until_the_very_end_of_a_successful_task(
 ) -> None:
     """A worker that dies after the job's success, but before it has told Airflow, finds the job again."""
     variables = Variables()
-    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
     context: Any = {"ti": TaskInstance(max_tries=1)}
@@ -135,6 +138,8 @@ def test_variable_stays_until_the_very_end_of_a_successful_task(
     result = operator.execute(context)
     assert [value["job_id"] for value in variables.values()] == [result]
     operator.post_execute(context, result)
+    assert variables
+    airflow_takes_down_the_success(context["ti"])
     assert not variables
 
 
@@ -153,7 +158,7 @@ def test_hiccup_of_airflow_after_the_start_fails_neither_the_start_nor_the_succe
             raise RuntimeError("API_SERVER_ERROR")
 
     variables = Hiccups()
-    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
     context: Any = {"ti": TaskInstance(max_tries=2)}
@@ -161,7 +166,7 @@ def test_hiccup_of_airflow_after_the_start_fails_neither_the_start_nor_the_succe
     for context["ti"].try_number in (1, 2):
         operator = AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, wait_seconds=0.1)
         results.append(operator.execute(context))
-        operator.post_execute(context, results[-1])
+        airflow_takes_down_the_success(context["ti"])
     assert results == [job["id"] for job in airbyte_simulator.jobs(connection_id)] * 2
 
 
@@ -179,38 +184,52 @@ def test_record_that_cannot_be_written_before_the_start_starts_nothing(
     assert airbyte_simulator.count("create") == 0
 
 
-@pytest.mark.parametrize("cleared", [True, False])
-def test_task_that_was_stopped_while_it_ran_tells_later_tries_only_which_job_is_being_cancelled(
-    context: Any, cleared: bool
-) -> None:
-    stopped = AirflowRetryStore(context, LOG)
-    stopped.write(record(context, job_id=4))
-    stopped.abandon(cleared=cleared)
-    stopped.write(record(context, job_id=5))
+class Slow(Variables):
+    """An Airflow that is about to write when something else happens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.about_to_write: Callable[[], object] = lambda: None
+
+    def set(self, key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
+        do, self.about_to_write = self.about_to_write, lambda: None
+        do()
+        super().set(key, value, description, serialize_json)
+
+
+@pytest.mark.parametrize("writes", ["release", "write"])
+def test_kill_has_the_last_word(monkeypatch: pytest.MonkeyPatch, writes: str) -> None:
+    """It comes in a thread of its own, while another write is on its way to Airflow."""
+    variables = Slow()
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
+    context: Any = {"ti": TaskInstance(max_tries=2)}
+    store = AirflowRetryStore(context, LOG)
+    store.write(record(context, job_id=4))
+    kill = Thread(target=lambda: store.abandon(cancelled=True))
+
+    def kill_now() -> None:
+        kill.start()
+        # Time enough to come before the write, if it can.
+        kill.join(0.3)
+
+    variables.about_to_write = kill_now
+    if writes == "release":
+        store.release()
+    else:
+        store.write(record(context, job_id=4, after=3))
+    kill.join()
+    store.write(record(context, job_id=5))
+    [kept] = variables.values()
+    assert (kept["abandoned"], kept["job_id"]) == (True, 4)
+
+
+def test_worker_that_airflow_has_lost_touch_with_leaves_the_record_of_the_next_try_alone(context: Any) -> None:
+    lost = AirflowRetryStore(context, LOG)
+    lost.write(record(context, job_id=4))
     context["ti"].try_number += 1
-    after = AirflowRetryStore(context, LOG)
-    assert after.read("c", "sync") is None
-    # A Variable is written for a try that follows only.
-    assert after.cleared_job == (4 if cleared or "task_state_store" in context else None)
-
-
-@pytest.mark.parametrize(
-    ("state", "released", "cleared_job"), [("started", "released", 4), ("attached", "attached", None)]
-)
-def test_job_that_goes_on_without_its_task_is_found_by_a_retry_and_is_no_cleared_tasks(
-    context: Any, state: str, released: str, cleared_job: int | None
-) -> None:
-    AirflowRetryStore(context, LOG).write(record(context, job_id=4, state=state))
-    context["ti"].max_tries += 1
-    cleared = AirflowRetryStore(context, LOG)
-    assert cleared.read("c", "sync") is None
-    assert cleared.cleared_job == cleared_job
-    context["ti"].max_tries -= 1
-    AirflowRetryStore(context, LOG).release()
-    found = AirflowRetryStore(context, LOG).read("c", "sync")
-    assert found is not None
-    assert (found.job_id, found.state) == (4, released)
-    context["ti"].max_tries += 1
-    cleared = AirflowRetryStore(context, LOG)
-    assert cleared.read("c", "sync") is None
-    assert cleared.cleared_job is None
+    AirflowRetryStore(context, LOG).write(record(context, job_id=5))
+    lost.release()
+    lost.abandon(cancelled=True)
+    kept = AirflowRetryStore(context, LOG).read()
+    assert kept is not None
+    assert (kept.job_id, kept.state, kept.abandoned) == (5, "started", False)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from airbyte_deferrable._job import connections
+from airbyte_deferrable._job import listing
 from airbyte_deferrable._job.connections import UnresolvedName, find_connection
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
@@ -73,7 +73,7 @@ async def test_reading_again_has_an_end_and_what_was_not_seen_is_told(
     sim.add_fault(Fault(call="connections", status=200, body=json.dumps(full)))
     with pytest.raises(UnresolvedName, match=r"149 more could not be seen: .* Give connection_id instead"):
         await find_connection(client, "Users", None)
-    assert sim.count("connections") == 2 * connections.MOST_PASSES
+    assert sim.count("connections") == 2 * listing.MOST_PASSES
     assert await find_connection(client, "Orders", None) == row["connectionId"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airbyte_deferrable._job import failure
-from airbyte_deferrable._job.failure import explain
+from airbyte_deferrable._job.failure import EXPLAIN_WITHIN, explain
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Attempt, Fault, Script, Simulator
@@ -169,7 +169,7 @@ async def test_failure_tells_what_came_in_time_when_the_log_hangs(
 
 
 def test_failed_task_waits_for_the_reason_no_more_than_a_few_seconds() -> None:
-    assert 0 < failure.EXPLAIN_WITHIN <= 5
+    assert 0 < EXPLAIN_WITHIN <= 5
 
 
 async def test_nothing_is_asked_where_the_config_api_is_switched_off(airbyte_simulator: Simulator) -> None:

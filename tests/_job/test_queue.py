@@ -16,6 +16,7 @@ from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from harness.waiting import IN_VAIN
 from helpers.airbyte import ENDLESS
 
 LOG = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ NEVER = 1000.0
 @pytest.fixture
 def settings(airbyte_simulator: Simulator) -> Settings:
     sim = airbyte_simulator
-    return Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=2.0)
+    return Settings(sim.url, ClientCredentials(sim.client_id, sim.client_secret), timeout=20.0)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ async def test_nobody_is_let_in_while_the_connection_is_busy(airbyte_simulator: 
     done, _ = await asyncio.wait({waiting}, timeout=0.6)
     assert not done
     sim.finish(job_id, "failed")
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, IN_VAIN)
 
 
 async def test_admission_that_is_not_used_is_given_to_the_next(
@@ -80,7 +81,7 @@ async def test_admission_that_is_not_used_is_given_to_the_next(
     monkeypatch.setattr(queue, "ADMITTED_STARTS_WITHIN", 0.5)
     cid = airbyte_simulator.add_connection()
     for number in range(3):
-        await asyncio.wait_for(wait_in_queue(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
+        await asyncio.wait_for(wait_in_queue(watcher, cid, float(number), poll_interval=POLL, log=LOG), IN_VAIN)
 
 
 async def test_poll_interval_of_nothing_does_not_flood_airbyte(
@@ -106,13 +107,15 @@ async def test_nobody_else_is_admitted_while_the_first_may_still_start(
     assert not done
     job = await client.create_job(cid)
     airbyte_simulator.finish(job.job_id, "succeeded")
-    await asyncio.wait_for(second, 10)
+    await asyncio.wait_for(second, IN_VAIN)
 
 
 async def test_admission_that_is_released_is_the_nexts(airbyte_simulator: Simulator, watcher: JobWatcher) -> None:
     cid = airbyte_simulator.add_connection()
     for number in range(3):
-        admission = await asyncio.wait_for(wait_in_queue(watcher, cid, float(number), poll_interval=POLL, log=LOG), 10)
+        admission = await asyncio.wait_for(
+            wait_in_queue(watcher, cid, float(number), poll_interval=POLL, log=LOG), IN_VAIN
+        )
         admission.release()
 
 
@@ -124,7 +127,7 @@ async def test_admission_that_is_released_late_takes_nobody_elses(
     cid = sim.add_connection()
     first = await wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
     sim.finish(sim.add_job(cid, script=ENDLESS)["id"], "succeeded")
-    await asyncio.wait_for(wait_in_queue(watcher, cid, 2.0, poll_interval=POLL, log=LOG), 10)
+    await asyncio.wait_for(wait_in_queue(watcher, cid, 2.0, poll_interval=POLL, log=LOG), IN_VAIN)
     first.release()
     third = asyncio.ensure_future(wait_in_queue(watcher, cid, 3.0, poll_interval=POLL, log=LOG))
     done, _ = await asyncio.wait({third}, timeout=0.5)
@@ -139,7 +142,7 @@ async def test_task_that_comes_back_to_be_admitted_again_is_not_held_back_by_its
     cid = airbyte_simulator.add_connection()
     await wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG)
     behind = asyncio.ensure_future(wait_in_queue(watcher, cid, 2.0, poll_interval=NEVER, log=LOG))
-    await asyncio.wait_for(wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG), 10)
+    await asyncio.wait_for(wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG), IN_VAIN)
     assert not behind.done()
     behind.cancel()
 
@@ -151,7 +154,7 @@ async def test_connection_that_refuses_everyone_admits_ever_more_slowly(
     cid = sim.add_connection()
 
     async def pause() -> float:
-        return (await asyncio.wait_for(wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG), 10)).pause
+        return (await asyncio.wait_for(wait_in_queue(watcher, cid, 1.0, poll_interval=POLL, log=LOG), IN_VAIN)).pause
 
     assert [await pause() for _ in range(4)] == [POLL, 2 * POLL, 4 * POLL, 8 * POLL]
     sim.finish(sim.add_job(cid, script=ENDLESS)["id"], "succeeded")
@@ -167,7 +170,7 @@ async def test_queue_moves_up_when_one_leaves_it(airbyte_simulator: Simulator, w
     await asyncio.wait({first}, timeout=0.3)
     first.cancel()
     sim.finish(job_id, "succeeded")
-    await asyncio.wait_for(second, 10)
+    await asyncio.wait_for(second, IN_VAIN)
 
 
 async def test_outage_is_waited_for_and_a_refusal_is_left_to_the_start(
@@ -175,10 +178,10 @@ async def test_outage_is_waited_for_and_a_refusal_is_left_to_the_start(
 ) -> None:
     sim = airbyte_simulator
     sim.add_fault(Fault("list", status=503, times=3))
-    await asyncio.wait_for(wait_in_queue(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), 10)
+    await asyncio.wait_for(wait_in_queue(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), IN_VAIN)
     assert sim.count("list") == 4
     sim.add_fault(Fault("list", status=403))
-    await asyncio.wait_for(wait_in_queue(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), 10)
+    await asyncio.wait_for(wait_in_queue(watcher, sim.add_connection(), 1.0, poll_interval=POLL, log=LOG), IN_VAIN)
 
 
 @pytest.mark.parametrize("fault", [Fault("list", status=401, times=4), Fault("token", status=404, times=2)])
@@ -193,4 +196,4 @@ async def test_credentials_that_are_refused_meanwhile_are_a_doubt(
     done, _ = await asyncio.wait({waiting}, timeout=0.6)
     assert not done
     sim.finish(job_id, "succeeded")
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, IN_VAIN)

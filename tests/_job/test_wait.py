@@ -18,6 +18,12 @@ START = 1000.0
 TASK = logging.getLogger("tests.task")
 
 
+@pytest.fixture(autouse=True)
+def seconds_as_in_earnest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the topic here, in a time that passes only when it may."""
+    monkeypatch.setattr("airbyte_deferrable._job.wait.FINAL_CHECK_WITHIN", FINAL_CHECK_WITHIN)
+
+
 def life(*steps: tuple[float, str], **more: object) -> ModelJob:
     """Return job 7: seconds after the start, and what it is from then on."""
     return ModelJob(7, tuple(Step(START + at, status) for at, status in steps), **more)  # type: ignore[arg-type]

@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from airbyte_deferrable._job import freshness
 from airbyte_deferrable._watcher import directory
 from airbyte_deferrable._watcher.directory import Description, Directory
 from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Simulator
+from helpers.airbyte import hits
+from helpers.waiting import Clock, until
 
 ENDS = {"source": "Postgres shop", "destination": "BigQuery warehouse"}
 
@@ -134,3 +138,68 @@ async def test_description_is_not_lost_with_one_who_leaves(sim: Simulator, names
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).name == "Orders"
+
+
+async def test_connections_are_checked_together_and_again_after_a_while(
+    sim: Simulator, names: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cids = connections(sim, 150)
+    first, *others = await asyncio.gather(*map(names.check, cids))
+    assert first is not None
+    assert (first.connection_id, first.status, len(others)) == (cids[0], "active", 149)
+    # Two pages, and what the first who asked were told by themselves.
+    assert requests(sim) <= 2 + directory.FEW
+    before = requests(sim)
+    sim.set_connection_status(cids[0], "deprecated")
+    assert await names.check(cids[0]) == first
+    assert requests(sim) == before
+    monkeypatch.setattr(directory, "KEEP_STANDING", 0.0)
+    monkeypatch.setattr(names, "_standing_until", 0.0)
+    gone = await names.check(cids[0])
+    assert gone is not None
+    assert gone.status == "deprecated"
+
+
+async def test_connections_that_are_checked_every_ten_minutes_cost_one_reading_each_time(
+    sim: Simulator, names: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they are spread over these ten minutes."""
+    cids, clock = connections(sim, 300)[::10], Clock(monkeypatch)
+    for _ in range(3):
+        before = requests(sim)
+        for cid in cids:
+            assert await names.check(cid) is not None
+            clock.jump(freshness.DEFERRED_CONNECTION_AGAIN / len(cids))
+        assert requests(sim) - before <= 3 + directory.FEW
+
+
+async def test_connections_that_take_longer_than_they_are_kept_for_are_asked_for_once(
+    sim: Simulator, names: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do where the list is forbidden, and many are watched."""
+    cids = connections(sim, 30)
+    sim.add_fault(Fault("connections", status=403))
+    slow = sim.add_fault(Fault("connection", "hang"))
+    checks = asyncio.gather(*map(names.check, cids[:-1]))
+    await until(lambda: hits(sim, slow))
+    monkeypatch.setattr(names, "_standing_until", 0.0)
+    late = asyncio.ensure_future(names.check(cids[-1]))
+    await asyncio.sleep(0)
+    sim.clear_faults(slow)
+    assert all(await checks)
+    assert await late
+    # The list is tried twice; and a first one may be asked for again with the others.
+    assert requests(sim) <= len(cids) + 2 + directory.FEW
+
+
+async def test_connection_that_is_not_to_be_seen_is_checked_as_none(sim: Simulator, names: Directory) -> None:
+    assert await names.check("00000000-0000-4000-8000-000000000000") is None
+
+
+async def test_connection_cannot_be_checked_while_airbyte_cannot_be_asked(sim: Simulator, names: Directory) -> None:
+    cid = sim.add_connection()
+    sim.add_fault(Fault("connection", status=503, times=1))
+    with pytest.raises(ApiError):
+        await names.check(cid)
+    found = await names.check(cid)
+    assert found is not None

@@ -41,7 +41,7 @@ def test_metrics_count_sweeps_requests_errors_and_how_late_ends_are_seen() -> No
     # Not the job that had ended before anybody waited for it.
     assert len(late) == 2
     assert all(timedelta(0) <= each <= timedelta(seconds=POLL + 2) for each in late)
-    assert set(metrics.levels) == {"airbyte_deferrable.waiting"}
+    assert set(metrics.levels) == {"airbyte_deferrable.waiting", "airbyte_deferrable.watching"}
 
 
 def test_metrics_tell_how_long_ago_a_job_had_ended_when_it_was_seen() -> None:

@@ -14,23 +14,20 @@ from airbyte_deferrable._job.events import Event
 from airbyte_deferrable._job.wait import Deadlines, wait_for_end
 from airbyte_deferrable._watcher import sweep as module
 from airbyte_deferrable._watcher.loop import JobWatcher
-from airbyte_deferrable._watcher.pace import Pace
-from helpers.model_airbyte import Fault, ModelAirbyte, ModelJob, Step, run_in_virtual_time
-
-#: Pages of three rows, so that a dozen jobs fill several and shift while they are read.
-PAGE = 3
-#: As in production, but for the long pauses, so that an example is a few minutes of virtual time.
-PACE = Pace(
-    first_overlap=30.0,
-    confirm_after=60.0,
-    busy_pause=20.0,
-    refused_pause=30.0,
-    throttled_pause=20.0,
-    linger=10.0,
+from helpers.model_airbyte import (
+    ENDS,
+    LIVES,
+    PAGE,
+    SHORT_PAUSES,
+    Fault,
+    ModelAirbyte,
+    ModelJob,
+    Step,
+    run_in_virtual_time,
 )
+
+PACE = SHORT_PAUSES
 START = 1000.0
-LIVES = (("running",), ("running", "incomplete", "running"), ("queued", "running", "incomplete"), ())
-ENDS = ("succeeded", "failed", "cancelled")
 QUIET = logging.getLogger("tests.silent")
 QUIET.addFilter(lambda record: False)
 

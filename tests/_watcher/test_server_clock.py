@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from airbyte_deferrable._watcher import server_clock
 from airbyte_deferrable._watcher.server_clock import ServerClock
 from airbyte_deferrable._watcher.subscriptions import SubscribedJob
 from airbyte_deferrable.api.models import Job
@@ -66,3 +67,16 @@ class TestServerClock:
         self.time += 60
         self.clock.update(self.ended(NOON + timedelta(seconds=30)), subscribed)
         assert self.clock.spread == timedelta(0)
+
+    def test_of_all_pods_is_never_beyond_this_machines_own_nor_the_slowest_that_is_known(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert self.clock.passed_by_all(self.time) is None
+        monkeypatch.setattr(server_clock, "utc_now", lambda: NOON + timedelta(seconds=self.time - 100))
+        self.clock.update(self.ended(NOON - timedelta(seconds=30)))
+        assert self.clock.passed_by_all(self.time) == NOON - timedelta(seconds=30)
+        self.clock.update(self.ended(NOON + timedelta(days=1)))
+        self.time += 20
+        assert self.clock.passed_by_all(110.0) == NOON + timedelta(seconds=10)
+        self.clock.spread = timedelta(days=1, minutes=1)
+        assert self.clock.passed_by_all(110.0) == NOON + timedelta(seconds=10 - 60)

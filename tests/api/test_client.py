@@ -19,6 +19,8 @@ from airbyte_deferrable.api.errors import Conflict, Forbidden, NotFound, Rejecte
 from airbyte_deferrable.api.models import JobType
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Script, Simulator
+from helpers.airbyte import hits
+from helpers.waiting import until
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -156,4 +158,20 @@ async def test_closed_client_opens_again_when_it_is_used_again(sim: Simulator) -
     async with client_of(sim) as client:
         await client.list_jobs()
         await client.close()
+        assert await client.list_jobs() == ()
+
+
+@pytest.mark.parametrize("answers", ["latency", "hang"])
+async def test_client_that_is_closed_leaves_requests_under_way_their_answers(sim: Simulator, answers: Any) -> None:
+    """A machine that stands still for long has its watcher close what was borrowed a moment ago."""
+    fault = sim.add_fault(Fault("list", answers, seconds=0.3))
+    async with client_of(sim) as client:
+        asking = asyncio.ensure_future(client.list_jobs())
+        await until(lambda: hits(sim, fault))
+        await client.close()
+        assert client.requests == 2
+        if answers == "hang":
+            asking.cancel()
+        assert (await asyncio.gather(asking, return_exceptions=True))[0] == () or answers == "hang"
+        sim.clear_faults()
         assert await client.list_jobs() == ()

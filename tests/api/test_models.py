@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from airbyte_deferrable.api.models import Job, JobPage, JobStatus, JobType
+from airbyte_deferrable.api.models import Connection, Job, JobPage, JobStatus, JobType
 
 MINIMAL = {"jobId": 7, "status": "running", "jobType": "sync", "connectionId": "c"}
 
@@ -98,3 +98,22 @@ def test_full_page_is_read_within_two_milliseconds() -> None:
     finally:
         gc.enable()
     assert min(spent) < 0.002
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"scheduleType": "manual"}, ("manual", "", "")),
+        ({"scheduleType": "cron", "cronExpression": "0 0 12 * * ? UTC"}, ("cron", "0 0 12 * * ? UTC", "")),
+        ({"scheduleType": "basic", "basicTiming": "Every 24 HOURS"}, ("basic", "", "Every 24 HOURS")),
+    ],
+)
+def test_connection_tells_when_airbyte_starts_it(told: dict[str, str], said: tuple[str, str, str]) -> None:
+    schedule = Connection.model_validate({"connectionId": "c", "schedule": told}).schedule
+    assert schedule is not None
+    assert (schedule.schedule_type, schedule.cron_expression, schedule.basic_timing) == said
+
+
+def test_connection_of_an_airbyte_that_tells_little_has_no_tags_and_no_schedule() -> None:
+    connection = Connection.model_validate({"connectionId": "c"})
+    assert (connection.tags, connection.schedule, connection.status) == ((), None, "")

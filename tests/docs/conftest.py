@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +16,51 @@ from airflow import settings
 
 from airbyte_deferrable import operators, sensors
 from airbyte_deferrable.simulator import Simulator
-from helpers.airbyte import QUICK, connection_to
+from harness.waiting import IN_VAIN
+from helpers.airbyte import AT_ONCE, QUICK, connection_to
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NAME = re.compile(r'connection_name="([^"]+)"')
+TAG = re.compile(r'\btag="([^"]+)"')
 
 
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
     """Let ``dag.test()`` have its database, in the test run's own Airflow home."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=IN_VAIN)
+
+
+@contextmanager
+def syncs_by_itself(sim: Simulator, connection_ids: Sequence[str]) -> Iterator[None]:
+    """Sync connections again and again, as Airbyte's own schedule does."""
+    left = threading.Event()
+
+    def sync() -> None:
+        while not left.wait(0.5):
+            for each in connection_ids:
+                sim.add_job(each, AT_ONCE)
+
+    thread = threading.Thread(target=sync)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        thread.join()
 
 
 @pytest.fixture
-def airbyte_for(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Simulator]:
+def airbyte_for(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Simulator]]:
     """Return a function that makes an Airbyte with all connections that a text names, reachable from Airflow."""
 
     def make(text: str) -> Simulator:
-        for connection_id in sorted(set(UUID.findall(text))):
-            airbyte_simulator.add_connection("Orders", QUICK, connection_id)
-        for name in sorted(set(NAME.findall(text))):
-            airbyte_simulator.add_connection(name, QUICK)
+        ids = [airbyte_simulator.add_connection("Orders", QUICK, each) for each in sorted(set(UUID.findall(text)))]
+        ids += [airbyte_simulator.add_connection(name, QUICK) for name in sorted(set(NAME.findall(text)))]
+        for tag in sorted(set(TAG.findall(text))):
+            for number in (1, 2):
+                airbyte_simulator.add_connection(f"Tagged {tag} {number}", QUICK, tags=[tag])
+        if "AirbyteFreshnessSensor" in text:
+            beside.enter_context(syncs_by_itself(airbyte_simulator, ids))
         monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
         return airbyte_simulator
 
@@ -42,7 +68,8 @@ def airbyte_for(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(operators, "POLL_DEFERRED", 0.2)
     monkeypatch.setattr(operators, "POLL_ON_WORKER", 0.2)
     monkeypatch.setattr(sensors, "DEFERRED_POKE_INTERVAL", 0.2)
-    return make
+    with ExitStack() as beside:
+        yield make
 
 
 @pytest.fixture

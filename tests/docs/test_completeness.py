@@ -13,13 +13,19 @@ import pytest
 from airbyte_deferrable import exceptions
 from airbyte_deferrable._airflow.connection import Extra
 from airbyte_deferrable._job.events import Event
+from airbyte_deferrable.assets import EndedSync
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.provider import FORM_FIELDS
-from airbyte_deferrable.sensors import AirbyteJobSensor
+from airbyte_deferrable.sensors import AirbyteFreshnessSensor, AirbyteJobSensor
 from airbyte_deferrable.triggers import AirbyteSyncTrigger
 from helpers.blocks import ROOT
 from tools.matrix import CELLS, SUPPORTED
+
+try:
+    from airbyte_deferrable.triggers import AirbyteSyncEndedTrigger
+except ImportError:  # Airflow 2 has no watchers
+    AirbyteSyncEndedTrigger = None
 
 
 def page(name: str) -> str:
@@ -42,7 +48,11 @@ def parameters(of: Any) -> set[str]:
     [
         ("operator", parameters(AirbyteTriggerSyncOperator)),
         ("sensor", parameters(AirbyteJobSensor)),
+        ("sensor", parameters(AirbyteFreshnessSensor)),
         ("trigger", parameters(AirbyteSyncTrigger)),
+        ("react", parameters(AirbyteSyncEndedTrigger) if AirbyteSyncEndedTrigger is not None else set()),
+        ("react", set(EndedSync.model_fields)),
+        ("connection", set(inspect.signature(AirbyteHook.list_connections).parameters) - {"self"}),
         ("outcomes", set(Event.model_fields)),
         (
             "outcomes",
@@ -53,7 +63,7 @@ def parameters(of: Any) -> set[str]:
             },
         ),
     ],
-    ids=["operator", "sensor", "trigger", "event", "exceptions"],
+    ids=["operator", "sensor", "fresh", "trigger", "ended", "ended syncs", "list_connections", "event", "exceptions"],
 )
 def test_tables_have_a_row_for_each(name: str, needed: Iterable[str]) -> None:
     assert set(needed) <= rows(name)
@@ -75,7 +85,8 @@ def test_methods_of_the_hook_are_told() -> None:
 
 def test_metrics_are_told() -> None:
     source = "".join(
-        (ROOT / "airbyte_deferrable" / "_watcher" / f"{module}.py").read_text() for module in ("metrics", "loop")
+        (ROOT / "airbyte_deferrable" / f"{module}.py").read_text()
+        for module in ("_watcher/metrics", "_watcher/loop", "_job/ended")
     )
     counted = set(re.findall(r"""\.count\("(\w+)\"""", source))
     named = set(re.findall(r"\"airbyte_deferrable\.(\w+)\"", source))

@@ -36,6 +36,7 @@ from datetime import datetime, timedelta
 from airflow import DAG
 from airflow.providers.airbyte.operators.airbyte import AirbyteTriggerSyncOperator
 from airflow.providers.airbyte.sensors.airbyte import AirbyteJobSensor
+from harness.waiting import IN_VAIN
 
 with DAG(
     dag_id="official_example",
@@ -56,7 +57,7 @@ with DAG(
         deferrable=True,
         api_version="v1",
         wait_seconds=0.2,
-        timeout=600,
+        timeout=IN_VAIN,
     )
     deferred_sensor = AirbyteJobSensor(
         task_id="deferred_sensor",
@@ -64,7 +65,7 @@ with DAG(
         airbyte_job_id=deferred.output,
         deferrable=True,
         poke_interval=0.2,
-        timeout=600,
+        timeout=IN_VAIN,
     )
     ends >> deferred
 '''

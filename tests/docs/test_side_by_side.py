@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from airbyte_deferrable import operators, sensors
+from airbyte_deferrable import operators
+from airbyte_deferrable._job import retrying
 from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable.simulator import Simulator
 from helpers.blocks import ROOT
@@ -41,7 +42,7 @@ ELSEWHERE = {
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tuple[Seen, Seen]]:
     # Seconds that the stories need not take.
-    monkeypatch.setattr(sensors, "CONFIRM_NOT_FOUND_AFTER", 0.05)
+    monkeypatch.setattr(retrying, "CONFIRM_NOT_FOUND_AFTER", 0.05)
 
     def play(case: Case) -> tuple[Seen, Seen]:
         seen = []

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from airbyte_deferrable.simulator import Script
 from harness.airflow import LocalAirflow
+from harness.waiting import eventually
 
 from .support import EXAMPLES, MANY, QUICK, Airbyte
 
@@ -31,6 +34,22 @@ BROKEN_SETTINGS = Script(
     outcome="failed",
     failure={"failureOrigin": "source", "failureType": "config_error", "externalMessage": "The password is wrong"},
 )
+
+
+#: Connections by their names, some of which the examples that go by a tag are to find.
+TAGGED: dict[str, dict[str, Any]] = {
+    "Tagged B": {},
+    "Tagged A": {"tags": ["finance", "daily"]},
+    "Tagged C": {},
+    "Tagged otherwise": {"tags": ["weekly"]},
+    "Tagged to be watched": {"tags": ["hourly"]},
+    "Tagged and off": {"status": "inactive"},
+}
+
+
+def tagged(name: str) -> str:
+    """The id of one of these."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
 
 
 @dataclass
@@ -63,6 +82,9 @@ def runs(airflow: LocalAirflow, airbytes: tuple[Airbyte, Airbyte]) -> dict[str, 
     for dag_id in set(NAMED) - {"example_mapped"}:
         for number, connection_id in enumerate(NAMED[dag_id]):
             airbytes[number].add_connection(name=f"{dag_id} {number}", script=QUICK, connection_id=connection_id)
+    for name, changes in TAGGED.items():
+        changed = {"tags": ["daily"], **changes}
+        airbytes[0].add_connection(name=name, script=QUICK, connection_id=tagged(name), **changed)
     return {dag_id: Run(airflow, dag_id, airflow.trigger(dag_id)) for dag_id in set(NAMED) - {"example_mapped"}}
 
 
@@ -98,12 +120,58 @@ def test_example_asynchronous_sensor(runs: dict[str, Run], airbyte: Airbyte) -> 
     assert "here is time for something else" in run.log("prepare_warehouse")
 
 
+def test_example_freshness(runs: dict[str, Run], airbyte: Airbyte) -> None:
+    run = runs["example_freshness"]
+    (connection_id,) = NAMED["example_freshness"]
+    assert airbyte.jobs(connection_id) == []
+    job = airbyte.add_job(connection_id)  # as Airbyte's own schedule would
+    run.succeeds()
+    assert run.xcom("orders_are_fresh") == job["id"]
+    assert f"The orders are those of Airbyte's job {job['id']}." in run.log("report")
+
+
+def test_example_react_to_airbyte(runs: dict[str, Run], airbyte: Airbyte) -> None:
+    by_hand = runs["example_react_to_airbyte"]
+    airflow, dag_id = by_hand.airflow, by_hand.dag_id
+    by_hand.succeeds()
+    assert by_hand.xcom("react") == []
+    if sdk is None:
+        return
+
+    # It begins with the moment in which it finds the tag: what has ended before is none of its.
+    triggerer = airflow.home / "logs" / "triggerer.log"
+    eventually(lambda: "Watching 1 Airbyte connections" in triggerer.read_text(errors="replace"), what="it watches")
+    job = airbyte.add_job(tagged("Tagged to be watched"))  # as Airbyte's own schedule would
+
+    def of_the_asset() -> list[str]:
+        told = airflow.api("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
+        return [each["dag_run_id"] for each in told if each["dag_run_id"] != by_hand.run_id]
+
+    eventually(of_the_asset)
+    (run_id,) = of_the_asset()
+    run = Run(airflow, dag_id, run_id)
+    run.succeeds()
+    assert run.xcom("react") == [job["id"]]
+    assert f"Tagged to be watched: Airbyte's job {job['id']} brought 1000 rows." in run.log("react")
+
+
 def test_example_reset_then_sync(runs: dict[str, Run], airbyte: Airbyte) -> None:
     run = runs["example_reset_then_sync"]
     run.succeeds()
     jobs = airbyte.jobs(NAMED["example_reset_then_sync"][0])
     assert [job["jobType"] for job in jobs] == ["reset", "sync"]
     assert [run.xcom("reset_orders"), run.xcom("sync_orders")] == [job["id"] for job in jobs]
+
+
+def test_example_mapped_by_tag(runs: dict[str, Run], airbyte: Airbyte) -> None:
+    run = runs["example_mapped_by_tag"]
+    run.succeeds()
+    told = run.airflow.task_instances(run.dag_id, run.run_id)
+    assert [each["map_index"] for each in told if each["task_id"] == "sync"] == [0, 1, 2]
+    for index, name in enumerate(("Tagged A", "Tagged B", "Tagged C")):
+        (job,) = airbyte.jobs(tagged(name))
+        assert run.xcom("sync", map_index=index) == job["id"]
+    assert airbyte.jobs(tagged("Tagged otherwise")) == airbyte.jobs(tagged("Tagged and off")) == []
 
 
 def test_example_several_servers(runs: dict[str, Run], airbytes: tuple[Airbyte, Airbyte]) -> None:

@@ -27,6 +27,7 @@ from packaging.version import Version
 from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable.simulator import Fault, Script
 from harness.airflow import LocalAirflow
+from harness.processes import is_dead
 from harness.waiting import eventually
 
 from .support import DAGS, Airbyte
@@ -44,11 +45,6 @@ PERSON: dict[str, Callable[[Run], None]] = {
     "clear": lambda run: run.airflow.clear(run.dag_id, run.run_id, "sync", run.map_index),
     "run failed": lambda run: run.airflow.set_state(run.dag_id, run.run_id, "failed"),
 }
-#: Seconds within which a job has to be cancelled.
-SOON = 10
-#: Airflow 2.11 looks every 5 s whether a task on a worker was stopped, and stops it at the second look that says so.
-#: One that was marked success it leaves alone for 20 s before that (``task_success_overtime``).
-LATER = dict.fromkeys(("mark failed", "run failed", "dagrun_timeout"), 15) | {"mark success": 40}
 
 
 def moment(text: str) -> float:
@@ -102,12 +98,6 @@ class Run:
         self.acted_at = time.time()
         PERSON[action](self)
 
-    def cancelled_soon_after(self, what: str) -> float:
-        """See its first job cancelled as soon as promised; return how long that took after the action, in seconds."""
-        seconds = self.cancelled_after()
-        assert seconds < (SOON if AIRFLOW_3 or self.way == "deferred" else LATER[what])
-        return seconds
-
     def cancelled_after(self) -> float:
         """Wait until its first job is cancelled; return how long that took after the action, in seconds."""
         eventually(lambda: self.jobs()[0]["status"] in TERMINAL)
@@ -129,6 +119,11 @@ class Run:
     def log(self) -> str:
         """What its present try has written."""
         return self.airflow.log(self.dag_id, self.run_id, "sync", self.task()["try_number"], self.map_index)
+
+    def variables(self) -> list[str]:
+        """What Airflow's Variables keep of it."""
+        kept = self.airflow.api("GET", "/variables?limit=100")["variables"]
+        return [each["key"] for each in kept if self.run_id in (each["description"] or "")]
 
     def untouched(self) -> bool:
         """Whether it has one job, which runs, and nobody asked to cancel it."""
@@ -189,6 +184,8 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
             triggerers=2,
             connections={"airbyte_default": airbyte.airflow_connection},
             config={
+                # A scheduler that starts finds what another has left, once that is silent for 30 s.
+                "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
                 "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
                 "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(TRIGGERER_HEALTH),
                 # A worker that cannot report on its task stops it within seconds, not minutes.
@@ -224,7 +221,7 @@ def person_cells() -> Iterator[Any]:
 def test_task_that_a_person_stops_has_its_job_cancelled(matrix: Matrix, action: str, way: str) -> None:
     run = matrix.waiting("plain", way)
     run.act(action)
-    seconds = run.cancelled_soon_after(action)
+    seconds = run.cancelled_after()
     if action == "clear":
         # The new try has a job of its own.
         eventually(lambda: [job["status"] for job in run.jobs()] == ["cancelled", "running"])
@@ -243,7 +240,7 @@ def test_map_index_that_a_person_stops_has_its_own_job_cancelled_and_no_other(ma
     first, *stopped, last = runs
     for action, run in zip(actions, stopped, strict=True):
         run.act(action)
-        matrix.note(f"{action}, one map index", way, "cancelled, no other", run.cancelled_soon_after(action))
+        matrix.note(f"{action}, one map index", way, "cancelled, no other", run.cancelled_after())
     for action, run in zip(actions, stopped, strict=True):
         statuses = [job["status"] for job in run.jobs()]
         assert statuses[0] == "cancelled"
@@ -295,7 +292,7 @@ def test_execution_timeout_and_dagrun_timeout_cancel_the_job_and_timeout_does_no
     for way, run in overdue_runs.items():
         assert run.airflow.wait(run.dag_id, run.run_id) == "failed"
         run.acted_at = run.ended_at()
-        seconds = run.cancelled_soon_after("dagrun_timeout")
+        seconds = run.cancelled_after()
         assert len(run.jobs()) == 1
         assert run.task()["state"] == "skipped"
         matrix.note("dagrun_timeout", way, "cancelled", seconds)
@@ -379,20 +376,109 @@ def test_task_that_is_killed_while_it_starts_its_job_finds_it(matrix: Matrix, wa
     finds_its_job(matrix, run, "kill -9 before it knows its job")
 
 
-if Version(version("apache-airflow")) >= Version("3.3"):
-    # Before, what a task remembers is a Variable, which it has to delete before it ends.
+def test_task_that_is_killed_after_its_job_has_succeeded_does_not_start_another(matrix: Matrix, tmp_path: Path) -> None:
+    run = matrix.run("lingering", "deferred", script=Script(duration=1), mark=str(tmp_path / "mark"))
+    eventually((tmp_path / "mark").exists)
+    run.process().kill()
+    ends_with_its_one_job(run)
+    matrix.note("kill -9 after the job's end", "resuming", "found again", None)
 
-    def test_task_that_is_killed_after_its_job_has_succeeded_does_not_start_another(
-        matrix: Matrix, tmp_path: Path
-    ) -> None:
-        run = matrix.run("lingering", "deferred", script=Script(duration=1), mark=str(tmp_path / "mark"))
-        eventually((tmp_path / "mark").exists)
-        run.process().kill()
-        assert run.airflow.wait(run.dag_id, run.run_id) == "success"
-        assert run.task()["try_number"] > 1
-        (job,) = run.jobs()
-        assert run.airflow.xcom(run.dag_id, run.run_id, "sync") == job["id"]
-        matrix.note("kill -9 after the job's end", "resuming", "found again", None)
+
+def test_task_whose_result_cannot_be_pushed_does_not_start_another(matrix: Matrix) -> None:
+    run = matrix.run("unpushable", "on_worker", script=Script(duration=1))
+    ends_with_its_one_job(run)
+    matrix.note("result not pushed", "on_worker", "found again", None)
+
+
+def ends_with_its_one_job(run: Run) -> None:
+    assert run.airflow.wait(run.dag_id, run.run_id) == "success"
+    assert run.task()["try_number"] > 1
+    (job,) = run.jobs()
+    assert run.airflow.xcom(run.dag_id, run.run_id, "sync") == job["id"]
+    eventually(lambda: not run.variables())
+
+
+def test_last_try_that_does_not_come_to_its_job_leaves_no_variable(matrix: Matrix) -> None:
+    run = matrix.waiting("misled", "on_worker")
+    run.process().kill()
+    assert run.airflow.wait(run.dag_id, run.run_id) == "failed"
+    assert run.task()["try_number"] == 2
+    assert run.untouched()
+    assert not run.variables()
+    matrix.note("last try fails early", "on_worker", "left alone, no Variable", None)
+    matrix.left_alone.append(run)
+
+
+# What a person does while no process of the task is alive
+
+
+def rest(run: Run) -> None:
+    """Let its worker die, so that it waits for its next try, which is far off."""
+    run.process().kill()
+    eventually(lambda: run.task()["state"] == "up_for_retry")
+    assert run.untouched()
+
+
+def starts_afresh(matrix: Matrix, run: Run, cell: str) -> None:
+    """See the old job cancelled, and one new one."""
+    seconds = run.cancelled_after()
+    eventually(lambda: [job["status"] for job in run.jobs()] == ["cancelled", "running"])
+    run.airbyte.finish(run.jobs()[1]["id"], "succeeded")
+    assert run.airflow.wait(run.dag_id, run.run_id) == "success"
+    assert len(run.jobs()) == 2
+    matrix.note(cell, run.way, "cancelled, 1 new one", seconds)
+
+
+def test_task_that_is_cleared_while_it_is_up_for_retry_has_its_job_cancelled(matrix: Matrix) -> None:
+    run = matrix.waiting("resting", "on_worker")
+    rest(run)
+    run.act("clear")
+    starts_afresh(matrix, run, "clear, up for retry")
+
+
+def test_task_that_is_marked_while_it_is_up_for_retry_leaves_its_job_running(matrix: Matrix) -> None:
+    run = matrix.waiting("resting", "on_worker")
+    rest(run)
+    run.act("mark failed")
+    eventually(lambda: run.task()["state"] == "failed")
+    matrix.note("mark failed, up for retry", "on_worker", "left alone", None)
+    matrix.left_alone.append(run)
+
+
+def test_task_that_is_cleared_before_its_trigger_begins_has_its_job_cancelled(matrix: Matrix) -> None:
+    triggerers = "triggerer", "triggerer-2"
+    for triggerer in triggerers:
+        matrix.airflow.kill(triggerer)
+    # Before Airflow 3.3, a task without retries has no record.
+    run = matrix.run("resting", "deferred")
+    eventually(lambda: run.jobs() and run.jobs()[0]["status"] == "running" and run.task()["state"] == "deferred")
+    run.act("clear")
+    run.cancelled_after()
+    for triggerer in triggerers:
+        matrix.airflow.restart(triggerer)
+    starts_afresh(matrix, run, "clear, no trigger yet")
+
+
+def test_clear_that_leaves_max_tries_alike_runs_the_task_again(matrix: Matrix) -> None:
+    """``retries`` is lowered from one, which was used, to none."""
+    run = matrix.waiting("lowered", "on_worker")
+    rest(run)
+    dags = matrix.airflow.dags
+    (dags / "retries").write_text("0")
+    (dags / "kill_dags.py").touch()
+    eventually(lambda: run.airflow.api("GET", f"/dags/{run.dag_id}/tasks/sync")["retries"] == 0, 120)
+    run.act("clear")
+    if Version(version("apache-airflow")) >= Version("3.2"):
+        # The run's clears are counted.
+        starts_afresh(matrix, run, "clear, retries lowered")
+        return
+    eventually(lambda: run.task()["state"] == "running" and "waiting for its end" in run.log())
+    assert run.untouched()
+    run.airbyte.finish(run.jobs()[0]["id"], "succeeded")
+    eventually(lambda: [job["status"] for job in run.jobs()] == ["succeeded", "running"])
+    run.airbyte.finish(run.jobs()[1]["id"], "succeeded")
+    assert run.airflow.wait(run.dag_id, run.run_id) == "success"
+    matrix.note("clear, retries lowered", "on_worker", "waited for, 1 new one", None)
 
 
 def test_worker_that_is_told_to_stop_cancels_nothing(matrix: Matrix) -> None:
@@ -422,6 +508,21 @@ def test_worker_that_loses_the_api_server_cancels_nothing(matrix: Matrix) -> Non
     else:
         assert run.waits()
         assert run.untouched()
+
+
+def test_worker_whose_scheduler_dies_cancels_nothing(matrix: Matrix) -> None:
+    """The next scheduler does not know who runs the task, and starts it over; its process is stopped."""
+    run = matrix.waiting("retried", "on_worker")
+    process = run.process()
+    # Alone: what it has started lives on, as on the machines of workers.
+    matrix.airflow.kill("scheduler", everything=False)
+    with matrix.airflow.successor("scheduler"):
+        # Airflow 2 begins the next try beside it, and stops it minutes later.
+        eventually(lambda: is_dead(process.pid) if AIRFLOW_3 else run.task()["try_number"] > 1)
+        assert run.untouched()
+    # With the first one's workers end its connections to the database, whose locks keep a successor from its work.
+    matrix.airflow.restart("scheduler")
+    finds_its_job(matrix, run, "scheduler: kill")
 
 
 def answers(run: Run) -> bool:

@@ -29,6 +29,8 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 #: Faults after which Airbyte has done what it was asked for all the same.
 CARRIED_OUT = {"lost", "lost behind a proxy", "lost to the client's timeout", "expired token"}
+#: Those that only the client's own timeout ends.
+HANGING = {"lost to the client's timeout", "hang"}
 #: How often: the next request, every second one from the next on, all of them.
 TIMES: dict[str, dict[str, Any]] = {"once": {"times": 1}, "flapping": {"every": 2}, "always": {}}
 

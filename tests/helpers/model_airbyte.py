@@ -8,21 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any, TypeVar
+from unittest.mock import patch
 
+from airbyte_deferrable._watcher import server_clock
+from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable._watcher.subscriptions import OutageNews, Subscription
 from airbyte_deferrable.api.errors import ApiError, BadCredentials, Conflict, Forbidden, Unreachable
-from airbyte_deferrable.api.models import TERMINAL, Job
+from airbyte_deferrable.api.models import TERMINAL, Connection, Job
 from airbyte_deferrable.api.settings import Settings
 
 T = TypeVar("T")
 
 #: Airbyte's clock when the event loop's is at 0.
 EPOCH = datetime(2024, 1, 1, tzinfo=timezone.utc)
+
+# What the properties draw from.
+
+#: Pages of three rows, so that a dozen jobs fill several and shift while they are read.
+PAGE = 3
+#: As in production, but for the long pauses, so that an example is a few minutes of virtual time.
+SHORT_PAUSES = Pace(
+    first_overlap=30.0,
+    confirm_after=60.0,
+    busy_pause=20.0,
+    refused_pause=30.0,
+    throttled_pause=20.0,
+    linger=10.0,
+)
+#: The statuses through which a job goes, and those in which it ends.
+LIVES = (("running",), ("running", "incomplete", "running"), ("queued", "running", "incomplete"), ())
+ENDS = ("succeeded", "failed", "cancelled")
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -55,6 +75,11 @@ class _NeverWaits(selectors.DefaultSelector):
         return super().select(0)
 
 
+def moment_at(seconds: float) -> datetime:
+    """Return what Airbyte's clock says at a moment of the event loop's."""
+    return EPOCH + timedelta(seconds=seconds)
+
+
 async def news_of(subscription: Subscription) -> Job | OutageNews:
     """Wait until a subscription has something to tell."""
     while (told := subscription.news()) is None:
@@ -62,11 +87,16 @@ async def news_of(subscription: Subscription) -> Job | OutageNews:
     return told
 
 
-def run_in_virtual_time(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a loop of its own, then cancel what it left behind."""
+def run_in_virtual_time(coroutine: Coroutine[Any, Any, T], *, ahead: float = 0.0) -> T:
+    """Run a coroutine to its end on a loop of its own, then cancel what it left behind.
+
+    :param coroutine: The coroutine.
+    :param ahead: How far this machine's clock is ahead of the true time, which is Airbyte's where no step is skewed.
+    """
     loop = VirtualTimeLoop()
     try:
-        return loop.run_until_complete(coroutine)
+        with patch.object(server_clock, "utc_now", lambda: moment_at(loop.time() + ahead)):
+            return loop.run_until_complete(coroutine)
     finally:
         left = asyncio.all_tasks(loop)
         for task in left:
@@ -108,12 +138,14 @@ class ModelJob:
     :param steps: Its changes in order, the first is its creation.
     :param listed: Whether the list ever names it.
     :param pruned_at: When Airbyte forgets it.
+    :param connection_id: Whose it is.
     """
 
     job_id: int
     steps: tuple[Step, ...]
     listed: bool = True
     pruned_at: float = float("inf")
+    connection_id: str = ""
 
     def last_step(self, now: float) -> Step | None:
         """Return the last change that can be seen."""
@@ -140,9 +172,10 @@ class Fault:
     :param start: When it begins.
     :param seconds: How long it lasts.
     :param kind: ``down``, ``refused``, ``throttled``, ``forbidden``, ``unauthorized`` or ``hang``.
-    :param call: ``list``, ``get`` or ``all``.
+    :param call: ``list``, ``get``, ``connection`` or ``all``.
     :param every: Hits each so-manyth request.
     :param job_id: Only this job's look-ups.
+    :param connection_id: Only lists of this connection's jobs, and its look-ups.
     """
 
     start: float
@@ -151,6 +184,7 @@ class Fault:
     call: str = "all"
     every: int = 1
     job_id: int | None = None
+    connection_id: str | None = None
 
 
 @dataclass
@@ -171,6 +205,8 @@ class ModelAirbyte:
     page_size: int = 100
     timeout: float = 5.0
     seed: int = 0
+    #: When the list of connections first shows some of them; the others are always there.
+    appears: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.settings = Settings("http://airbyte.example/api/public/v1")
@@ -199,9 +235,23 @@ class ModelAirbyte:
         await asyncio.sleep(self.latency / 2)
         return _told(job, step)
 
+    async def get_connection(self, connection_id: str) -> Connection:
+        await self._asked("connection", {"connection_id": connection_id}, None)
+        await asyncio.sleep(self.latency / 2)
+        return Connection(connection_id=connection_id)
+
+    async def list_connections(
+        self, workspace_id: str | None = None, *, tag_ids: Sequence[str] = (), offset: int = 0
+    ) -> tuple[Connection, ...]:
+        await self._asked("connection", {"connection_id": None}, None)
+        await asyncio.sleep(self.latency / 2)
+        ids = sorted({job.connection_id for job in self.jobs if self.appears.get(job.connection_id, 0.0) <= _now()})
+        return () if offset else tuple(Connection(connection_id=each, name=each) for each in ids)
+
     async def list_jobs(
         self,
         *,
+        connection_id: str | None = None,
         status: str | None = None,
         updated_since: datetime | None = None,
         created_since: datetime | None = None,
@@ -209,16 +259,18 @@ class ModelAirbyte:
         offset: int = 0,
     ) -> tuple[Job, ...]:
         query = {"status": status, "updated": updated_since, "created": created_since, "order": order_by}
-        await self._asked("list", {**query, "offset": offset}, None)
+        await self._asked("list", {**query, "offset": offset, "connection_id": connection_id}, None)
         now = _now()
         rows = []
         for job in self.jobs:
             step = job.last_step(now)
             if step is None or not job.listed or (status is not None and step.status != status):
                 continue
-            if updated_since is not None and _moment(step.stamp) < updated_since:
+            if connection_id is not None and job.connection_id != connection_id:
                 continue
-            if created_since is not None and _moment(job.steps[0].stamp) < created_since:
+            if updated_since is not None and moment_at(step.stamp) < updated_since:
+                continue
+            if created_since is not None and moment_at(job.steps[0].stamp) < created_since:
                 continue
             stamp = step.stamp if order_by.startswith("updatedAt") else job.steps[0].stamp
             rows.append((stamp, self._random.random(), job, step))
@@ -228,17 +280,19 @@ class ModelAirbyte:
 
     async def _asked(self, call: str, query: dict[str, Any], job_id: int | None) -> None:
         self.calls.append((_now(), call, query))
-        fault = self._fault(call, job_id)
+        fault = self._fault(call, job_id, query.get("connection_id"))
         # The other half of the latency passes after the database was read.
         await asyncio.sleep(self.timeout if fault and fault.kind == "hang" else self.latency / 2)
         if fault is not None:
             raise _error(fault, f"GET /jobs/{job_id}" if job_id else "GET /jobs")
 
-    def _fault(self, call: str, job_id: int | None) -> Fault | None:
+    def _fault(self, call: str, job_id: int | None, connection_id: str | None) -> Fault | None:
         for fault in self.faults:
             if not fault.start <= _now() < fault.start + fault.seconds or fault.call not in (call, "all"):
                 continue
             if fault.job_id is not None and fault.job_id != job_id:
+                continue
+            if fault.connection_id is not None and fault.connection_id != connection_id:
                 continue
             if len(self.calls) % fault.every == 0:
                 return fault
@@ -249,18 +303,15 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _moment(seconds: float) -> datetime:
-    return EPOCH + timedelta(seconds=seconds)
-
-
 def _told(job: ModelJob, step: Step) -> Job:
     """Return what Airbyte says: whole seconds, and the last change only of jobs that have ended."""
-    created = _moment(job.steps[0].stamp).replace(microsecond=0)
-    changed = _moment(step.stamp)
+    created = moment_at(job.steps[0].stamp).replace(microsecond=0)
+    changed = moment_at(step.stamp)
     pending = step.status == "pending"
     return Job(
         job_id=job.job_id,
         status=step.status,
+        connection_id=job.connection_id,
         start_time=created.isoformat(),
         last_updated_at=changed.replace(microsecond=0).isoformat() if step.status in TERMINAL else None,
         duration=None if pending else f"PT{int((changed - created).total_seconds())}S",

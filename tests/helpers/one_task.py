@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import import_module
-from types import new_class
+from types import SimpleNamespace, new_class
 from typing import Any, TypeVar
 
 import pytest
 from airflow.models.trigger import Trigger
 
 from airbyte_deferrable._airflow import retry_store, task_instance
+from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Simulator
 from helpers.airbyte import hits
@@ -49,7 +50,12 @@ class Store(dict[str, Any]):
 
 @dataclass
 class TaskInstance:
-    """What a task and its trigger know of the task instance."""
+    """What a task and its trigger know of the task instance.
+
+    :param retries: What the DAG says; None for a task that does not know its operator.
+    :param operator: That operator, where more of it matters.
+    :param clear_number: How often its DAG run was cleared.
+    """
 
     try_number: int = 1
     max_tries: int = 0
@@ -60,6 +66,20 @@ class TaskInstance:
     state: str | None = "running"
     xcoms: dict[str, Any] = field(default_factory=dict)
     first_rescheduled: Any = None
+    retries: int | None = None
+    clear_number: int = 0
+    operator: Any = None
+
+    @property
+    def task(self) -> Any:
+        if self.operator is None and self.retries is not None:
+            # Triggers take templates from an operator.
+            return SimpleNamespace(retries=self.retries, template_ext=())
+        return self.operator
+
+    @task.setter
+    def task(self, operator: Any) -> None:
+        self.operator = operator
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))
@@ -85,7 +105,7 @@ class Task:
 
     @property
     def context(self) -> dict[str, Any]:
-        return {"ti": self.ti, "task_instance": self.ti, "task_state_store": self.store}
+        return {**context_of(self.ti), "task_state_store": self.store}
 
     def operator(self) -> Any:
         # A process of its own has begun no run yet.
@@ -140,9 +160,16 @@ class Task:
         self.ti.try_number += 1
         self.ti.xcoms.clear()
 
-    def clear(self) -> None:
-        """Do what Airflow does when a user clears the task."""
-        self.ti.max_tries = self.ti.try_number + self.ti.max_tries
+    def clear(self, retries: int | None = None) -> None:
+        """Do what Airflow does when a user clears the task while it does not run.
+
+        :param retries: What the DAG says by now. Default: as before.
+        """
+        if retries is not None:
+            self.ti.retries = retries
+        known = self.ti.max_tries if self.ti.retries is None else self.ti.retries
+        self.ti.max_tries = self.ti.try_number + known
+        self.ti.clear_number += 1
         self.next_try()
 
 
@@ -168,7 +195,7 @@ class WithoutStore(Task):
 
     @property
     def context(self) -> dict[str, Any]:
-        return {"ti": self.ti, "task_instance": self.ti}
+        return context_of(self.ti)
 
 
 class Variables(dict[str, Any]):
@@ -183,6 +210,22 @@ class Variables(dict[str, Any]):
 
     def delete(self, key: str) -> None:
         self.pop(key, None)
+
+
+def context_of(ti: TaskInstance) -> dict[str, Any]:
+    """Return a task's context, of an Airflow that has no task state store."""
+    return {"ti": ti, "task_instance": ti, "dag_run": SimpleNamespace(clear_number=ti.clear_number)}
+
+
+def airflow_takes_down_the_success(ti: Any) -> None:
+    """Do what Airflow does once it has taken down that a task succeeded: it tells its listeners, and nobody before."""
+    try:
+        listeners = import_module("airflow.sdk.listener")
+    except ImportError:  # before 3.2
+        listeners = import_module("airflow.listeners.listener")
+    told: dict[str, Any] = {"previous_state": "running", "task_instance": ti}
+    hook = listeners.get_listener_manager().hook.on_task_instance_success
+    hook(**told, **({} if AIRFLOW_3 else {"session": None}))
 
 
 def kept_log() -> tuple[logging.Logger, list[str]]:
@@ -323,7 +366,7 @@ def killed_when(
     task: Task,
     operator: Any,
     *,
-    state: str = "failed",
+    state: str | None = "failed",
     then: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
     """Call ``on_kill`` in the middle of what the operator does, when something has happened, as a task runner does.

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from typing import Any
 
-from airbyte_deferrable import triggers
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
+from airbyte_deferrable.triggers import sync as sync_trigger
 from helpers.one_task import (
     TaskInstance,
     first_event,
@@ -54,7 +54,7 @@ async def end_as_airflow_does(trigger: Any, running: asyncio.Task[Any]) -> None:
     while not running.done():
         running.cancel()
         await asyncio.wait({running}, timeout=0.05)
-    if triggers.AIRFLOW_TELLS_OF_KILLS:
+    if sync_trigger.AIRFLOW_TELLS_OF_KILLS:
         telling = asyncio.ensure_future(trigger.on_kill())
         await asyncio.wait({telling}, timeout=0.05)
         while not telling.done():

@@ -102,4 +102,6 @@ def names_to_take(kind: type, made: Any, base: Any) -> set[str]:
     # Airflow's classes keep it, once it was used.
     assert base.log
     ours = {name for name in set(vars(kind)) | set(vars(made)) - set(vars(base)) if name.startswith("_")}
-    return {name for name in ours if not name.startswith((f"_{kind.__name__}__", "__", "_abc_"))}
+    # Names that nobody can take by chance: Python's, and those with the name of a class in them, as Airflow adds some.
+    taken = ("__", "_abc_", *(f"_{each.__name__}__" for each in kind.__mro__))
+    return {name for name in ours if not name.startswith(taken)}

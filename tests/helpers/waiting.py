@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 
 def wait_until(happened: Callable[[], object]) -> None:
     """Return when a condition holds."""
@@ -19,6 +21,25 @@ async def until(happened: Callable[[], object]) -> None:
     """Return when a condition holds, and let the event loop run meanwhile."""
     while not happened():
         await asyncio.sleep(0.01)
+
+
+class Clock:
+    """The clocks of this process, which a test moves on: deadlines pass when it says so, however busy the machine is.
+
+    The simulator's own clock stays where it is.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ahead = 0.0
+        for name in ("time", "monotonic"):
+            monkeypatch.setattr(time, name, self._moved(getattr(time, name)))
+
+    def jump(self, seconds: float = 3600.0) -> None:
+        """Let so much time be over."""
+        self._ahead += seconds
+
+    def _moved(self, clock: Callable[[], float]) -> Callable[[], float]:
+        return lambda: clock() + self._ahead
 
 
 @contextmanager

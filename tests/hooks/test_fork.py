@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from harness.waiting import IN_VAIN
 from helpers.wire import Wire, reply
 
 ASK = 'print("child", hook.get_job_status(7), flush=True)'
@@ -61,7 +62,7 @@ async def run(wire: Wire, children: dict[str, str], *, lock_is_held: bool = Fals
     environment = {**os.environ, "AIRFLOW_CONN_MINE": json.dumps(fields), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-c", PROGRAM.format(children=children, lock_is_held=lock_is_held)]
     done = await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=100
+        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=IN_VAIN
     )
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.splitlines() if line.endswith("running")]

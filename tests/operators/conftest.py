@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +13,19 @@ from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Simulator
 from helpers.one_task import Make, Task, TaskInstance, airflow_tells
 
+PATIENCE = SubmitPolicy(settle=0.6, unreachable=60.0, pause=0.1, unlisted=0.2)
+
 
 @pytest.fixture
 def sim(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    patience = SubmitPolicy(settle=0.6, unreachable=2.0, pause=0.1, unlisted=0.2)
-    monkeypatch.setattr(AirbyteTriggerSyncOperator, "submit_policy", patience)
+    monkeypatch.setattr(AirbyteTriggerSyncOperator, "submit_policy", PATIENCE)
     return sim
+
+
+@pytest.fixture
+def impatient(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give an Airbyte up soon that cannot be reached."""
+    monkeypatch.setattr(AirbyteTriggerSyncOperator, "submit_policy", replace(PATIENCE, unreachable=2.0))
 
 
 @pytest.fixture

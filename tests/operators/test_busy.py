@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import pytest
@@ -14,24 +15,28 @@ from airbyte_deferrable.exceptions import (
     AirbyteJobFailed,
     AirbyteTimeout,
 )
-from airbyte_deferrable.simulator import Fault, Script, Simulator
+from airbyte_deferrable.simulator import Fault, Simulator
 from helpers.airbyte import AT_ONCE, ENDLESS, QUICK
 from helpers.one_task import (
     WAYS,
     Make,
+    Task,
     first_event,
     run_in_loop,
+    said,
     stored,
 )
+from helpers.waiting import Clock, meanwhile
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("job_type", ["sync", "reset"])
 def test_busy_connection_is_waited_for(sim: Simulator, task: Make, way: str, job_type: str) -> None:
     cid = sim.add_connection(script=QUICK)
-    other = sim.add_job(cid, script=Script(duration=0.8, pending=0.0))["id"]
+    other = sim.add_job(cid, script=ENDLESS)["id"]
     sync = task(cid, way, job_type=job_type)
-    job_id = sync.run()
+    with meanwhile(lambda: said(sync.lines, "Connection"), lambda: sim.finish(other, "succeeded")):
+        job_id = sync.run()
     assert [job["id"] for job in sim.jobs(cid)] == [other, job_id]
     assert [job["status"] for job in sim.jobs(cid)] == ["succeeded", "succeeded"]
     assert sim.count("cancel") == 0
@@ -40,9 +45,13 @@ def test_busy_connection_is_waited_for(sim: Simulator, task: Make, way: str, job
 @pytest.mark.parametrize("way", WAYS)
 def test_busy_connections_job_can_be_attached_to(sim: Simulator, task: Make, way: str) -> None:
     cid = sim.add_connection()
-    other = sim.add_job(cid, script=Script(duration=0.8, pending=0.0, outcome="failed"))["id"]
-    with pytest.raises(AirbyteJobFailed) as failed:
-        task(cid, way, if_running="attach").run()
+    other = sim.add_job(cid, script=ENDLESS)["id"]
+    sync = task(cid, way, if_running="attach")
+    with (
+        meanwhile(lambda: said(sync.lines, "Waiting for"), lambda: sim.finish(other, "failed")),
+        pytest.raises(AirbyteJobFailed) as failed,
+    ):
+        sync.run()
     assert failed.value.job_id == other
     assert len(sim.jobs(cid)) == 1
 
@@ -88,9 +97,10 @@ def test_busy_connections_job_of_another_type_is_not_attached_to(
     sim: Simulator, task: Make, wanted: str, runs: str
 ) -> None:
     cid = sim.add_connection(script=QUICK)
-    sim.add_job(cid, job_type=runs, script=Script(duration=0.5, pending=0.0))
+    other = sim.add_job(cid, job_type=runs, script=ENDLESS)["id"]
     sync = task(cid, if_running="attach", job_type=wanted)
-    assert sync.run() == sim.jobs(cid)[1]["id"]
+    with meanwhile(lambda: said(sync.lines, "Connection"), lambda: sim.finish(other, "succeeded")):
+        assert sync.run() == sim.jobs(cid)[1]["id"]
     assert sync.ti.xcoms["airbyte_job"]["jobType"] == wanted
 
 
@@ -132,18 +142,25 @@ def test_queue_event_that_cannot_be_read_starts_over(sim: Simulator, task: Make)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_queue_ends_with_the_timeout(sim: Simulator, task: Make, way: str) -> None:
+def test_queue_ends_with_the_timeout(sim: Simulator, task: Make, clock: Clock, way: str) -> None:
     cid = sim.add_connection()
     sim.add_job(cid, script=ENDLESS)
-    with pytest.raises(AirbyteTimeout, match=r"timeout was over before .* No job was started"):
-        task(cid, way, timeout=0.5).run()
+    sync = task(cid, way, timeout=600)
+    with waits_in_vain(sync, clock), pytest.raises(AirbyteTimeout, match=r"timeout was over .* No job was started"):
+        sync.run()
     assert len(sim.jobs(cid)) == 1
 
 
-def test_queue_ends_with_the_timeout_also_of_an_asynchronous_task(sim: Simulator, task: Make) -> None:
+def test_queue_ends_with_the_timeout_also_of_an_asynchronous_task(sim: Simulator, task: Make, clock: Clock) -> None:
     sim.add_job(cid := sim.add_connection(), script=ENDLESS)
-    with pytest.raises(AirbyteTimeout, match="No job was started"):
-        task(cid, asynchronous=True, timeout=0.5).run()
+    sync = task(cid, asynchronous=True, timeout=600)
+    with waits_in_vain(sync, clock), pytest.raises(AirbyteTimeout, match="No job was started"):
+        sync.run()
+
+
+def waits_in_vain(sync: Task, clock: Clock) -> AbstractContextManager[None]:
+    """Let a task's deadlines pass while it waits for another job's end."""
+    return meanwhile(lambda: [line for line in sync.lines if "waiting for its end" in line], clock.jump)
 
 
 @pytest.mark.parametrize("clock", ["end_time", "execution_deadline"])

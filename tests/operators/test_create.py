@@ -159,6 +159,7 @@ def test_sync_is_started_without_the_list(sim: Simulator, task: Make, way: str, 
     assert (sync.run() if way == "worker" else sync.leave().trigger.job_id) == job_id
 
 
+@pytest.mark.usefixtures("impatient")
 def test_airbyte_that_answers_nothing_is_waited_for_as_ever(sim: Simulator, task: Make) -> None:
     cid = sim.add_connection(script=ENDLESS)
     sim.add_fault(Fault("list", status=503))
@@ -168,6 +169,7 @@ def test_airbyte_that_answers_nothing_is_waited_for_as_ever(sim: Simulator, task
     assert sim.count("create") == 0
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("job_type", ["reset", "clear"])
 def test_reset_is_not_started_without_the_list(sim: Simulator, task: Make, job_type: str) -> None:
     """Airbyte would cancel the sync that runs."""
@@ -189,6 +191,7 @@ def test_answer_that_is_lost_while_the_list_is_out_is_not_asked_for_twice(sim: S
     assert len(sim.jobs(cid)) == sim.count("create") == 1
 
 
+@pytest.mark.usefixtures("impatient")
 def test_lost_answer_is_looked_for_in_the_list_alone(sim: Simulator, task: Make) -> None:
     """The list goes out of order after the request: a second job is not started for want of it."""
     cid = sim.add_connection(script=ENDLESS)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from airbyte_deferrable import hooks
+from airbyte_deferrable._job import wait
 from airbyte_deferrable.exceptions import (
     AirbyteException,
     AirbyteJobCancelled,
@@ -20,6 +22,7 @@ from helpers.airbyte import ENDLESS, QUICK, connection_to
 from helpers.one_task import (
     Make,
 )
+from helpers.waiting import Clock, meanwhile
 
 
 @pytest.mark.parametrize(
@@ -133,14 +136,18 @@ def test_event_timeout_is_followed_by_a_check_on_the_worker(sim: Simulator, task
     assert sync.resume(deferred, event) == job_id
 
 
-def test_event_with_another_connection_is_waited_for_no_longer_than_timeout(sim: Simulator, task: Make) -> None:
+def test_event_with_another_connection_is_waited_for_no_longer_than_timeout(
+    sim: Simulator, task: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "FINAL_CHECK_WITHIN", 1.0)
+    monkeypatch.setattr(wait, "FINAL_CHECK_WITHIN", 1.0)
     cid = sim.add_connection(script=ENDLESS)
-    sync = task(cid, "deferred", timeout=3)
+    sync = task(cid, "deferred", timeout=600)
     deferred = sync.leave()
     job_id = sim.jobs(cid)[0]["id"]
     other = {"jobId": job_id, "status": "succeeded", "connectionId": sim.add_connection()}
     event = {"status": "success", "message": "", "job_id": job_id, "try_number": 1, "job": other}
-    with pytest.raises(AirbyteTimeout):
+    with meanwhile(lambda: sim.count("get"), clock.jump), pytest.raises(AirbyteTimeout):
         sync.resume(deferred, event)
 
 

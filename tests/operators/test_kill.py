@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from airbyte_deferrable import hooks
 from airbyte_deferrable._airflow import kill, started_job
 from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable.exceptions import (
@@ -29,6 +28,7 @@ from helpers.one_task import (
     killed_when,
     said,
 )
+from helpers.waiting import Clock, meanwhile
 
 
 def test_kill_while_waiting_cancels_the_job(sim: Simulator, task: Make) -> None:
@@ -116,7 +116,7 @@ def test_kill_before_the_task_has_begun_starts_no_job(
 def test_kill_before_templates_are_rendered_starts_no_job(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = task(cid := sim.add_connection(script=ENDLESS), timeout=2)
+    sync = task(cid := sim.add_connection(script=ENDLESS), timeout=600)
     monkeypatch.setattr("airbyte_deferrable._sync_task.get_current_context", lambda: sync.context)
     operator = sync.operator()
     operator.connection_id = "{{ var.value.orders }}"
@@ -144,8 +144,9 @@ def test_kill_before_airbyte_answers_cancels_the_job_as_soon_as_it_is_known(
     assert [job["status"] for job in sim.jobs(cid)] == ["cancelled"]
 
 
-@pytest.mark.parametrize("state", ["running", "up_for_retry", "queued"])
-def test_kill_by_nobody_leaves_the_job_alone(sim: Simulator, task: Make, state: str) -> None:
+@pytest.mark.parametrize("state", ["running", "up_for_retry", "queued", None])
+def test_kill_by_nobody_leaves_the_job_alone(sim: Simulator, task: Make, state: str | None) -> None:
+    """One without a state was reset by a scheduler that took over from another."""
     sync = task(sim.add_connection(script=ENDLESS))
     operator = sync.operator()
     with killed_when(lambda: sim.count("get"), sync, operator, state=state, then=lambda: sim.finish(1, "succeeded")):
@@ -153,26 +154,18 @@ def test_kill_by_nobody_leaves_the_job_alone(sim: Simulator, task: Make, state: 
     assert sim.count("cancel") == 0
 
 
-@pytest.mark.parametrize(
-    ("cancel_on_kill", "if_running"),
-    [(True, "wait"), (True, "skip"), (True, "fail"), (True, "attach"), (False, "wait")],
-)
-def test_kill_by_a_clear_lets_the_next_try_start_afresh(
-    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, cancel_on_kill: bool, if_running: str
+def test_kill_by_nobody_before_the_task_has_begun_leaves_its_record_where_the_next_try_looks(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Airflow leaves max_tries alone then; and Airbyte may still wind the job down when the next try asks for one."""
-    monkeypatch.setattr(hooks, "CANCEL_WITHIN", 0.3)
-    sync = task(cid := sim.add_connection(script=ENDLESS), cancel_on_kill=cancel_on_kill, timeout=3)
-    fault = sim.add_fault(Fault("cancel", status=500))
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred")
+    monkeypatch.setattr("airbyte_deferrable._sync_task.get_current_context", lambda: sync.context)
     operator = sync.operator()
-    with killed_when(lambda: sim.count("get"), sync, operator, state="restarting"), pytest.raises(AirbyteTimeout):
+    operator.on_kill()
+    with pytest.raises(TaskDeferred):
         operator.execute(sync.context)
-    sim.clear_faults(fault)
     sync.next_try()
-    again = task(cid, "deferred", cancel_on_kill=cancel_on_kill, if_running=if_running)
-    again.store = sync.store
-    # It waits for the first to end, which runs still.
-    assert again.leave().method_name == "execute_queued"
+    assert sync.leave().trigger.job_id == 1
+    assert len(sim.jobs(cid)) == 1
 
 
 def test_kill_leaves_an_attached_job_alone(sim: Simulator, task: Make) -> None:
@@ -183,6 +176,43 @@ def test_kill_leaves_an_attached_job_alone(sim: Simulator, task: Make) -> None:
     with killed_when(lambda: sim.count("get"), sync, operator, then=lambda: sim.finish(1, "succeeded")):
         assert operator.execute(sync.context) == 1
     assert sim.count("cancel") == 0
+
+
+def writes_its_record(sync: Any) -> bool:
+    for record in sync.store.values():
+        record["generation"]["try_number"] = 2
+    return bool(sync.store)
+
+
+def succeeds(sync: Any) -> bool:
+    """An asynchronous task's job goes on after that."""
+    sync.ti.xcom_push("return_value", 1)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("later_try", "line"),
+    [
+        (writes_its_record, "A later try of the task has begun: leaving its job alone"),
+        (succeeds, "Airflow stops the task, whose later try has succeeded: leaving its job alone"),
+    ],
+)
+def test_kill_of_a_worker_that_airflow_has_lost_leaves_the_later_trys_job_alone(
+    sim: Simulator, task: Make, later_try: Callable[[Any], bool], line: str
+) -> None:
+    """What Airflow says of the task is of its later try by then."""
+    sync = task(sim.add_connection(script=ENDLESS))
+    operator = sync.operator()
+    with killed_when(
+        lambda: sim.count("get") and later_try(sync),
+        sync,
+        operator,
+        state="success",
+        then=lambda: sim.finish(1, "succeeded"),
+    ):
+        assert operator.execute(sync.context) == 1
+    assert sim.count("cancel") == 0
+    assert said(sync.lines, line) == 1
 
 
 def test_kill_of_a_resumed_task_cancels_its_job(sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,12 +272,22 @@ def kill_in_the_middle_of(
     ids=["by a person", "by nobody"],
 )
 def test_kill_while_a_resumed_task_asks_what_it_waits_for_is_heeded_when_it_knows(
-    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, state: str, raises: type[Exception], status: str
+    sim: Simulator,
+    task: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
+    state: str,
+    raises: type[Exception],
+    status: str,
 ) -> None:
-    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", timeout=3)
+    sync = task(cid := sim.add_connection(script=ENDLESS), "deferred", timeout=600)
     sync.leave()
     job_id, resumed = sim.jobs(cid)[0]["id"], sync.operator()
-    with kill_in_the_middle_of(monkeypatch, WAIT_MARKER, sync, resumed, state), pytest.raises(raises):
+    with (
+        kill_in_the_middle_of(monkeypatch, WAIT_MARKER, sync, resumed, state),
+        meanwhile(lambda: state == "running" and sim.count("get"), clock.jump, has_to=state == "running"),
+        pytest.raises(raises),
+    ):
         # As the official trigger says it, so that the task has yet to wait.
         resumed.execute_complete(sync.context, {"status": "success", "message": "", "job_id": job_id})
     assert sim.jobs(cid)[0]["status"] == status

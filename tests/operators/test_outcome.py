@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airbyte_deferrable._airflow import job_report
 from airbyte_deferrable.exceptions import (
     AirbyteConfigError,
     AirbyteException,
@@ -26,7 +27,7 @@ from helpers.one_task import (
     said,
     when_said,
 )
-from helpers.waiting import wait_until
+from helpers.waiting import meanwhile, wait_until
 
 #: What is said of a job that runs, sooner or later.
 BEFORE_THE_END = (" is running", "See it in Airbyte")
@@ -98,9 +99,10 @@ def test_outcome_of_a_job_that_is_over_already_is_there_without_deferring(sim: S
 
 @pytest.mark.parametrize("way", WAYS)
 def test_outcome_is_no_unknown_status_which_is_told_once(sim: Simulator, task: Make, way: str) -> None:
-    script = Script(statuses=[(0.0, "running"), (0.3, "hibernating"), (1.2, "succeeded")])
+    script = Script(statuses=[(0.0, "running"), (0.3, "hibernating")])
     sync = task(sim.add_connection(script=script), way)
-    assert sync.run()
+    with meanwhile(lambda: said(sync.lines, "Airbyte job 1 is hibernating"), lambda: sim.finish(1, "succeeded")):
+        assert sync.run()
     assert sum("hibernating" in line for line in sync.lines) == 1
 
 
@@ -137,7 +139,7 @@ def test_outcome_of_a_pending_reset_that_airbyte_runs_for_a_sync_is_ours(
     sync = task(cid := sim.add_connection(script=Script(duration=1.0, pending=0.05)))
     job_id = sync.run()
     assert [(job["id"], job["jobType"], job["status"]) for job in sim.jobs(cid)] == [(job_id, "reset", "succeeded")]
-    assert said(sync.lines, f"Submitted job {job_id} (reset)") == 1
+    assert said(sync.lines, f"{'Waiting for' if fault else 'Submitted'} job {job_id} (reset)") == 1
 
 
 @pytest.mark.parametrize("job_type", ["reset", "clear"])
@@ -172,7 +174,10 @@ def test_outcome_has_the_figures_of_a_job_that_ended_before_the_create_was_answe
     assert sync.ti.xcoms["rows_synced"] == 1000
 
 
-def test_outage_right_after_the_start_fails_no_task(sim: Simulator, task: Make) -> None:
+def test_outage_right_after_the_start_fails_no_task(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_report, "INTRODUCED_WITHIN", 0.3)
     sync = task(cid := sim.add_connection(script=QUICK), "deferred")
     sim.add_fault(Fault("get", status=503, times=2))
     sim.add_fault(Fault("connection", status=503))
@@ -229,7 +234,7 @@ def test_log_names_the_connection_and_its_ends(sim: Simulator, task: Make, way: 
     ("story", "line"),
     [
         ("new", "Submitted job {}"),
-        ("answer lost", "Submitted job {}"),
+        ("answer lost", "Waiting for job {}"),
         ("earlier try", "Found again: job {}"),
         ("attached to", "Waiting for job {}"),
     ],

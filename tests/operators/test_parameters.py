@@ -62,7 +62,7 @@ def test_trigger_of_a_task_without_xcoms_writes_no_address(sim: Simulator, task:
 
 
 @pytest.mark.parametrize(
-    ("given", "seconds"), [(60, 60.0), (0.5, 0.5), (timedelta(minutes=2), 120.0), (Fraction(3, 2), 1.5)]
+    ("given", "seconds"), [(60, 60.0), (90.5, 90.5), (timedelta(minutes=2), 120.0), (Fraction(301, 2), 150.5)]
 )
 def test_span_is_given_in_any_form_and_is_a_number(sim: Simulator, task: Make, given: Any, seconds: float) -> None:
     spans = {"timeout": given, "wait_seconds": given, "progress_seconds": given}

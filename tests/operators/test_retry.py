@@ -1,18 +1,12 @@
-"""A retry goes on with the job of the try before; a cleared task starts another."""
+"""A retry goes on with the job of the try before. What a clear does is in ``test_clear.py``."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from airbyte_deferrable._compat import AirflowSkipException
-from airbyte_deferrable.exceptions import (
-    AirbyteConflictError,
-    AirbyteException,
-    AirbyteTimeout,
-)
+from airbyte_deferrable.exceptions import AirbyteException
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from helpers.airbyte import AT_ONCE, ENDLESS, QUICK, connection_to
 from helpers.one_task import (
@@ -93,6 +87,7 @@ def test_retry_finds_the_job_that_airbyte_named_after_the_task_was_killed(
     assert len(sim.jobs(cid)) == 1
 
 
+@pytest.mark.usefixtures("impatient")
 def test_retry_starts_its_job_once_after_a_request_that_never_arrived(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,33 +122,3 @@ def test_retry_starts_over_at_an_event_for_another_try(sim: Simulator, task: Mak
     sim.script(cid, AT_ONCE)
     sync.next_try()
     assert sync.resume(deferred, stale) == sim.jobs(cid)[1]["id"]
-
-
-@pytest.mark.parametrize("if_running", ["skip", "fail", "attach", "wait"])
-def test_clear_waits_for_the_old_job_to_be_gone(sim: Simulator, task: Make, if_running: str) -> None:
-    """Airflow starts the new try before it tells the old trigger, which then cancels the job."""
-    sync = task(sim.add_connection(script=ENDLESS), "deferred", if_running=if_running)
-    sync.leave()
-    sync.clear()
-    assert sync.leave().method_name == "execute_queued"
-
-
-@pytest.mark.parametrize("if_running", ["skip", "fail", "attach"])
-@pytest.mark.parametrize("left_by", ["asynchronous", "timeout"])
-def test_clear_meets_a_job_that_the_task_had_left_as_anybodys(
-    sim: Simulator, task: Make, if_running: str, left_by: str
-) -> None:
-    """Nobody is about to cancel it."""
-    parameters = {"asynchronous": True} if left_by == "asynchronous" else {"timeout": 0.6}
-    sync = task(cid := sim.add_connection(script=ENDLESS), if_running=if_running, **parameters)
-    operator = sync.operator()
-    with nullcontext() if left_by == "asynchronous" else pytest.raises(AirbyteTimeout):
-        operator.post_execute(sync.context, operator.execute(sync.context))
-    sync.clear()
-    again = task(cid, "deferred", if_running=if_running)
-    again.store = sync.store
-    if if_running == "attach":
-        assert again.leave().trigger.job_id == sim.jobs(cid)[0]["id"]
-    else:
-        with pytest.raises(AirflowSkipException if if_running == "skip" else AirbyteConflictError):
-            again.run()

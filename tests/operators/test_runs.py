@@ -13,7 +13,7 @@ from airbyte_deferrable.exceptions import AirbyteJobFailed
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 from helpers.airbyte import ENDLESS, QUICK
-from helpers.one_task import Make, Store, TaskInstance, Variables, WithoutStore
+from helpers.one_task import Make, Store, TaskInstance, Variables, WithoutStore, airflow_takes_down_the_success
 
 FAILS = Script(duration=0.2, pending=0.0, outcome="failed")
 
@@ -159,7 +159,7 @@ def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variables = Variables()
-    monkeypatch.setattr(retry_store, "_variable", lambda: variables)
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
     cid = sim.add_connection(script=QUICK)
     ti = task(cid).ti
     ti.max_tries = 2
@@ -170,7 +170,7 @@ def test_variables_are_one_for_each_run_and_go_when_the_task_has_succeeded(
     both.next_try()
     operator = both.operator()
     assert operator.execute(both.context) == jobs
-    operator.post_execute(both.context, jobs)
+    airflow_takes_down_the_success(both.ti)
     assert not variables
 
 
@@ -182,6 +182,9 @@ def test_kill_in_the_second_run_lets_the_first_be_forgotten_too(sim: Simulator, 
     for run in (1, 2):
         kept = retry_store.AirflowRetryStore(context, log, run=run)
         fields = {"connection_id": "c", "job_type": "sync", "written_at": 1.0}
-        kept.write(Record(generation=0, state="started", job_id=run, **fields))
-    kept.abandon(cleared=True)
-    assert [retry_store.AirflowRetryStore(context, log, run=run).read("c", "sync") for run in (1, 2)] == [None, None]
+        kept.write(Record(generation=kept.generation, state="started", job_id=run, **fields))
+    kept.abandon(cancelled=True)
+    first, second = (retry_store.AirflowRetryStore(context, log, run=run).read() for run in (1, 2))
+    assert first is None
+    assert second is not None
+    assert second.abandoned

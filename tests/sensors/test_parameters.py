@@ -23,6 +23,7 @@ from airbyte_deferrable.exceptions import (
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Script, Simulator
+from harness.waiting import IN_VAIN
 from helpers.airbyte import AT_ONCE, ENDLESS
 from helpers.compat import DAG, AirflowRescheduleException, TaskDeferred, TaskGroup
 from helpers.one_task import MODES, Sense, TaskInstance
@@ -176,7 +177,7 @@ def test_parameters_that_a_dag_sets_count_where_airflow_is_configured_to_defer()
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=IN_VAIN,
     )
     assert told.stdout.splitlines()[-1] == "[(True, 60.0, 1800.0), (True, 5.0, 604800.0)]"
 

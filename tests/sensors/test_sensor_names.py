@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 from airflow.providers.airbyte.sensors.airbyte import AirbyteJobSensor as OfficialSensor
 
-from airbyte_deferrable import sensors
 from airbyte_deferrable._compat import BaseSensorOperator
+from airbyte_deferrable._job import retrying
 from airbyte_deferrable.exceptions import (
     AirbyteJobCancelled,
     AirbyteJobFailed,
     AirbyteNotVisibleError,
     AirbyteSensorTimeout,
 )
-from airbyte_deferrable.sensors import AirbyteJobSensor
+from airbyte_deferrable.sensors import AirbyteFreshnessSensor, AirbyteJobSensor
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from helpers.airbyte import ENDLESS, connection_to
+from helpers.freshness import MOMENT, ended
 from helpers.one_task import Sensing, Task, TaskInstance, airflow_tells
-from helpers.subclass_names import assert_untouched, free_names, names_to_take, with_attributes, with_methods
+from helpers.subclass_names import MINE, assert_untouched, free_names, names_to_take, with_attributes, with_methods
 
 MODES = ["poke", "reschedule", "deferrable"]
 NAMES = free_names(OfficialSensor, BaseSensorOperator)
@@ -39,7 +40,7 @@ class Used(Sensing):
 @pytest.fixture
 def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
-    monkeypatch.setattr(sensors, "CONFIRM_NOT_FOUND_AFTER", 0.05)
+    monkeypatch.setattr(retrying, "CONFIRM_NOT_FOUND_AFTER", 0.05)
     return airbyte_simulator
 
 
@@ -104,8 +105,58 @@ def test_event_that_tells_nothing_makes_it_check_again(sim: Simulator, wait: Wai
     assert sensing.operator().execute_complete(sensing.context, event) == job_id
 
 
+FRESH = {"methods": with_methods, "attributes": with_attributes}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("taken", FRESH)
+def test_fresh_sync_ends_it_the_same(sim: Simulator, monkeypatch: pytest.MonkeyPatch, mode: str, taken: str) -> None:
+    cid = sim.add_connection()
+    arguments = {"task_id": "wait", "connection_id": cid, "after": MOMENT, "poke_interval": 0.1, "timeout": 0.3}
+    arguments |= {"deferrable": True} if mode == "deferrable" else {"mode": mode}
+    kind, ti = FRESH[taken](AirbyteFreshnessSensor, NAMES), TaskInstance()
+    with airflow_tells(monkeypatch, ti):
+        sensing = Used(lambda: kind(**arguments), ti=ti)
+        with pytest.raises(AirbyteSensorTimeout):
+            sensing.run()
+        job_id = ended(sim, cid, 5)
+        assert sensing.run() == job_id
+    if taken == "attributes":
+        assert_untouched(sensing.used, NAMES)
+
+
+def test_private_names_of_ours_are_not_there_to_be_taken_of_a_fresh_sync(sim: Simulator) -> None:
+    cid = sim.add_connection()
+    job_id = ended(sim, cid, 5)
+    sensor = AirbyteFreshnessSensor(task_id="wait", connection_id=cid, after=MOMENT)
+    assert sensor.execute({}) == job_id
+    assert names_to_take(AirbyteFreshnessSensor, sensor, BaseSensorOperator(task_id="base")) == set()
+
+
 def test_private_names_of_ours_are_not_there_to_be_taken(sim: Simulator) -> None:
     job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.0, pending=0.0))["id"]
     sensor = AirbyteJobSensor(task_id="wait", airbyte_job_id=job_id)
     assert sensor.execute({}) == job_id
     assert names_to_take(AirbyteJobSensor, sensor, BaseSensorOperator(task_id="base")) == set()
+
+
+class WaitingSensor(AirbyteJobSensor):
+    """A user's own, of a name that is close at hand, whose private names Python mangles with it."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.__wait = self.__wait_of = MINE
+
+    def mine(self) -> bool:
+        return self.__wait is self.__wait_of is MINE
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_subclass_may_have_any_name(sim: Simulator, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    job_id = sim.add_job(sim.add_connection(), script=Script(duration=0.4, pending=0.0))["id"]
+    arguments = {"task_id": "wait", "airbyte_job_id": job_id, "poke_interval": 0.1, "timeout": 30}
+    arguments |= {"deferrable": True} if mode == "deferrable" else {"mode": mode}
+    with airflow_tells(monkeypatch, ti := TaskInstance()):
+        sensing = Used(lambda: WaitingSensor(**arguments), ti=ti)
+        assert sensing.run() == job_id
+    assert sensing.used.mine()

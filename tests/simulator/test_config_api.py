@@ -124,7 +124,7 @@ def test_heavy_job_has_every_log(config: Config, failed: int) -> None:
 
 
 def test_running_attempt_has_no_end(sim: Simulator, config: Config) -> None:
-    job_id = sim.add_job(sim.add_connection(), Script(duration=600))["id"]
+    job_id = sim.add_job(sim.add_connection(), Script(pending=30, duration=600))["id"]
     assert config("jobs/get_without_logs", id=job_id).json()["attempts"] == []
     sim.advance(60)
     (attempt,) = config("jobs/get_without_logs", id=job_id).json()["attempts"]

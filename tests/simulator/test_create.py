@@ -63,7 +63,7 @@ def test_second_job_can_start_when_the_first_has_ended(sim: Simulator, http: htt
 
 def test_switch_lets_a_pending_job_be_joined(sim: Simulator, http: httpx.Client) -> None:
     sim.configure(while_pending="join")
-    connection_id = sim.add_connection(script=LONG)
+    connection_id = sim.add_connection(script=Script(pending=600))
     first = create(http, connection_id).json()
     assert create(http, connection_id).json() == first
     assert len(sim.jobs()) == 1

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from airbyte_deferrable.simulator import Amount, Attempt, Fault, RemoteSimulator, Script, Simulator, Stream
+from harness.waiting import IN_VAIN
 from helpers.waiting import wait_until
 
 Connect = Callable[[Simulator], httpx.Client]
@@ -79,6 +80,13 @@ def test_command_line_introduces_itself(run: Callable[..., Process]) -> None:
     assert sim.job(job["id"])["status"] == "running"
 
 
+def test_command_line_gives_its_connections_tags(run: Callable[..., Process]) -> None:
+    process = run("--auth", "none", "--connections", "2", "--tag", "daily", "--tag", "finance")
+    with httpx.Client(base_url=f"{process.host}/api/public/v1", trust_env=False) as http:
+        rows = http.get("/connections").json()["data"]
+    assert [[tag["name"] for tag in row["tags"]] for row in rows] == [["daily", "finance"]] * 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_simulator_stops_cleanly_with_requests_open(run: Callable[..., Process], number: int) -> None:
     process = run("--auth", "none", "--handler-ms", "600000")
@@ -92,7 +100,7 @@ def test_simulator_stops_cleanly_with_requests_open(run: Callable[..., Process],
 def test_port_that_is_taken_is_said_in_one_line(sim: Simulator) -> None:
     port = sim.host.rsplit(":", 1)[1]
     command = [sys.executable, "-m", "airbyte_deferrable.simulator", "--port", port]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=IN_VAIN, check=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"cannot listen on 127.0.0.1:{port}")
     assert len(ended.stderr.splitlines()) == 1

@@ -54,12 +54,16 @@ def test_pages_have_limits(http: httpx.Client, path: str, params: dict[str, int]
     assert http.get(f"/{path}", params=params).status_code == 400
 
 
-def test_pages_of_connections_can_repeat_and_miss_rows(sim: Simulator, http: httpx.Client) -> None:
-    ids = sim.add_connections(60)
+@pytest.mark.parametrize("kind", ["connection", "source", "destination"])
+def test_pages_of_connections_and_their_ends_can_repeat_and_miss_rows(
+    sim: Simulator, http: httpx.Client, kind: str
+) -> None:
+    connections = [http.get(f"/connections/{connection_id}").json() for connection_id in sim.add_connections(60)]
+    ids = [connection[f"{kind}Id"] for connection in connections]
 
     def walk() -> list[str]:
-        pages = [http.get("/connections", params={"limit": 20, "offset": offset}) for offset in (0, 20, 40)]
-        return [row["connectionId"] for page in pages for row in page.json()["data"]]
+        pages = [http.get(f"/{kind}s", params={"limit": 20, "offset": offset}) for offset in (0, 20, 40)]
+        return [row[f"{kind}Id"] for page in pages for row in page.json()["data"]]
 
     assert walk() == ids
     sim.unordered_connections = True

@@ -11,7 +11,6 @@ from airbyte_api.api import (
     CancelJobRequest,
     GetConnectionRequest,
     GetJobRequest,
-    GetSourceRequest,
     ListConnectionsRequest,
     ListJobsRequest,
 )
@@ -90,6 +89,9 @@ def test_list_with_every_filter(sim: Simulator, sdk: AirbyteAPI) -> None:
 
 
 def test_names_of_connection_and_source(sim: Simulator, sdk: AirbyteAPI) -> None:
+    # Imports the models of five hundred connectors, for seconds: not for all who collect this file.
+    from airbyte_api.api import GetSourceRequest
+
     connection_id = sim.add_connection("Orders", source_name="Postgres shop")
     connection = sdk.connections.get_connection(
         request=GetConnectionRequest(connection_id=connection_id)

@@ -12,6 +12,7 @@ import pytest
 from airbyte_deferrable._airflow import credentials
 from airbyte_deferrable._job import wait as waiting_module
 from airbyte_deferrable.simulator import Fault, Simulator
+from harness.waiting import IN_VAIN
 from helpers.airbyte import AT_ONCE, ENDLESS, connection_to
 from helpers.one_task import (
     TaskInstance,
@@ -21,20 +22,6 @@ from helpers.one_task import (
 )
 from helpers.one_trigger import end_as_airflow_does, is_said, queued, started, waiting, with_log
 from helpers.waiting import until
-
-
-@pytest.fixture
-def rotated(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return what gives Airbyte's application another secret, which its Airflow connection is given, too."""
-    monkeypatch.setattr(credentials, "KNOWN_FOR", 0.0)
-    monkeypatch.setattr(credentials, "LOOK_FOR_CHANGE", 0.1)
-
-    def rotate() -> None:
-        sim.rotate_secret()
-        sim.revoke_tokens()
-        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(sim))
-
-    return rotate
 
 
 async def test_credentials_that_were_changed_meanwhile_are_gone_on_with(
@@ -48,7 +35,7 @@ async def test_credentials_that_were_changed_meanwhile_are_gone_on_with(
     rotated()
     await is_said(lines, "goes on with its new credentials")
     sim.finish(job_id, "succeeded")
-    assert (await asyncio.wait_for(running, 20))["status"] == "success"
+    assert (await asyncio.wait_for(running, IN_VAIN))["status"] == "success"
     assert said(lines, f"Airbyte job {job_id} is running: ") <= 1
     assert [line.partition(".")[0] for line in lines if "so far" not in line] == [
         f"Airbyte job {job_id} is running",
@@ -110,7 +97,7 @@ async def test_credentials_of_another_airbyte_are_not_gone_on_with(
         sim.clear_faults(fault)
         await is_said(lines, "answers again")
         sim.finish(job_id, "succeeded")
-        assert (await asyncio.wait_for(running, 20))["status"] == "success"
+        assert (await asyncio.wait_for(running, IN_VAIN))["status"] == "success"
         assert other.count() == 0
 
 
@@ -127,7 +114,7 @@ async def test_credentials_that_are_refused_keep_neither_deadline_nor_kill(
     sim.rotate_secret()
     sim.revoke_tokens()
     await is_said(lines, "cannot be asked now")
-    assert (await asyncio.wait_for(runs_out, 20))["reason"] == "timeout"
+    assert (await asyncio.wait_for(runs_out, IN_VAIN))["reason"] == "timeout"
     with airflow_tells(monkeypatch, ti):
         kill = asyncio.ensure_future(end_as_airflow_does(trigger, running))
         refused = sim.count("token") + 1
@@ -135,7 +122,7 @@ async def test_credentials_that_are_refused_keep_neither_deadline_nor_kill(
         await until(lambda: sim.count("token") >= refused)
         assert sim.job(killed)["status"] == "running"
         monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(sim))
-        await asyncio.wait_for(kill, 20)
+        await asyncio.wait_for(kill, IN_VAIN)
     assert sim.job(killed)["status"] == "cancelled"
 
 
@@ -158,6 +145,6 @@ async def test_credentials_that_were_changed_meanwhile_are_gone_on_with_in_the_q
     await is_said(lines[0], "goes on with its new credentials")
     if asks == "for the job that runs":
         sim.finish(job_id, "succeeded")
-    assert (await asyncio.wait_for(waits[0], 20))["status"] == "free"
+    assert (await asyncio.wait_for(waits[0], IN_VAIN))["status"] == "free"
     sim.add_job(cid, script=AT_ONCE)
-    assert (await asyncio.wait_for(waits[1], 20))["status"] == "free"
+    assert (await asyncio.wait_for(waits[1], IN_VAIN))["status"] == "free"

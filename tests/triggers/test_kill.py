@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from airbyte_deferrable import triggers
 from airbyte_deferrable._airflow import cancel_killed, credentials
 from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable.simulator import Fault, Simulator
+from airbyte_deferrable.triggers import sync as sync_trigger
+from harness.waiting import IN_VAIN
 from helpers.airbyte import AT_ONCE, ENDLESS, connection_to
 from helpers.one_task import (
     TaskInstance,
@@ -40,7 +41,7 @@ async def test_kill_by_a_user_cancels_the_job_and_nothing_else_does(
     status: str,
     tells: bool,
 ) -> None:
-    monkeypatch.setattr(triggers, "AIRFLOW_TELLS_OF_KILLS", tells)
+    monkeypatch.setattr(sync_trigger, "AIRFLOW_TELLS_OF_KILLS", tells)
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     ti = TaskInstance(state=state, xcoms={WAIT_MARKER: {"job_id": job_id, "try": 1, "started_here": True}})
     trigger = waiting(job_id, ti, cancel_on_kill=True, try_number=1)
@@ -48,7 +49,7 @@ async def test_kill_by_a_user_cancels_the_job_and_nothing_else_does(
     trigger.end_time = parameters.get("end_time", trigger.end_time)
     trigger.cancel_on_kill = parameters.get("cancel_on_kill", True)
     with airflow_tells(monkeypatch, ti):
-        await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
+        await asyncio.wait_for(end_as_airflow_does(trigger, running), IN_VAIN)
     assert running.cancelled()
     assert sim.job(job_id)["status"] == status
 
@@ -63,7 +64,7 @@ async def test_kill_cancels_no_job_of_another_airbyte(sim: Simulator, monkeypatc
     with Simulator() as new, airflow_tells(monkeypatch, ti):
         others = new.add_job(new.add_connection(), script=ENDLESS)["id"]
         monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(new))
-        await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
+        await asyncio.wait_for(end_as_airflow_does(trigger, running), IN_VAIN)
         assert new.job(others)["status"] == "running"
         assert new.count("get") == 1
 
@@ -78,7 +79,7 @@ async def test_kill_after_the_event_does_nothing(sim: Simulator, monkeypatch: py
     with airflow_tells(monkeypatch, ti):
         with pytest.raises(asyncio.CancelledError):
             await generator.athrow(asyncio.CancelledError())
-        if triggers.AIRFLOW_TELLS_OF_KILLS:
+        if sync_trigger.AIRFLOW_TELLS_OF_KILLS:
             await trigger.on_kill()
     assert sim.count() == requests
 
@@ -87,7 +88,7 @@ async def test_kill_by_dag_test_after_the_event_cancels_no_job(sim: Simulator) -
     job_id = sim.add_job(sim.add_connection(), script=ENDLESS)["id"]
     trigger = waiting(job_id, None, cancel_on_kill=True, try_number=1)
     running = await started(trigger, sim)
-    await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
+    await asyncio.wait_for(end_as_airflow_does(trigger, running), IN_VAIN)
     assert sim.job(job_id)["status"] == "running"
 
 
@@ -99,7 +100,7 @@ async def test_kill_in_an_outage_is_said_and_ends(sim: Simulator, monkeypatch: p
     running = await started(trigger, sim)
     sim.add_fault(Fault("*", "hang"))
     with airflow_tells(monkeypatch, ti):
-        await asyncio.wait_for(end_as_airflow_does(trigger, running), 20)
+        await asyncio.wait_for(end_as_airflow_does(trigger, running), IN_VAIN)
     sim.clear_faults()
     assert running.cancelled()
 

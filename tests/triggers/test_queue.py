@@ -11,6 +11,7 @@ import pytest
 from airbyte_deferrable._airflow import base_trigger
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.triggers import AirbyteQueueTrigger
+from harness.waiting import IN_VAIN
 from helpers.airbyte import ENDLESS
 from helpers.one_task import (
     TaskInstance,
@@ -40,8 +41,8 @@ async def test_queue_goes_on_when_a_task_is_killed_while_its_event_is_held_back(
     held, second = (asyncio.ensure_future(first_event(each)) for each in (first, queued(cid, 2.0)))
     await until(lambda: sim.count("list") >= 2)
     assert not second.done()
-    await asyncio.wait_for(end_as_airflow_does(first, held), 20)
-    assert (await asyncio.wait_for(second, 20))["status"] == "free"
+    await asyncio.wait_for(end_as_airflow_does(first, held), IN_VAIN)
+    assert (await asyncio.wait_for(second, IN_VAIN))["status"] == "free"
 
 
 async def test_queue_waits_for_a_task_that_has_heard_of_its_event(sim: Simulator) -> None:

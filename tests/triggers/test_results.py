@@ -146,7 +146,10 @@ def test_task_has_the_same_xcoms_whoever_writes_them(
     assert bool(RESULTS & set(pushed_by_task)) != by_trigger
 
 
-async def test_trigger_leaves_to_the_task_a_job_whose_end_it_does_not_know(sim: Simulator, ti: TaskInstance) -> None:
+async def test_trigger_leaves_to_the_task_a_job_whose_end_it_does_not_know(
+    sim: Simulator, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airbyte_deferrable._job.wait.FINAL_CHECK_WITHIN", 1.0)
     job_id = ended_job(sim)
     sim.add_fault(Fault("get", "status", status=500))
     trigger = trigger_for(job_id, ti)

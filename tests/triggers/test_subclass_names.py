@@ -10,10 +10,11 @@ import pytest
 from airflow.providers.airbyte.triggers.airbyte import AirbyteSyncTrigger as Official
 from airflow.triggers.base import BaseTrigger
 
-from airbyte_deferrable import triggers
 from airbyte_deferrable._airflow import base_trigger
 from airbyte_deferrable.simulator import Script, Simulator
-from airbyte_deferrable.triggers import AirbyteQueueTrigger, AirbyteSyncTrigger
+from airbyte_deferrable.triggers import AirbyteFreshnessTrigger, AirbyteQueueTrigger, AirbyteSyncTrigger
+from airbyte_deferrable.triggers import sync as sync_trigger
+from harness.waiting import IN_VAIN
 from helpers.airbyte import connection_to
 from helpers.one_task import TaskInstance, airflow_tells, first_event
 
@@ -104,7 +105,7 @@ async def end_as_airflow_does(trigger: Any, running: asyncio.Task[Any]) -> None:
     while not running.done():
         running.cancel()
         await asyncio.wait({running}, timeout=0.05)
-    if triggers.AIRFLOW_TELLS_OF_KILLS:
+    if sync_trigger.AIRFLOW_TELLS_OF_KILLS:
         await trigger.on_kill()
 
 
@@ -119,7 +120,7 @@ async def test_subclass_names_leave_a_job_its_event(
 ) -> None:
     job = airbyte_simulator.add_job(cid := airbyte_simulator.add_connection(), script=Script(duration=0.2, pending=0.0))
     trigger = of_job(subclass(AirbyteSyncTrigger), job["id"], ti, cid)
-    event = await asyncio.wait_for(first_event(trigger), 30)
+    event = await asyncio.wait_for(first_event(trigger), IN_VAIN)
     assert (event["status"], event["xcoms_written"], event["connection_id"]) == ("success", True, cid)
     assert trigger.serialize()[0] == "airbyte_deferrable.triggers.AirbyteSyncTrigger"
 
@@ -133,13 +134,13 @@ async def test_subclass_names_leave_a_killed_jobs_cancellation(
     subclass: Callable[[type[Any]], Any],
     tells: bool,
 ) -> None:
-    monkeypatch.setattr(triggers, "AIRFLOW_TELLS_OF_KILLS", tells)
+    monkeypatch.setattr(sync_trigger, "AIRFLOW_TELLS_OF_KILLS", tells)
     job = airbyte_simulator.add_job(cid := airbyte_simulator.add_connection(), script=ENDLESS)
     trigger = of_job(subclass(AirbyteSyncTrigger), job["id"], ti, cid)
     running = asyncio.ensure_future(first_event(trigger))
     await requests(airbyte_simulator, "get", 1)
     ti.state = "failed"
-    await asyncio.wait_for(end_as_airflow_does(trigger, running), 30)
+    await asyncio.wait_for(end_as_airflow_does(trigger, running), IN_VAIN)
     assert running.cancelled()
     assert airbyte_simulator.job(job["id"])["status"] == "cancelled"
 
@@ -153,7 +154,7 @@ async def test_subclass_names_leave_the_queue_its_event_and_its_kill(
 ) -> None:
     cid = airbyte_simulator.add_connection()
     make = subclass(AirbyteQueueTrigger)
-    event = await asyncio.wait_for(first_event(in_queue(make, cid, 1.0, ti)), 30)
+    event = await asyncio.wait_for(first_event(in_queue(make, cid, 1.0, ti)), IN_VAIN)
     assert event["status"] == "free"
     # One that is killed while its event is held back, and the next one.
     cid = airbyte_simulator.add_connection()
@@ -165,5 +166,19 @@ async def test_subclass_names_leave_the_queue_its_event_and_its_kill(
     await requests(airbyte_simulator, "list", before + 1)
     waits = asyncio.ensure_future(first_event(after))
     await requests(airbyte_simulator, "list", before + 2)
-    await asyncio.wait_for(end_as_airflow_does(killed, held), 30)
-    assert (await asyncio.wait_for(waits, 30))["status"] == "free"
+    await asyncio.wait_for(end_as_airflow_does(killed, held), IN_VAIN)
+    assert (await asyncio.wait_for(waits, IN_VAIN))["status"] == "free"
+
+
+@pytest.mark.parametrize("subclass", SUBCLASSES)
+async def test_subclass_names_leave_a_fresh_sync_its_event(
+    airbyte_simulator: Simulator, ti: TaskInstance, subclass: Callable[[type[Any]], Any]
+) -> None:
+    cid = airbyte_simulator.add_connection()
+    trigger = subclass(AirbyteFreshnessTrigger)("airbyte_default", cid, 0.0, 2e9, 0.1, try_number=1)
+    trigger.task_instance = ti
+    waits = asyncio.ensure_future(first_event(trigger))
+    await requests(airbyte_simulator, "list", 1)
+    airbyte_simulator.add_job(cid, script=Script(duration=0.0, pending=0.0))
+    event = await asyncio.wait_for(waits, IN_VAIN)
+    assert (event["status"], event["xcoms_written"], event["connection_id"]) == ("success", True, cid)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 
 try:
@@ -29,19 +30,50 @@ KINDS: dict[str, dict[str, Any]] = {
     # More than a test needs: Airflow uses up some when a task cannot even begin.
     "retried": {"retries": 9, "retry_delay": timedelta(seconds=2)},
 }
+#: Holds how often the lowered DAG's task is retried, once that has changed.
+LOWERED = Path(__file__).with_name("retries")
+RESTS = timedelta(hours=1)
+KINDS["resting"] = {"retries": 9, "retry_delay": RESTS}
+KINDS["lowered"] = {"retries": int(LOWERED.read_text()) if LOWERED.exists() else 1, "retry_delay": RESTS}
 #: A run's worth, the wait for a worker included.
 RUN_TIMEOUT = timedelta(seconds=40)
 NEVER = 24 * 3600.0
+
+
+def linger(context: Any) -> None:
+    """Linger in the first try."""
+    if context["ti"].try_number == 1:
+        Path(context["dag_run"].conf["mark"]).touch()
+        time.sleep(NEVER)
 
 
 class Lingering(AirbyteTriggerSyncOperator):
     """Has its result, but does not end: a callback that takes long, or a worker that is about to die."""
 
     def post_execute(self, context: Any, result: Any = None) -> None:
-        """Linger in the first try."""
-        if context["ti"].try_number == 1:
-            Path(context["dag_run"].conf["mark"]).touch()
-            time.sleep(NEVER)
+        """Linger, where nothing later comes before Airflow knows of the success."""
+        if AIRFLOW_3:
+            linger(context)
+
+
+class Unpushable(AirbyteTriggerSyncOperator):
+    """Has its result, but Airflow cannot push it in the first try."""
+
+    def execute(self, context: Any) -> int:
+        """Run."""
+        job_id = super().execute(context)
+        self.multiple_outputs = context["ti"].try_number == 1
+        return job_id
+
+
+class Misled(AirbyteTriggerSyncOperator):
+    """Does not come to look for its job in its last try."""
+
+    def execute(self, context: Any) -> int:
+        """Run, with a name that nobody has in the last try."""
+        if context["ti"].try_number > 1:
+            self.connection_id, self.connection_name = "", "nobody's"
+        return super().execute(context)
 
 
 @task
@@ -61,4 +93,12 @@ for way, how in WAYS.items():
             AirbyteTriggerSyncOperator(task_id="sync", **how, **what)
 
 with DAG("kill_lingering_deferred", schedule=None, default_args=FROM_CONF):
-    Lingering(task_id="sync", **WAYS["deferred"], **KINDS["retried"])
+    # Airflow 2 calls it before it commits the success.
+    callback = {} if AIRFLOW_3 else {"on_success_callback": linger}
+    Lingering(task_id="sync", **WAYS["deferred"], **KINDS["retried"], **callback)
+
+with DAG("kill_unpushable_on_worker", schedule=None, default_args=FROM_CONF):
+    Unpushable(task_id="sync", **WAYS["on_worker"], **KINDS["retried"])
+
+with DAG("kill_misled_on_worker", schedule=None, default_args=FROM_CONF):
+    Misled(task_id="sync", **WAYS["on_worker"], retries=1, retry_delay=timedelta(seconds=1))

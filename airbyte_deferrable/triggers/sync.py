@@ -1,8 +1,7 @@
-"""The triggers: what waits in the triggerer for one task, and the arguments with which Airflow stores it."""
+"""What waits in the triggerer for a job that a task has started or looks for."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
 from contextlib import suppress
@@ -13,23 +12,19 @@ from airflow.triggers.base import BaseTrigger
 
 from airbyte_deferrable._airflow.base_trigger import AirbyteDeferrableTrigger, Wait, logger_of
 from airbyte_deferrable._airflow.cancel_killed import cancel_killed, to_the_end
-from airbyte_deferrable._airflow.credentials import Renewal, known_settings, settings_for_trigger
+from airbyte_deferrable._airflow.credentials import Renewal
 from airbyte_deferrable._airflow.job_report import JobReport
 from airbyte_deferrable._airflow.kill import killed_by_user, warm_up
 from airbyte_deferrable._airflow.off_loop import all_written, in_thread
-from airbyte_deferrable._airflow.results import read_event
 from airbyte_deferrable._airflow.shared_watcher import shared_watcher
 from airbyte_deferrable._job.events import Event, ran_out
-from airbyte_deferrable._job.queue import Admission, wait_in_queue
-from airbyte_deferrable._job.wait import FINAL_CHECK_WITHIN, Course, CredentialsChanged, wait_for_end
+from airbyte_deferrable._job.wait import Course, CredentialsChanged, wait_for_end
 from airbyte_deferrable.api.models import TERMINAL
 from airbyte_deferrable.api.settings import Settings
 from airbyte_deferrable.links import JOB_URL, job_url
 
 if TYPE_CHECKING:
     from airbyte_deferrable.hooks import AirbyteHook
-
-__all__ = ["AirbyteQueueTrigger", "AirbyteSyncTrigger", "Event", "read_event"]
 
 #: Seconds after the task has deferred in which its trigger tells what its connection is called. One that takes over
 #: later from another triggerer would tell it again.
@@ -188,20 +183,6 @@ class _JobWait(Wait[AirbyteSyncTrigger]):
         if trigger.write_xcoms and trigger.try_number is not None and trigger.started_here is not None:
             self.xcoms_written = await self.report.write_end(self.end.job)
 
-    async def find_settings(self) -> Settings | None:
-        """Return what the connection holds; None if time is up before it can be read."""
-        conn_id, api_version = self.trigger.conn_id, self.trigger.api_version
-        settings = known_settings(conn_id, api_version)
-        if settings is not None:
-            return settings
-        left = self.deadlines.left()
-        # A trigger that starts after its deadline still has a final check to make.
-        within = None if left is None else max(left, FINAL_CHECK_WITHIN)
-        try:
-            return await asyncio.wait_for(settings_for_trigger(conn_id, api_version, self.log), within)
-        except asyncio.TimeoutError:
-            return None
-
     def introduce(self, settings: Settings) -> None:
         """Begin to tell the task what its connection is called, if it has deferred only now."""
         job_id, connection_id = self.trigger.job_id, self.trigger.connection_id
@@ -253,111 +234,3 @@ class _JobWait(Wait[AirbyteSyncTrigger]):
 
     def close(self) -> None:
         self.report.stop()
-
-
-class AirbyteQueueTrigger(AirbyteDeferrableTrigger):
-    """Waits until a busy connection may run the task's job.
-
-    Its one event has the ``status`` ``free``, or ``timeout`` with the deadline as ``reason``; and it brings what the
-    task goes on with: its deadlines and its position in the queue.
-
-    :param connection_id: The Airbyte connection.
-    :param conn_id: The Airflow connection to Airbyte.
-    :param queued_at: When the task began to wait, seconds since the epoch: its position in the queue.
-    :param poll_interval: Seconds between two checks.
-    :param end_time: When the task's ``timeout`` runs out, seconds since the epoch. Default: never.
-    :param execution_deadline: When its ``execution_timeout`` runs out, likewise. Default: never.
-    :param api_version: The version in the API's path, where the connection's host names no path. Default: ``v1``.
-    :param try_number: The try that waits. Default: not known.
-    :param not_before: An earlier event is held back until then, seconds since the epoch. Default: 0.
-    """
-
-    def __init__(
-        self,
-        connection_id: str,
-        conn_id: str,
-        queued_at: float,
-        poll_interval: float,
-        end_time: float | None = None,
-        execution_deadline: float | None = None,
-        api_version: str = "v1",
-        try_number: int | None = None,
-        not_before: float = 0.0,
-    ) -> None:
-        super().__init__(
-            _QueueWait,
-            conn_id=conn_id,
-            poll_interval=poll_interval,
-            end_time=end_time,
-            execution_deadline=execution_deadline,
-            api_version=api_version,
-            try_number=try_number,
-            not_before=not_before,
-        )
-        self.connection_id = connection_id
-        self.queued_at = queued_at
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments, for Airflow's database."""
-        return (
-            "airbyte_deferrable.triggers.AirbyteQueueTrigger",
-            {
-                "connection_id": self.connection_id,
-                "conn_id": self.conn_id,
-                "queued_at": self.queued_at,
-                "poll_interval": self.poll_interval,
-                "end_time": self.end_time,
-                "execution_deadline": self.execution_deadline,
-                "api_version": self.api_version,
-                "try_number": self.try_number,
-                "not_before": self.not_before,
-            },
-        )
-
-
-class _QueueWait(Wait[AirbyteQueueTrigger]):
-    """Waits until the connection of an :class:`AirbyteQueueTrigger` is free for its task."""
-
-    __slots__ = ("admission", "outcome")
-
-    def __init__(self, trigger: AirbyteQueueTrigger) -> None:
-        super().__init__(trigger)
-        self.admission: Admission | None = None
-        self.outcome = {"status": "free"}
-
-    async def until_over(self) -> None:
-        try:
-            await asyncio.wait_for(self.until_admitted(), self.deadlines.left())
-        except asyncio.TimeoutError:
-            self.outcome = {"status": "timeout", "reason": self.deadlines.nearest}
-
-    async def until_admitted(self) -> None:
-        trigger = self.trigger
-        settings = await settings_for_trigger(trigger.conn_id, trigger.api_version, self.log)
-        renewal = Renewal(trigger.conn_id, trigger.api_version, settings)
-        # Kept here, not returned: before Python 3.12 what a wait_for that is cancelled waits for may end all the same.
-        while self.admission is None:
-            with suppress(CredentialsChanged):
-                self.admission = await wait_in_queue(
-                    await shared_watcher(renewal.settings),
-                    trigger.connection_id,
-                    trigger.queued_at,
-                    poll_interval=trigger.poll_interval,
-                    log=self.log,
-                    renewal=renewal,
-                )
-
-    def event(self) -> dict[str, Any]:
-        trigger = self.trigger
-        return {
-            **self.outcome,
-            "try_number": trigger.try_number,
-            "queued_at": trigger.queued_at,
-            "end_time": trigger.end_time,
-            "execution_deadline": trigger.execution_deadline,
-        }
-
-    async def stopped(self) -> None:
-        # The task never hears that the connection is free.
-        if self.admission is not None:
-            self.admission.release()

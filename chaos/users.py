@@ -1,0 +1,129 @@
+"""What users do to tasks and connections while everything is being killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+import httpx
+
+from airbyte_deferrable.simulator import Script
+from chaos.cluster import Cluster
+from chaos.plan import INTRUDES, Deed
+from chaos.report import ENDED, Action
+from harness.simulator import SimulatorProcess
+
+#: What Airflow answers to what makes no sense, such as marking a task as what it is.
+REFUSALS = (400, 409, 422)
+#: Seconds that somebody else's sync lasts.
+INTRUSION = 6.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run whose tasks they clear and mark.
+
+    :param connection_ids: The connections, in the order of the tasks' map indexes.
+    :param again: Seconds that a job lasts whose task was cleared.
+    """
+
+    dag_id: str
+    run_id: str
+    connection_ids: Sequence[str]
+    again: float
+
+
+class Users:
+    """Do what is planned, each thing as soon as Airflow, or Airbyte, takes it.
+
+    In a thread of their own: a request to what has just been killed can hang for a minute, and the kills go on.
+
+    :param deeds: The plan.
+    :param say: Is told what they do.
+    """
+
+    def __init__(
+        self,
+        everything: Cluster,
+        airbyte: SimulatorProcess,
+        run: Run,
+        deeds: Sequence[Deed],
+        say: Callable[[str], None],
+    ) -> None:
+        self._say = say
+        self._began: float | None = None
+        self._everything = everything
+        self._airbyte = airbyte
+        self._run = run
+        self._to_come = list(deeds)
+        #: What they did to tasks, also where nobody has answered.
+        self.actions: list[Action] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether all of it is done."""
+        return not self._to_come
+
+    def begin(self) -> None:
+        """Take note that the first job was started, once."""
+        if self._began is None:
+            self._began = time.monotonic()
+            Thread(target=self._live, daemon=True).start()
+
+    def _live(self) -> None:
+        while self._to_come:
+            assert self._began is not None
+            self._act(time.monotonic() - self._began)
+            time.sleep(0.5)
+
+    def _act(self, now: float) -> None:
+        """Do what is due.
+
+        :param now: Seconds since the first job was started.
+        """
+        for deed in [deed for deed in self._to_come if deed.at <= now]:
+            try:
+                what = self._intrude(deed) if deed.kind == INTRUDES else self._do(deed)
+            except (httpx.HTTPError, OSError):
+                # Again at the next look: whoever is down is to be tended meanwhile.
+                break
+            if what:
+                self._to_come.remove(deed)
+                self._say(what)
+
+    def _intrude(self, deed: Deed) -> str:
+        """Start a sync of a connection as somebody else; nothing is said while it runs another."""
+        connection_id = self._run.connection_ids[deed.index]
+        if any(job["status"] not in ENDED for job in self._airbyte.jobs(connection_id)):
+            return ""
+        job = self._airbyte.add_job(connection_id, Script(duration=INTRUSION))
+        return f"somebody else's job {job['id']} of the connection of task {deed.index}"
+
+    def _do(self, deed: Deed) -> str:
+        run, airflow = self._run, self._everything.airflow
+        before: dict[str, Any] = airflow.task_instance(run.dag_id, run.run_id, "sync", deed.index)
+        if deed.kind == "clear":
+            self._airbyte.script(run.connection_ids[deed.index], Script(duration=run.again))
+        began = time.time()
+        try:
+            if deed.kind == "clear":
+                airflow.clear(run.dag_id, run.run_id, "sync", deed.index)
+            else:
+                airflow.set_state(run.dag_id, run.run_id, deed.kind, "sync", deed.index)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code not in REFUSALS:
+                self._note(deed, before, began, answered=False)
+                raise
+            return f"{deed.kind} task {deed.index}, which is {before['state']}: Airflow refuses"
+        except httpx.HTTPError:
+            self._note(deed, before, began, answered=False)
+            raise
+        self._note(deed, before, began, answered=True)
+        return f"{deed.kind} task {deed.index}, which is {before['state']}"
+
+    def _note(self, deed: Deed, before: dict[str, Any], began: float, *, answered: bool) -> None:
+        down = self._everything.down_lately
+        self.actions.append(Action(deed.index, deed.kind, began, time.time(), answered, before["state"], down))
