@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -15,6 +16,8 @@ T = TypeVar("T")
 
 #: Seconds that closing waits for what still runs to take note of its cancellation.
 LOOP_STOPS_WITHIN = 5.0
+#: Seconds, at most, until a signal is taken note of that came just as a thread began to wait.
+SIGNALS_SEEN_WITHIN = 1.0
 
 
 class Portal:
@@ -56,7 +59,7 @@ class Portal:
         try:
             # Not run_coroutine_threadsafe: an interruption just before it returns would leave nothing to cancel.
             loop.call_soon_threadsafe(begin)
-            return outcome.result()
+            return result_of(outcome)
         except BaseException:
             loop.call_soon_threadsafe(lambda: begun and begun[0].cancel())
             raise
@@ -113,6 +116,25 @@ class Portal:
                 else:  # a signal handler was faster
                     _stop(loop, thread)
             return self._serving[0]
+
+
+def result_of(outcome: Future[T]) -> T:
+    """Wait for what comes of something, in slices, so that a kill or a deadline of Airflow's always gets through.
+
+    Python runs a signal's handler between two of its instructions. A signal that comes behind the last of them, before
+    the system has put the thread to sleep, does not wake it: without slices a task that is killed at that moment would
+    wait on, to its job's end.
+
+    :param outcome: What is waited for.
+    :return: What comes of it.
+    """
+    while True:
+        try:
+            return outcome.result(SIGNALS_SEEN_WITHIN)
+        except NotYet:
+            # It may be what came of it.
+            if outcome.done():
+                return outcome.result()
 
 
 def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:

@@ -6,10 +6,12 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import TimeoutError as FuturesTimeout
 from types import FrameType
 
 import pytest
 
+from airbyte_deferrable._airflow import blocking
 from airbyte_deferrable._airflow.blocking import Portal
 
 
@@ -160,6 +162,47 @@ def test_interrupted_call_is_cancelled(on_signal: OnSignal) -> None:
     sender.join()
     assert endless.cancelled.wait(20)
     assert portal.call(value("still good")) == "still good"
+    portal.close()
+
+
+def test_signal_that_wakes_nobody_interrupts_all_the_same(on_signal: OnSignal) -> None:
+    """One that comes between the thread's last instruction and its sleep does not end the sleep.
+
+    Nor does one that another thread receives.
+    """
+    portal, endless = Portal(), Endless()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interruption
+
+    def receive() -> None:
+        endless.begun.wait(20)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    on_signal(interrupt)
+    receiver = threading.Thread(target=receive)
+    receiver.start()
+    with pytest.raises(Interruption):
+        portal.call(endless())
+    receiver.join()
+    portal.close()
+
+
+def test_call_that_takes_longer_than_a_slice_of_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "SIGNALS_SEEN_WITHIN", 0.01)
+    portal = Portal()
+
+    async def slow(outcome: Exception | None) -> str:
+        await asyncio.sleep(0.1)
+        if outcome is not None:
+            raise outcome
+        return "late"
+
+    assert portal.call(slow(None)) == "late"
+    with pytest.raises(asyncio.TimeoutError, match="its own"):
+        portal.call(slow(asyncio.TimeoutError("its own")))
+    with pytest.raises(FuturesTimeout, match="its own"):
+        portal.call(slow(FuturesTimeout("its own")))
     portal.close()
 
 
