@@ -45,6 +45,7 @@ from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteException, AirbyteInputError, AirbyteTimeout
 from airbyte_deferrable.hooks import AirbyteHook
+from airbyte_deferrable.lineage.task import TaskStreams
 from airbyte_deferrable.links import leave_link_to_task, link_to_job, link_when_described, write_link
 from airbyte_deferrable.triggers.queue import AirbyteQueueTrigger
 from airbyte_deferrable.triggers.sync import AirbyteSyncTrigger
@@ -72,6 +73,8 @@ class SyncTask:
 
     def __init__(self, operator: AirbyteTriggerSyncOperator) -> None:
         self.operator = operator
+        #: What it tells of its job's streams.
+        self.streams = TaskStreams(operator)
         #: What this task has started, once a run has begun or been resumed.
         self._started: StartedJob | None = None
         self._stop = StopRequest()
@@ -426,7 +429,9 @@ class SyncTask:
             push(job, self._xcom_context)
         if event.status != "success":
             started.store.delete()
-        return finish(job, self._log, self.operator.airbyte_conn_id, self.hook.explain(job))
+        self.streams.learn(self._context, self.hook, job)
+        why = self.hook.explain(job, self.streams.details)
+        return finish(job, self._log, self.operator.airbyte_conn_id, why)
 
     def _failure(self, event: Event, seconds: float | None, *then: str) -> AirbyteException:
         return fail(event, self.operator.airbyte_conn_id, self.operator.connection_id, seconds, *then)

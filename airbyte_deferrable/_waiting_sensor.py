@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
@@ -40,11 +40,13 @@ from airbyte_deferrable.exceptions import (
     AirbyteUnreachableError,
 )
 from airbyte_deferrable.hooks import AirbyteHook
+from airbyte_deferrable.lineage.task import TaskStreams, check, mapped
 from airbyte_deferrable.links import AirbyteJobLink, leave_link_to_task, link_to_job, link_when_described, write_link
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
     from airbyte_deferrable.api.models import Job
+    from airbyte_deferrable.lineage.asset_events import Which
 
 #: What ``soft_fail`` is about: not what a user has to mend first.
 SOFT = (AirbyteJobFailed, AirbyteJobCancelled, AirbyteTimeout, AirbyteNotVisibleError)
@@ -74,6 +76,20 @@ class AirbyteDeferrableWaitingSensor(BaseSensorOperator):
 
     __wait_of: ClassVar[type[SensorWait[Any]]]
     __wait: SensorWait[Any] | None = None
+
+    def __init__(
+        self,
+        *,
+        push_streams: bool | None = None,
+        stream_assets: Which | None = None,
+        dataset_names: Mapping[str, str] | Callable[..., Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.push_streams = push_streams
+        self.stream_assets = stream_assets
+        self.dataset_names = dataset_names
+        check(self)
 
     def execute(self, context: Context) -> Any:
         """Wait in the way that was chosen.
@@ -144,6 +160,25 @@ class AirbyteDeferrableWaitingSensor(BaseSensorOperator):
             except AirflowTaskTimeout:
                 return wait.end_late(context, "execution_timeout", told.job_id, told.job)
 
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Begin a mapped task, as Airflow's own; with ``stream_assets`` it has their alias among its outlets.
+
+        :param kwargs: As of Airflow's.
+        """
+        return mapped(super().partial(**kwargs))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what OpenLineage is told of the job: its tables, how much was moved, where it is in Airbyte.
+
+        :param task_instance: The task instance.
+        :return: An ``OperatorLineage``; None where no job is known.
+        """
+        wait, job_id = self.__this_wait(), None
+        with suppress(AirbyteException):
+            job_id = wait.result
+        return wait.streams.lineage(task_instance, job_id)
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. Where the trigger broke, Airflow applies ``never_fail`` only from 3.1 on."""
         with skipping(self):
@@ -174,6 +209,8 @@ class SensorWait(ABC, Generic[S]):
         self.hook = AirbyteHook(sensor.airbyte_conn_id, sensor.api_version)
         #: The job as it was when Airbyte answered last; None before.
         self.last_seen: Job | None = None
+        #: What is told of the job's streams.
+        self.streams = TaskStreams(sensor)
         self.log = sensor.log
         self._outage = Outage(sensor.log, self.waits_on)
         self._first_check: datetime | None = None
@@ -279,7 +316,8 @@ class SensorWait(ABC, Generic[S]):
             if not xcoms_written:
                 job = hook.with_figures(job)
                 push(job, self.for_xcoms(context))
-            return finish(job, self.log, self.sensor.airbyte_conn_id, hook.explain(job))
+            self.streams.learn(context, hook, job)
+            return finish(job, self.log, self.sensor.airbyte_conn_id, hook.explain(job, self.streams.details))
 
     def end_late(self, context: Context, deadline: Deadline, job_id: int, last_seen: Job | None) -> int:
         """End because a deadline has passed; if the job has ended since it was seen last, with that."""

@@ -328,14 +328,17 @@ class AirbyteHook(BaseHook):
             connection_id=connection_id,
         )
 
-    def explain(self, job: Job) -> Explanation | None:
+    def explain(self, job: Job, details: Any = None) -> Explanation | None:
         """Ask why a job failed, for a few seconds at most.
 
+        :param details: What the config API's ``jobs/get_without_logs`` has told of it. Default: it is asked.
         :return: The reason; None if the job did not fail, or Airbyte's config API does not tell.
         """
         if job.status != JobStatus.FAILED:
             return None
-        return self.__session.call(lambda client: explain(client, job.job_id), f"asking why job {job.job_id} failed")
+        return self.__session.call(
+            lambda client: explain(client, job.job_id, details), f"asking why job {job.job_id} failed"
+        )
 
     def with_figures(self, job: Job) -> Job:
         """Return a job that has ended with its rows and bytes, if Airbyte tells them quickly.

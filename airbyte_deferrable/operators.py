@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -10,10 +10,12 @@ from airbyte_deferrable._airflow import validation
 from airbyte_deferrable._compat import BaseOperator, conf
 from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable._sync_task import SyncTask
+from airbyte_deferrable.lineage.task import check, mapped
 from airbyte_deferrable.links import AirbyteJobLink
 
 if TYPE_CHECKING:
     from airbyte_deferrable._compat import Context
+    from airbyte_deferrable.lineage.asset_events import Which
 
 POLL_ON_WORKER = 3.0
 POLL_DEFERRED = 5.0
@@ -53,6 +55,15 @@ class AirbyteTriggerSyncOperator(BaseOperator):
     :param cancel_on_kill: Cancel the job when a user kills the task (marks it, clears it, marks its run).
         Default: True.
     :param progress_seconds: Seconds between two log lines on rows and bytes; 0 for none. Default: 60.
+    :param push_streams: Whether to ask Airbyte, when the job has ended, which streams it moved, and to leave the XCom
+        ``streams`` (see the page *Lineage*). Default: ``[airbyte_deferrable] push_streams``, which is False, but it is
+        True where OpenLineage listens or there are ``stream_assets``.
+    :param stream_assets: Tell Airflow of the tables that the job has filled, so that DAGs can be scheduled on them:
+        ``moved`` for those of which rows were written, ``all`` for those of all streams. Default: None, tell nothing.
+    :param dataset_names: Other names for tables, for OpenLineage and assets: a mapping of the beginnings of URIs, or a
+        function that takes :class:`~airbyte_deferrable.lineage.Dataset`,
+        :class:`~airbyte_deferrable.lineage.JobStream` and ``source`` or ``destination``, and returns a dataset or its
+        URI. Default: ``[airbyte_deferrable] dataset_names``.
     :param kwargs: Airflow's own. With ``execution_timeout`` the job is cancelled and the task fails when it is
         over; Airflow 3 does not apply it to a deferred task, the trigger does. With ``do_xcom_push=False`` there is no
         XCom but the one by which a deferred task's trigger tells a kill, and no address for the button.
@@ -87,6 +98,9 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         progress_seconds: float | timedelta = 60.0,
         connection_name: str | None = None,
         workspace_id: str | None = None,
+        push_streams: bool | None = None,
+        stream_assets: Which | None = None,
+        dataset_names: Mapping[str, str] | Callable[..., Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -106,6 +120,10 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         self.if_running = if_running
         self.cancel_on_kill = cancel_on_kill
         self.progress_seconds: float = validation.in_seconds(progress_seconds)
+        self.push_streams = push_streams
+        self.stream_assets = stream_assets
+        self.dataset_names = dataset_names
+        check(self)
         #: The job, once it is known; what a subclass stores here is one that it has started itself.
         self.job_id: int | None = None
         self.__made: SyncTask | None = None
@@ -154,6 +172,22 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         next_kwargs = self.__task.before_resumption(next_method, next_kwargs, context)
         return super().resume_execution(next_method, next_kwargs, context)
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Begin a mapped task, as Airflow's own; with ``stream_assets`` it has their alias among its outlets.
+
+        :param kwargs: As of Airflow's.
+        """
+        return mapped(super().partial(**kwargs))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what OpenLineage is told of the job: its tables, how much was moved, where it is in Airbyte.
+
+        :param task_instance: The task instance.
+        :return: An ``OperatorLineage``; None where no job is known.
+        """
+        return self.__task.streams.lineage(task_instance, self.job_id)
 
     def on_kill(self) -> None:
         """Cancel the job that this task started, when a user stops the task on its worker, and let it be forgotten."""

@@ -74,6 +74,28 @@ FORM_FIELDS: dict[str, Any] = {
     "web_url": _field("Web app URL", "string", "For links. Default: derived from the Server URL."),
 }
 
+#: How OpenLineage knows the tables that tasks tell of as assets. Airflow reads providers in the order of their names,
+#: so that the official one of a system has the last word on its URIs.
+ASSET_URIS: list[dict[str, Any]] = [
+    {
+        "schemes": [
+            "airbyte",
+            "bigquery",
+            "databricks",
+            "gs",
+            "mssql",
+            "mysql",
+            "postgres",
+            "redshift",
+            "s3",
+            "snowflake",
+            "wasbs",
+        ],
+        "handler": None,
+        "to_openlineage_converter": "airbyte_deferrable.lineage.openlineage.to_openlineage",
+    }
+]
+
 
 def get_provider_info() -> dict[str, Any]:
     """Describe the package as Airflow's provider schema wants it.
@@ -98,6 +120,9 @@ def get_provider_info() -> dict[str, Any]:
             for kind in ("operators", "sensors", "hooks", "triggers")
         },
         "extra-links": ["airbyte_deferrable.links.AirbyteJobLink"],
+        # Airflow 2 has datasets.
+        "asset-uris": ASSET_URIS,
+        "dataset-uris": ASSET_URIS,
     }
     if not _official_provider_installed():
         info["connection-types"] = [

@@ -140,6 +140,8 @@ class AirbyteJobSensor(AirbyteDeferrableWaitingSensor):
     :param progress_seconds: Seconds between two log lines on rows and bytes while deferred; 0 for none.
         Default: 60.
     :param poke_interval: Airflow's own: seconds between two checks, or a ``timedelta``. Default: 60, deferred 5.
+    :param push_streams: As of :class:`~airbyte_deferrable.operators.AirbyteTriggerSyncOperator`, as are
+        ``stream_assets`` and ``dataset_names``.
     :param kwargs: Airflow's own. ``timeout``: seconds to wait, or a ``timedelta``, default
         ``[sensors] default_timeout``, which is 7 days. ``execution_timeout``: likewise, but of the whole task; the job
         goes on. ``do_xcom_push=False``: no XCom at all.

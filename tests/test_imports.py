@@ -29,11 +29,15 @@ ROOMS: dict[str, set[str]] = {
     "provider": {"_preload"},
     "hooks": {"_airflow", "_job", "_watcher", "api", "exceptions", "provider", "_compat"},
     "links": {"_airflow", "_compat"},
+    "lineage": {"links", "_airflow", "api", "exceptions", "_compat"},
     "triggers": {"links", "_airflow", "_job", "api"},
-    "operators": {"_sync_task", "links", "_airflow", "_job", "_compat"},
-    "_sync_task": {"triggers", "hooks", "links", "_airflow", "_job", "_watcher", "api", "exceptions", "_compat"},
+    "operators": {"_sync_task", "lineage", "links", "_airflow", "_job", "_compat"},
+    "_sync_task": {
+        *("triggers", "hooks", "lineage", "links"),
+        *("_airflow", "_job", "_watcher", "api", "exceptions", "_compat"),
+    },
     "sensors": {"_waiting_sensor", "triggers", "_airflow", "_job", "exceptions", "_compat"},
-    "_waiting_sensor": {"hooks", "links", "_airflow", "_job", "exceptions", "_compat"},
+    "_waiting_sensor": {"hooks", "lineage", "links", "_airflow", "_job", "exceptions", "_compat"},
 }
 
 

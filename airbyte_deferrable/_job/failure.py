@@ -73,20 +73,22 @@ def _some(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-async def explain(client: AirbyteClient, job_id: int) -> Explanation | None:
+async def explain(client: AirbyteClient, job_id: int, details: Any = None) -> Explanation | None:
     """Ask why a job failed, for a few seconds at most.
 
+    :param details: ``jobs/get_without_logs``, if it was asked already. Default: it is asked.
     :return: What could be learned; None if nothing.
     """
     found: list[Explanation] = []
     with suppress(ApiError, ValidationError, asyncio.TimeoutError):
-        await asyncio.wait_for(_ask(client, job_id, found), EXPLAIN_WITHIN)
+        await asyncio.wait_for(_ask(client, job_id, details, found), EXPLAIN_WITHIN)
     return found[-1] if found else None
 
 
-async def _ask(client: AirbyteClient, job_id: int, found: list[Explanation]) -> None:
+async def _ask(client: AirbyteClient, job_id: int, details: Any, found: list[Explanation]) -> None:
     """Collect what is learned step by step, so that an answer in time is not lost for one that comes late."""
-    info = JobInfo.model_validate(await client.ask_config_api("jobs/get_without_logs", {"id": job_id}))
+    details = details or await client.ask_config_api("jobs/get_without_logs", {"id": job_id})
+    info = JobInfo.model_validate(details)
     if not info.attempts:
         return
     last = info.attempts[-1].attempt

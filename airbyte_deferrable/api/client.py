@@ -255,6 +255,14 @@ class AirbyteClient:
         if answer.status >= 300:
             raise refusal(call, answer)
 
+    async def ask_public_api(self, path: str) -> Any:
+        """Get what there is no method for, as it comes.
+
+        :param path: What to get, for example ``sources/`` and an id.
+        :return: The answer, as JSON data.
+        """
+        return (await self._call("GET", path)).json(f"GET /{path}")
+
     async def ask_config_api(self, path: str, body: Mapping[str, Any]) -> Any:
         """Ask the config API, which knows more than the public one and may not be reachable.
 

@@ -60,6 +60,11 @@ def airflow(
             },
             config={
                 **statsd.settings,
+                # Of those DAGs only that ask for it.
+                "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",
+                "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+                    {"type": "file", "log_file_path": str(home / "openlineage.json"), "append": True}
+                ),
                 "AIRBYTE_DEMO_CONNECTIONS": json.dumps(MANY),
                 # The executor can keep a slot for this many seconds after its task has ended: the suite has many tasks.
                 "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",

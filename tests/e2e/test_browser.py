@@ -1,4 +1,4 @@
-"""What a person sees in a browser: the connection form, its Test button, and the button to the job."""
+"""What a person sees in a browser: the connection form, its Test button, the button to the job, an asset's syncs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from airbyte_deferrable.simulator import Fault, Script
 from harness.airflow import LocalAirflow
 from harness.waiting import eventually
 
-from .support import EXAMPLES, Airbyte
+from .support import EXAMPLES, QUICK, Airbyte
 from .test_examples import NAMED
 
 #: What the tests start, and Debian's package of each.
@@ -43,6 +43,7 @@ pytestmark = [
 ]
 
 TEST = "button[aria-label='Test Connection']"
+REACTS = "example_react_to_airbyte"
 (ORDERS,) = NAMED["example_deferrable"]
 #: Without the last ones, Chromium calls home at each start.
 CHROMIUM = (
@@ -77,7 +78,8 @@ def airflow(
 ) -> Iterator[LocalAirflow]:
     home = tmp_path_factory.mktemp("browser")
     (home / "dags").mkdir()
-    shutil.copy(EXAMPLES / "example_deferrable.py", home / "dags")
+    for example in ("example_deferrable.py", "example_react_to_airbyte.py"):
+        shutil.copy(EXAMPLES / example, home / "dags")
     with LocalAirflow(
         home,
         dags=home / "dags",
@@ -138,6 +140,14 @@ class Page:
         """Press a button of a table's row. Not with the mouse, whose tooltips would be in the way of the next one."""
         button = self.one("tbody tr", row).find_element(By.CSS_SELECTOR, selector)
         self.chrome.execute_script("arguments[0].click()", button)
+
+    def unfold(self) -> None:
+        """Show the whole of the JSON on the page: what is in an object is folded until somebody presses its arrow."""
+        arrow = ".codicon-folding-collapsed"
+        self.one(arrow)
+        while arrows := self.all(arrow):
+            webdriver.ActionChains(self.chrome).move_to_element(arrows[0]).click().perform()
+            self.await_(lambda pressed=arrows[0]: pressed not in self.all(arrow))
 
     def picture(self, name: str, of: str = "") -> None:
         """Keep what is to be seen, for the documentation."""
@@ -249,3 +259,31 @@ def test_button_on_a_deferred_task_leads_to_its_job(
     address = button.get_attribute("href") or ""
     job_page = rf"{airbyte.host}/workspaces/[\w-]+/connections/{ORDERS}/timeline\?.*jobId={job['id']}"
     assert re.fullmatch(job_page, address)
+
+
+def test_asset_shows_its_syncs_and_the_runs_that_they_started(
+    page: Page, airflow: LocalAirflow, airbyte: Airbyte
+) -> None:
+    orders, clicks = (airbyte.add_connection(name=name, script=QUICK, tags=["hourly"]) for name in ("Orders", "Clicks"))
+    airflow.set_paused(REACTS, False)
+    triggerer = airflow.home / "logs" / "triggerer.log"
+    eventually(lambda: "Watching 2 Airbyte connections" in triggerer.read_text(errors="replace"), what="it watches")
+    job, _ = airbyte.add_jobs([orders, clicks], QUICK)
+    line = f"Orders: Airbyte's job {job} brought 1000 rows."
+
+    def runs_with_the_line() -> list[str]:
+        runs = airflow.api("GET", f"/dags/{REACTS}/dagRuns", params={"state": "success"})["dag_runs"]
+        return [run["dag_run_id"] for run in runs if line in airflow.log(REACTS, run["dag_run_id"], "react")]
+
+    eventually(runs_with_the_line)
+    (asset,) = airflow.api("GET", "/assets", params={"name_pattern": "example_airbyte_syncs"})["assets"]
+    page.chrome.set_window_size(1400, 1000)
+    page.open(f"/assets/{asset['id']}")
+    page.one("body", REACTS)
+    page.unfold()
+    page.one("body", '"connection_name"')
+    page.picture("asset-events")
+    (run_id,) = runs_with_the_line()
+    page.open(f"/dags/{REACTS}/runs/{run_id}/tasks/react")
+    page.one("body", line)
+    page.picture("ended-syncs")

@@ -350,7 +350,7 @@ def interrupted_when(happened: Callable[[], object], by: signal.Signals) -> Iter
     """Send this thread a signal in the middle of what it does, when something has happened.
 
     It is to hit the task: what a signal's handler raises in a finalizer is lost, and there are long ones. That of the
-    official provider's client runs an event loop, whenever the garbage collector comes to what an earlier test has left.
+    official provider's client runs an event loop, whenever the garbage collector comes to what an earlier test left.
     """
     here = threading.get_ident()
     gc.collect()

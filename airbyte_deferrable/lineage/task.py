@@ -1,0 +1,140 @@
+"""What a task tells of its job's streams: it learns of them once the job has ended, and only if somebody wants to know.
+
+Nothing in here can change what becomes of the task: what goes wrong is a line in its log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airbyte_deferrable._airflow.kill import read_marker
+from airbyte_deferrable._airflow.task_instance import read_xcom, task_instance
+from airbyte_deferrable._compat import conf
+from airbyte_deferrable.api.models import JobStatus
+from airbyte_deferrable.exceptions import AirbyteInputError
+
+if TYPE_CHECKING:
+    from airbyte_deferrable._compat import Context
+    from airbyte_deferrable.api.models import Job
+    from airbyte_deferrable.hooks import AirbyteHook
+    from airbyte_deferrable.lineage.model import JobStreams
+
+#: In ``airflow.cfg``.
+SECTION = "airbyte_deferrable"
+
+
+class TaskStreams:
+    """What one task knows of its job's streams.
+
+    :param task: An operator or sensor with ``push_streams``, ``stream_assets`` and ``dataset_names``.
+    """
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+        #: Once the job has ended, if somebody wants to know.
+        self.told: JobStreams | None = None
+        #: What the config API has told of the job, for who wants to know why it failed. Empty if it was not asked.
+        self.details: Mapping[str, Any] = {}
+
+    def learn(self, context: Context, hook: AirbyteHook, job: Job) -> None:
+        """Learn of the streams of a job that has ended, and tell whoever wants to know, once.
+
+        :param context: The task's context.
+        :param hook: Asks Airbyte.
+        :param job: The job.
+        """
+        if self.told is not None or not self._wanted():
+            return
+        try:
+            self._learn(context, hook, job)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            self._task.log.warning("The streams of job %s are not told: %s", job.job_id, why)
+
+    def _wanted(self) -> bool:
+        task = self._task
+        if task.push_streams or task.stream_assets:
+            return True
+        if task.push_streams is None and conf.getboolean(SECTION, "push_streams", fallback=False):
+            return True
+        # Not at the top: a task of whose streams nobody wants to know loads nothing for them.
+        from airbyte_deferrable.lineage.openlineage import is_active_for
+
+        try:
+            return is_active_for(task)
+        except Exception as error:
+            task.log.debug("Whether OpenLineage listens is not known: %s", error)
+            return False
+
+    def _learn(self, context: Context, hook: AirbyteHook, job: Job) -> None:
+        from airbyte_deferrable.lineage.learn import learn
+        from airbyte_deferrable.lineage.renaming import renaming
+        from airbyte_deferrable.lineage.streams import streams_of
+
+        doing = f"asking for the streams of job {job.job_id}"
+        answers = hook.call(lambda client: learn(client, job.job_id, job.connection_id), doing, job_id=job.job_id)
+        self.details = answers.details
+        self.told = told = streams_of(job, answers, hook.settings, renaming(self._task.dataset_names))
+        self._task.log.info("Job %s has %s streams", job.job_id, len(told.streams))
+        if task_instance(context) is None:
+            return
+        if self._task.do_xcom_push and self._task.push_streams is not False:
+            from airbyte_deferrable.lineage.xcom import KEY, to_xcom
+
+            context["ti"].xcom_push(key=KEY, value=to_xcom(told))
+        if self._task.stream_assets and job.status == JobStatus.SUCCEEDED:
+            from airbyte_deferrable.lineage.asset_events import add_events
+
+            count = add_events(context, self._task, told, self._task.stream_assets)
+            self._task.log.info("%s tables that job %s has filled are told as assets", count, job.job_id)
+
+    def lineage(self, ti: Any, job_id: int | None) -> Any:
+        """Return what OpenLineage is told of the task: asks no Airbyte, for Airflow gives it ten seconds.
+
+        :param ti: The task instance.
+        :param job_id: The job, if the task knows it. Else what the task had written down, where its trigger broke.
+        :return: An ``OperatorLineage``; None if there is no job.
+        """
+        from airbyte_deferrable.lineage import openlineage
+        from airbyte_deferrable.links import JOB_URL
+
+        if self.told is not None:
+            return openlineage.lineage_of(self.told)
+        if job_id is None:
+            marker = read_marker({"ti": ti})
+            if marker is None:
+                return None
+            job_id = marker.job_id
+        return openlineage.lineage_of_job(job_id, read_xcom(ti, JOB_URL) or "")
+
+
+def check(task: Any) -> None:
+    """Refuse what cannot work, when the DAG file is read, and give the task its outlet.
+
+    :param task: The operator or sensor, which is being made.
+    :raises AirbyteInputError: For the first parameter that is none.
+    """
+    which = task.stream_assets
+    if which is None:
+        return
+    from airbyte_deferrable.lineage.asset_events import WHICH, add_alias
+
+    if which not in WHICH:
+        raise AirbyteInputError(
+            f"stream_assets must be one of {', '.join(WHICH)}, not {which!r}.", conn_id=task.airbyte_conn_id
+        )
+    add_alias(task)
+
+
+def mapped(partial: Any) -> Any:
+    """Give a task that is to be mapped its outlet.
+
+    :param partial: What Airflow's ``partial`` has made.
+    :return: The same.
+    """
+    if not partial.kwargs.get("stream_assets"):
+        return partial
+    from airbyte_deferrable.lineage.asset_events import add_alias_to_mapped
+
+    return add_alias_to_mapped(partial)
