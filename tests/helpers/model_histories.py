@@ -17,16 +17,23 @@ CONNECTIONS = tuple("abcdef")
 
 @st.composite
 def histories(
-    draw: st.DrawFn, connection_id: str, skews: tuple[float, ...], far: tuple[float, ...], lag: float
+    draw: st.DrawFn,
+    connection_id: str,
+    skews: tuple[float, ...],
+    far: tuple[float, ...],
+    lag: float,
+    appears: float = 0.0,
 ) -> list[ModelJob]:
     """Return the jobs of a connection, one after the other, as Airbyte runs them; the numbers come later.
 
     :param skews: How far ahead the clocks are that stamp a creation: a list is in that order.
     :param far: The same of all other stamps.
+    :param appears: When it is first listed, if it was not always: around then its syncs begin, of which there is one.
     """
-    at = draw(st.sampled_from((START - 300, START - 60, START - 5, START, START + 40)))
+    begins = (START - 300, START - 60, START - 5, START, START + 40)
+    at = draw(st.sampled_from((appears - 5, appears, appears + 5) if appears else begins))
     jobs = []
-    for _ in range(draw(st.integers(0, 5))):
+    for _ in range(draw(st.integers(1 if appears else 0, 5))):
         at += draw(st.sampled_from((0.0, 0.001, 1.0, 7.5, 40.0)))
         steps = [Step(at, "pending", draw(st.sampled_from(skews)))]
         for status in (*draw(st.sampled_from(LIVES)), draw(st.sampled_from(ENDS))):
@@ -39,10 +46,26 @@ def histories(
 
 
 @st.composite
-def servers(draw: st.DrawFn, *, skew: float, lag: float, faulty: bool, far: tuple[float, ...] = ()) -> ModelAirbyte:
-    """Return an Airbyte with a past and a future."""
+def servers(
+    draw: st.DrawFn,
+    *,
+    skew: float,
+    lag: float,
+    faulty: bool,
+    far: tuple[float, ...] = (),
+    appears: tuple[float, ...] = (),
+) -> ModelAirbyte:
+    """Return an Airbyte with a past and a future.
+
+    :param appears: When some of the connections may first be listed; the others are always there.
+    """
+    listed = {each: draw(st.sampled_from((0.0, 0.0, *appears))) for each in CONNECTIONS} if appears else {}
     skews = tuple(draw(st.lists(st.floats(-skew, skew), min_size=1, max_size=3))) if skew else (0.0,)
-    jobs = [job for connection_id in CONNECTIONS for job in draw(histories(connection_id, skews, skews + far, lag))]
+    jobs = [
+        job
+        for connection_id in CONNECTIONS
+        for job in draw(histories(connection_id, skews, skews + far, lag, listed.get(connection_id, 0.0)))
+    ]
     jobs.sort(key=lambda job: job.steps[0].at)
     jobs = [replace(job, job_id=number) for number, job in enumerate(jobs, 1)]
     fault = st.builds(
@@ -56,4 +79,5 @@ def servers(draw: st.DrawFn, *, skew: float, lag: float, faulty: bool, far: tupl
     )
     faults = draw(st.lists(fault, max_size=3)) if faulty else []
     latency = draw(st.sampled_from((0.001, 0.02, 0.4)))
-    return ModelAirbyte(jobs, faults, latency=latency, page_size=PAGE, seed=draw(st.integers(0, 9)))
+    seed = draw(st.integers(0, 9))
+    return ModelAirbyte(jobs, faults, latency=latency, page_size=PAGE, seed=seed, appears=listed)
