@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -13,7 +15,8 @@ import httpx
 from airbyte_deferrable.simulator import Script
 from chaos.cluster import Cluster
 from chaos.plan import INTRUDES, Deed
-from chaos.report import ENDED, Action
+from chaos.rules import ENDED, Action, Evidence, Outage, Triggerer
+from harness.rest import AirflowApi
 from harness.simulator import SimulatorProcess
 
 #: What Airflow answers to what makes no sense, such as marking a task as what it is.
@@ -107,7 +110,7 @@ class Users:
         before: dict[str, Any] = airflow.task_instance(run.dag_id, run.run_id, "sync", deed.index)
         if deed.kind == "clear":
             self._airbyte.script(run.connection_ids[deed.index], Script(duration=run.again))
-        began = time.time()
+        begun = _begin(deed, before)
         try:
             if deed.kind == "clear":
                 airflow.clear(run.dag_id, run.run_id, "sync", deed.index)
@@ -115,15 +118,72 @@ class Users:
                 airflow.set_state(run.dag_id, run.run_id, deed.kind, "sync", deed.index)
         except httpx.HTTPStatusError as error:
             if error.response.status_code not in REFUSALS:
-                self._note(deed, before, began, answered=False)
+                self._note(begun, answered=False)
                 raise
             return f"{deed.kind} task {deed.index}, which is {before['state']}: Airflow refuses"
         except httpx.HTTPError:
-            self._note(deed, before, began, answered=False)
+            self._note(begun, answered=False)
             raise
-        self._note(deed, before, began, answered=True)
+        self._note(begun, answered=True)
         return f"{deed.kind} task {deed.index}, which is {before['state']}"
 
-    def _note(self, deed: Deed, before: dict[str, Any], began: float, *, answered: bool) -> None:
-        down = self._everything.down_lately
-        self.actions.append(Action(deed.index, deed.kind, began, time.time(), answered, before["state"], down))
+    def _note(self, begun: Action, *, answered: bool) -> None:
+        self.actions.append(replace(begun, ended=time.time(), answered=answered))
+
+
+def _begin(deed: Deed, task: Mapping[str, Any]) -> Action:
+    """Take down how a task stands at the moment in which something is done to it.
+
+    :param task: Its task instance, as Airflow shows it.
+    """
+    state, trigger = task["state"], task["trigger"] or {}
+    alive = state != "running" or _lives(task["pid"])
+    deferred_at = seconds(trigger.get("created_date")) or 0.0
+    began = time.time()
+    return Action(
+        deed.index,
+        deed.kind,
+        began,
+        began,
+        state=state,
+        alive=alive,
+        triggerer=trigger.get("triggerer_id"),
+        deferred_at=deferred_at,
+    )
+
+
+def _lives(pid: int | None) -> bool:
+    """Tell whether a process of this machine lives. One that nobody has taken notice of after its end does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def evidence(airflow: AirflowApi, run: Run, actions: Sequence[Action], outages: Sequence[Outage]) -> Evidence:
+    """Ask Airflow what else is known of a run that is over.
+
+    :param actions: What was done to its tasks.
+    :param outages: What was down.
+    """
+    triggerers = {
+        job["id"]: Triggerer(seconds(job["latest_heartbeat"]) or 0.0, seconds(job["end_date"]))
+        for job in airflow.collect("/jobs", "jobs", {"job_type": "TriggererJob", "order_by": "id"})
+    }
+    tries = {
+        index: tuple(filter(None, (seconds(each["start_date"]) for each in _tries(airflow, run, index))))
+        for index in {action.index for action in actions}
+    }
+    return Evidence(outages, triggerers, tries)
+
+
+def _tries(airflow: AirflowApi, run: Run, index: int) -> list[dict[str, Any]]:
+    path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/sync/{index}/tries"
+    found: list[dict[str, Any]] = airflow.api("GET", path)["task_instances"]
+    return found
+
+
+def seconds(at: str | None) -> float | None:
+    """Return what Airflow says of a time as seconds since the epoch."""
+    return datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp() if at else None
