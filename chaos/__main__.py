@@ -142,6 +142,8 @@ def _run(
     print("\noutages (seconds since the epoch)")
     for outage in everything.outages:
         print(f"  {outage.part:<12} from {outage.began:.1f} to {outage.ended:.1f}")
+    for silence in known.silences:
+        print(f"  {silence.part:<12} from {silence.began:.1f} to {silence.ended:.1f}, standing still")
     for name, times in Counter(everything.collapses).items():
         print(f"  ended by itself, started again: {name[0]} (status {name[1]}), {times} times")
     print(f"\nat most {diary.peak} syncs in flight; tries that tasks needed: {dict(sorted(tries.items()))}")

@@ -168,11 +168,14 @@ class Evidence:
     """What else is known of a run.
 
     :param outages: All of them.
+    :param silences: When a triggerer stood still, by its own word: as each does while Airflow gets ready for its first
+        question, for half a minute on a busy machine.
     :param triggerers: All that ever ran, by number.
     :param tries: When the tries of a task began, by map index.
     """
 
     outages: Sequence[Outage] = ()
+    silences: Sequence[Outage] = ()
     triggerers: Mapping[int, Triggerer] = field(default_factory=dict)
     tries: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
@@ -198,7 +201,7 @@ class Evidence:
             return NOT_KNOWN
         if wanted and action.kind == "clear" and action.state == "running" and self._unheard(action) in UNNOTICED:
             return GOES_ON
-        if ends <= action.ended + TOLD_WITHIN:
+        if ends <= self._told_by(action):
             return ENDED_FIRST
         if self._is_uncertain(job):
             return NOT_CERTAIN
@@ -207,6 +210,14 @@ class Evidence:
             return unheard
         # Else the next try cancels it.
         return ENDED_BEFORE_NEXT_TRY if ends <= self.next_try(action) + MAKES_UP_WITHIN else None
+
+    def _told_by(self, action: Action) -> float:
+        """Return when whoever is alive has learned of an action, and done what is to be done."""
+        told_by = action.ended + TOLD_WITHIN
+        if action.state != "deferred":
+            return told_by
+        silences = [each for each in self.silences if each.began <= told_by and action.began <= each.ended]
+        return max([told_by, *(each.ended + TOLD_WITHIN for each in silences)])
 
     def _unheard(self, action: Action) -> Rule | None:
         """Return why nobody could be told of an action; None if somebody was there, and could ask Airflow."""

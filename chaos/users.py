@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from airbyte_deferrable.simulator import Script
 from chaos.cluster import Cluster
 from chaos.plan import INTRUDES, Deed
 from chaos.rules import ENDED, Action, Evidence, Outage, Triggerer
+from harness.airflow import LocalAirflow
 from harness.rest import AirflowApi
 from harness.simulator import SimulatorProcess
 
@@ -23,6 +25,9 @@ from harness.simulator import SimulatorProcess
 REFUSALS = (400, 409, 422)
 #: Seconds that somebody else's sync lasts.
 INTRUSION = 6.0
+#: What a triggerer says when it goes on.
+STOOD_STILL = re.compile(r"^(?P<at>\S+) .*Heartbeat recovered after (?P<for>[\d.]+) seconds", re.MULTILINE)
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def _lives(pid: int | None) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def evidence(airflow: AirflowApi, run: Run, actions: Sequence[Action], outages: Sequence[Outage]) -> Evidence:
+def evidence(airflow: LocalAirflow, run: Run, actions: Sequence[Action], outages: Sequence[Outage]) -> Evidence:
     """Ask Airflow what else is known of a run that is over.
 
     :param actions: What was done to its tasks.
@@ -175,7 +180,18 @@ def evidence(airflow: AirflowApi, run: Run, actions: Sequence[Action], outages: 
         index: tuple(filter(None, (seconds(each["start_date"]) for each in _tries(airflow, run, index))))
         for index in {action.index for action in actions}
     }
-    return Evidence(outages, triggerers, tries)
+    silences = [each for log in sorted((airflow.home / "logs").glob("triggerer*.log")) for each in silences_in(log)]
+    return Evidence(outages, silences, triggerers, tries)
+
+
+def silences_in(log: Path) -> Iterator[Outage]:
+    """Yield when a triggerer stood still, as it tells in its log each time that it goes on.
+
+    :param log: The output of all its processes.
+    """
+    for told in STOOD_STILL.finditer(COLOR.sub("", log.read_text(errors="replace"))):
+        ended = seconds(told["at"]) or 0.0
+        yield Outage(log.stem, ended - float(told["for"]), ended)
 
 
 def _tries(airflow: AirflowApi, run: Run, index: int) -> list[dict[str, Any]]:

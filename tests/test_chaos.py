@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from chaos.plan import DEEDS, INTRUDES, KINDS, deeds, durations, plan
 from chaos.report import account
 from chaos.rules import RULES, Action, Evidence, Outage, Triggerer
+from chaos.users import silences_in
 
 REPOSITORY = Path(__file__).parent.parent
 CONNECTIONS = ["a", "b"]
@@ -49,13 +51,13 @@ def does(kind: str, at: float = 1030.0, **more: Any) -> Action:
 ALIVE, DEAD = 7, 8
 
 
-def known(*outages: Outage, again: float | None = 1039.0) -> Evidence:
+def known(*outages: Outage, again: float | None = 1039.0, silences: tuple[Outage, ...] = ()) -> Evidence:
     """Return what else is known of a task that was deferred at 1001.
 
     :param again: When its second try began.
     """
     triggerers = {ALIVE: Triggerer(2000.0), DEAD: Triggerer(1005.0)}
-    return Evidence(outages, triggerers, {1: (999.0,) if again is None else (999.0, again)})
+    return Evidence(outages, silences, triggerers, {1: (999.0,) if again is None else (999.0, again)})
 
 
 def away(part: str, at: float = 1031.0, until: float = 1035.0) -> Outage:
@@ -231,6 +233,28 @@ def test_verdict_excuses_nothing_by_what_was_away_elsewhere(
     tasks = [task(0), task(1, "success" if kind == "clear" else kind)]
     balance = account(CONNECTIONS, jobs, tasks, [does(kind, **more)], known(*outages))
     assert len(balance.orphans) == 1, list(balance.lines())
+
+
+@pytest.mark.parametrize(
+    ("silence", "orphans"),
+    [(away("triggerer", 1020.0, 1051.0), 0), (away("triggerer", 1020.0, 1045.0), 1), (away("triggerer", 1, 1025.0), 1)],
+)
+def test_verdict_waits_for_a_triggerer_that_stands_still(silence: Outage, orphans: int) -> None:
+    jobs = [job(1, "a"), job(2, "b"), AGAIN]
+    balance = account(CONNECTIONS, jobs, [task(0), task(1)], [does("clear")], known(silences=(silence,)))
+    assert len(balance.orphans) == orphans
+
+
+def test_evidence_knows_when_a_triggerer_stood_still(tmp_path: Path) -> None:
+    log = tmp_path / "triggerer-2.log"
+    log.write_text(
+        "2026-11-30T07:03:31.7Z [\x1b[32minfo \x1b[0m] Starting the triggerer\n"
+        "\x1b[2m2026-11-30T07:04:13.5Z\x1b[0m [\x1b[32minfo \x1b[0m] \x1b[1mHeartbeat recovered after 29.5 seconds\x1b[0m"
+    )
+    (silence,) = silences_in(log)
+    assert silence.part == "triggerer-2"
+    assert silence.ended == datetime(2026, 11, 30, 7, 4, 13, 500000, timezone.utc).timestamp()
+    assert silence.began == silence.ended - 29.5
 
 
 def test_verdict_has_the_next_try_make_up_for_a_clear_of_which_nobody_could_be_told() -> None:
