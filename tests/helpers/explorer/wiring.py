@@ -51,7 +51,7 @@ def wired(airflow: Airflow, airbyte: Airbyte) -> Iterator[None]:
         path = urlsplit(str(url)).path
         what = name_of(method, path)
         await process.at(what, "before")
-        airbyte.before(method, path)
+        airbyte.before(process, airflow.row.state, method, path)
         response = await _request(session, method, url, **options)
         body = await response.read()
         made = airbyte.answered(process, method, path, response.status, body)
@@ -72,8 +72,7 @@ def wired(airflow: Airflow, airbyte: Airbyte) -> Iterator[None]:
 
     def set_variable(key: str, value: Any, **_: Any) -> None:
         with airflow.touch("Variable: set"):
-            airflow.row.variables[key] = value
-            airflow.row.recorded.add(value.get("job_id"))
+            airflow.write_variable(key, value)
 
     def delete_variable(key: str) -> None:
         with airflow.touch("Variable: delete"):
