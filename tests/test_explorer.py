@@ -67,12 +67,16 @@ def sample(sim: Simulator, explore: Explore, of: Iterable[Scenario], *, one_in: 
     """Run some of the cases, always the same."""
     number = itertools.count()
     second = itertools.count()
+    met: set[Kind] = set()
 
     def run_some(scenario: Scenario, harms: Harms) -> Ran | None:
         if len(harms) == 2 and explore is not cases:
             # Of one first harm in so many, so many of the second.
             return run(sim, scenario, harms) if next(second) % 7 == 0 else None
-        return run(sim, scenario, harms) if not harms or next(number) % one_in == 0 else None
+        # And the first of each kind.
+        new = {harm.kind for harm in harms} - met
+        met.update(new)
+        return run(sim, scenario, harms) if not harms or next(number) % one_in == 0 or new else None
 
     for scenario in of:
         yield from explore(scenario, run_some)
