@@ -19,9 +19,10 @@ import httpx
 from airbyte_deferrable.simulator import Script
 from chaos.cluster import Cluster, cluster
 from chaos.plan import KINDS, Deed, Kill, deeds, durations, plan
-from chaos.report import ENDED, account
+from chaos.report import account
+from chaos.rules import ENDED
 from chaos.self_started import SelfStarted
-from chaos.users import Run, Users
+from chaos.users import Run, Users, evidence
 from harness.processes import exit_on_termination
 from harness.simulator import SimulatorProcess
 
@@ -123,19 +124,26 @@ def _run(
     diary = Diary(time.monotonic())
     airflow = everything.airflow
     run_id = airflow.trigger(DAG)
-    users = Users(everything, airbyte, Run(DAG, run_id, connection_ids, size.shortest), to_do, diary.say)
+    run = Run(DAG, run_id, connection_ids, size.shortest)
+    users = Users(everything, airbyte, run, to_do, diary.say)
     state = _kill_and_tend(everything, airbyte, run_id, others, kills, users, size, diary)
     diary.say(f"Airflow says: {state}")
     _let_all_rise(everything)
     handed = others.finish(everything, diary.say)
     tasks = airflow.task_instances(DAG, run_id, task_id="sync")
     jobs = [job for job in airbyte.jobs() if job["connectionId"] not in others.connection_ids]
-    balance = account(connection_ids, jobs, tasks, users.actions)
+    known = evidence(airflow, run, users.actions, everything.outages)
+    balance = account(connection_ids, jobs, tasks, users.actions, known)
     tries = Counter(task["try_number"] for task in tasks)
     print("\nkills (seconds after the first job, victim, seconds down, syncs in flight)")
     for kill in kills:
         flight = diary.in_flight.get(kill)
         print(f"  {kill.at:7.1f}  {kill.victim:<12}{kill.down:>5.1f}  {'not reached' if flight is None else flight}")
+    print("\noutages (seconds since the epoch)")
+    for outage in everything.outages:
+        print(f"  {outage.part:<12} from {outage.began:.1f} to {outage.ended:.1f}")
+    for silence in known.silences:
+        print(f"  {silence.part:<12} from {silence.began:.1f} to {silence.ended:.1f}, standing still")
     for name, times in Counter(everything.collapses).items():
         print(f"  ended by itself, started again: {name[0]} (status {name[1]}), {times} times")
     print(f"\nat most {diary.peak} syncs in flight; tries that tasks needed: {dict(sorted(tries.items()))}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 
+from chaos.rules import Outage
 from harness.airflow import LocalAirflow
 from harness.celery import celery_workers
 from harness.environment import as_variables
@@ -20,9 +22,6 @@ DAGS = Path(__file__).parent / "dags"
 
 #: Slots of each of the two workers.
 SLOTS = 4
-
-#: Seconds after its start within which a part may still have lost track of a task: the longest of those below.
-RECOVERS_WITHIN = 60.0
 
 #: Airflow's defaults are made for outages of minutes. These make it notice a crash within seconds, so that a run of
 #: minutes has room for many; none of them changes what happens, only when.
@@ -68,15 +67,12 @@ class Cluster:
         self.airflow = airflow
         self._servers = {server.name: server for server in servers}
         self._down: dict[str, float] = {}
-        self._was_down: dict[str, float] = {}
+        #: When each was seen alive last, seconds since the epoch.
+        self._alive: dict[str, float] = {}
         #: What ended by itself, with its exit status: a scheduler that lost its database, for example.
         self.collapses: list[tuple[str, int]] = []
-
-    @property
-    def down_lately(self) -> tuple[str, ...]:
-        """What is down, or was until a moment ago."""
-        now = time.monotonic()
-        return tuple(name for name, until in self._was_down.items() if now < until + RECOVERS_WITHIN)
+        #: What was down, and when.
+        self.outages: list[Outage] = []
 
     def kill(self, name: str, down: float) -> None:
         """``kill -9`` a process with all of its children, to be started again later.
@@ -84,11 +80,12 @@ class Cluster:
         :param name: Which.
         :param down: Seconds until then.
         """
+        began = time.time()
         if name in self._servers:
             self._servers[name].kill()
         else:
             self.airflow.kill(name)
-        self._goes_down(name, down)
+        self._goes_down(name, down, began)
 
     def tend(self) -> None:
         """Start again what is due, and what ended by itself."""
@@ -97,12 +94,20 @@ class Cluster:
                 if time.monotonic() >= self._down[name]:
                     del self._down[name]
                     self._start(name)
+                    self._is_back(name)
             elif (status := self._status(name)) is not None:
                 self.collapses.append((name, status))
-                self._goes_down(name, 2)
+                self._goes_down(name, 2, self._alive.get(name, 0.0))
+            else:
+                self._alive[name] = time.time()
 
-    def _goes_down(self, name: str, seconds: float) -> None:
-        self._down[name] = self._was_down[name] = time.monotonic() + seconds
+    def _goes_down(self, name: str, seconds: float, began: float) -> None:
+        self._down[name] = time.monotonic() + seconds
+        self.outages.append(Outage(name, began))
+
+    def _is_back(self, name: str) -> None:
+        *_, place = (place for place, each in enumerate(self.outages) if each.part == name)
+        self.outages[place] = replace(self.outages[place], ended=time.time())
 
     def _start(self, name: str) -> None:
         if name in self._servers:

@@ -13,35 +13,7 @@ from itertools import pairwise
 from math import inf
 from typing import Any
 
-Job = Mapping[str, Any]
-
-ENDED = frozenset({"succeeded", "failed", "cancelled"})
-#: Seconds before its job was made at which a user may have stopped a task that was about to start it.
-STARTS_WITHIN = 60.0
-#: States of a task on a worker or in the triggerer: of one in any other no process is alive.
-ALIVE = frozenset({"running", "deferred"})
-
-
-@dataclass(frozen=True)
-class Action:
-    """What a user did to a task.
-
-    :param index: The task's map index.
-    :param kind: ``clear``, or how the task was marked: ``failed``, ``success``.
-    :param began: When Airflow was asked for it, seconds since the epoch.
-    :param ended: When it had answered, or had not.
-    :param answered: Whether it has; else nobody knows whether it was done.
-    :param state: The task's state before.
-    :param down: What was down then, or until a moment ago.
-    """
-
-    index: int
-    kind: str
-    began: float
-    ended: float
-    answered: bool = True
-    state: str | None = "deferred"
-    down: tuple[str, ...] = ()
+from chaos.rules import ENDED, GOES_ON, Action, Evidence, Job
 
 
 @dataclass
@@ -92,6 +64,7 @@ def account(
     jobs: Sequence[Job],
     tasks: Sequence[Mapping[str, Any]],
     actions: Sequence[Action] = (),
+    evidence: Evidence | None = None,
 ) -> Account:
     """Draw the balance.
 
@@ -99,7 +72,9 @@ def account(
     :param jobs: The simulator's records of all jobs.
     :param tasks: Airflow's task instances.
     :param actions: What users did to them.
+    :param evidence: What else is known of the run. Default: nothing went down, and no task was tried again.
     """
+    evidence = evidence or Evidence()
     balance = Account(tasks=len(connection_ids), jobs=len(jobs))
     states = {task["map_index"]: task for task in tasks}
     for index, connection_id in enumerate(connection_ids):
@@ -108,7 +83,8 @@ def account(
             if job["foreign"]:
                 _account_for_foreign(balance, job)
         own = [job for job in of_it if not job["foreign"]]
-        _Task(balance, index, states.get(index), own, [each for each in actions if each.index == index]).account()
+        done = [each for each in actions if each.index == index]
+        _Task(balance, index, states.get(index), own, done, evidence).account()
     return balance
 
 
@@ -129,12 +105,14 @@ class _Task:
         task: Mapping[str, Any] | None,
         jobs: Sequence[Job],
         actions: Sequence[Action],
+        evidence: Evidence,
     ) -> None:
         self.balance = balance
         self.name = f"task {index}"
         self.task = task
         self.jobs = sorted(jobs, key=lambda job: int(job["id"]))
         self.actions = actions
+        self.evidence = evidence
 
     def account(self) -> None:
         wanted = self._wanted()
@@ -158,31 +136,45 @@ class _Task:
     def _explanation(self, job: Job, wanted: Job | None) -> str:
         """Return why there is this job; if nothing explains it, that is put down."""
         begins, ends = job["createdAt"], job["updatedAt"] if job["status"] in ENDED else inf
-        stopped_by = [each for each in self.actions if begins - STARTS_WITHIN <= each.ended and each.began <= ends]
+        # Not of a job that was started since: to cancel that is what must not be.
+        stopped_by = [each for each in self.actions if each.began <= ends and self.evidence.is_stopped(job, each)]
         if _is_cancelled(job):
             if stopped_by and job["cancel_requested_by"] == job["id"]:
                 return "cancelled on a user's behalf"
             asked = job["cancel_requested_by"]
             self.balance.cancelled.append(f"{self.name}: job {job['id']} {job['status']}, asked by {asked}")
             return ""
-        during = [each for each in stopped_by if begins <= each.ended]
-        if job is wanted and not any(each.answered for each in during):
+        if self._is_of_nobody(job):
+            return self._orphan(job)
+        if job is wanted and not any(each.answered for each in stopped_by):
             return "wanted"
-        if not during:
+        if not stopped_by:
             return "wanted, until a user did something" if job["status"] in ENDED else self._orphan(job)
-        rules = list(filter(None, map(_rule, during)))
-        if not rules:
+        # Each that is known to have been done had to end it.
+        sure = [each for each in stopped_by if each.answered] or stopped_by
+        rules = [self.evidence.rule(job, each, wanted=job is wanted) for each in sure]
+        last = rules[-1]
+        if last is None or None in rules:
             return self._orphan(job)
         self.balance.left.append(f"{self.name}: job {job['id']} from {begins:.1f} to {ends:.1f}, {self._told()}")
-        return rules[0]
+        return last.name
+
+    def _is_of_nobody(self, job: Job) -> bool:
+        """Tell whether it was started for a task that a user has marked."""
+        before = [
+            each for each in self.actions if each.began < job["createdAt"] and not self.evidence.is_stopped(job, each)
+        ]
+        return bool(before) and before[-1].answered and before[-1].kind != "clear"
 
     def _orphan(self, job: Job) -> str:
-        self.balance.orphans.append(f"{self.name}: job {job['id']} {job['status']}, {self._told()}")
+        begins, ends = job["createdAt"], job["updatedAt"]
+        what = f"job {job['id']} {job['status']}, from {begins:.1f} to {ends:.1f}"
+        self.balance.orphans.append(f"{self.name}: {what}, {self._told()}")
         return ""
 
     def _cleared_between(self, one: Job, other: Job) -> bool:
         return any(
-            each.kind == "clear" and one["createdAt"] <= each.ended and each.began <= other["createdAt"] + STARTS_WITHIN
+            each.kind == "clear" and self.evidence.is_stopped(one, each) and not self.evidence.is_stopped(other, each)
             for each in self.actions
         )
 
@@ -198,25 +190,27 @@ class _Task:
             yield f"{state} (try {self.task['try_number'] if self.task else 0}), {self._told()}"
         elif wanted is None:
             yield f"success, but no job is, {self._told()}"
-        elif sure and wanted["createdAt"] < sure[-1].began - STARTS_WITHIN:
+        elif sure and self.evidence.is_stopped(wanted, sure[-1]) and not self._goes_on(wanted, sure[-1]):
             yield f"cleared, and not done again, {self._told()}"
 
+    def _goes_on(self, wanted: Job, clear: Action) -> bool:
+        """Tell whether a clear was no different from a retry."""
+        return self.evidence.rule(wanted, clear, wanted=True) is GOES_ON
+
     def _told(self) -> str:
-        told = [f"{each.kind} at {each.began:.1f} when {each.state}, down {each.down}" for each in self.actions]
-        return ", ".join(told) or "nobody did anything to it"
+        return ", ".join(map(self._tell, self.actions)) or "nobody did anything to it"
+
+    def _tell(self, action: Action) -> str:
+        again = self.evidence.next_try(action)
+        told = f"{action.kind} at {action.began:.1f} when {action.state}"
+        told += "" if action.answered else ", no answer"
+        told += "" if action.alive else ", its process dead"
+        if action.state == "deferred":
+            triggerer = self.evidence.triggerers.get(action.triggerer or 0)
+            heard = f"heard last at {triggerer.last_heard:.1f}" if triggerer else "none"
+            told += f" at {action.deferred_at:.1f}, its triggerer {heard}"
+        return told if again == inf else f"{told}, next try at {again:.1f}"
 
 
 def _is_cancelled(job: Job) -> bool:
     return job["status"] == "cancelled" or job["cancel_requested_by"] is not None
-
-
-def _rule(action: Action) -> str:
-    """Return the documented rule by which a job may go on after an action; empty if there is none."""
-    if not action.answered:
-        return "left: nobody knows whether its task was stopped"
-    if action.kind == "clear":
-        # Else the next try cancels it at once. Where a part of Airflow is down, that begins late.
-        return "left: its task was cleared while a part of Airflow was down, and it ended first" if action.down else ""
-    if action.state not in ALIVE:
-        return "left: its task was marked while no process of it was alive"
-    return "left: its task was marked while a part of Airflow was down that could tell it" if action.down else ""

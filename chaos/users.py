@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -13,13 +16,18 @@ import httpx
 from airbyte_deferrable.simulator import Script
 from chaos.cluster import Cluster
 from chaos.plan import INTRUDES, Deed
-from chaos.report import ENDED, Action
+from chaos.rules import ENDED, Action, Evidence, Outage, Triggerer
+from harness.airflow import LocalAirflow
+from harness.rest import AirflowApi
 from harness.simulator import SimulatorProcess
 
 #: What Airflow answers to what makes no sense, such as marking a task as what it is.
 REFUSALS = (400, 409, 422)
 #: Seconds that somebody else's sync lasts.
 INTRUSION = 6.0
+#: What a triggerer says when it goes on.
+STOOD_STILL = re.compile(r"^(?P<at>\S+) .*Heartbeat recovered after (?P<for>[\d.]+) seconds", re.MULTILINE)
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ class Users:
         before: dict[str, Any] = airflow.task_instance(run.dag_id, run.run_id, "sync", deed.index)
         if deed.kind == "clear":
             self._airbyte.script(run.connection_ids[deed.index], Script(duration=run.again))
-        began = time.time()
+        begun = _begin(deed, before)
         try:
             if deed.kind == "clear":
                 airflow.clear(run.dag_id, run.run_id, "sync", deed.index)
@@ -115,15 +123,83 @@ class Users:
                 airflow.set_state(run.dag_id, run.run_id, deed.kind, "sync", deed.index)
         except httpx.HTTPStatusError as error:
             if error.response.status_code not in REFUSALS:
-                self._note(deed, before, began, answered=False)
+                self._note(begun, answered=False)
                 raise
             return f"{deed.kind} task {deed.index}, which is {before['state']}: Airflow refuses"
         except httpx.HTTPError:
-            self._note(deed, before, began, answered=False)
+            self._note(begun, answered=False)
             raise
-        self._note(deed, before, began, answered=True)
+        self._note(begun, answered=True)
         return f"{deed.kind} task {deed.index}, which is {before['state']}"
 
-    def _note(self, deed: Deed, before: dict[str, Any], began: float, *, answered: bool) -> None:
-        down = self._everything.down_lately
-        self.actions.append(Action(deed.index, deed.kind, began, time.time(), answered, before["state"], down))
+    def _note(self, begun: Action, *, answered: bool) -> None:
+        self.actions.append(replace(begun, ended=time.time(), answered=answered))
+
+
+def _begin(deed: Deed, task: Mapping[str, Any]) -> Action:
+    """Take down how a task stands at the moment in which something is done to it.
+
+    :param task: Its task instance, as Airflow shows it.
+    """
+    state, trigger = task["state"], task["trigger"] or {}
+    alive = state != "running" or _lives(task["pid"])
+    deferred_at = seconds(trigger.get("created_date")) or 0.0
+    began = time.time()
+    return Action(
+        deed.index,
+        deed.kind,
+        began,
+        began,
+        state=state,
+        alive=alive,
+        triggerer=trigger.get("triggerer_id"),
+        deferred_at=deferred_at,
+    )
+
+
+def _lives(pid: int | None) -> bool:
+    """Tell whether a process of this machine lives. One that nobody has taken notice of after its end does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def evidence(airflow: LocalAirflow, run: Run, actions: Sequence[Action], outages: Sequence[Outage]) -> Evidence:
+    """Ask Airflow what else is known of a run that is over.
+
+    :param actions: What was done to its tasks.
+    :param outages: What was down.
+    """
+    triggerers = {
+        job["id"]: Triggerer(seconds(job["latest_heartbeat"]) or 0.0, seconds(job["end_date"]))
+        for job in airflow.collect("/jobs", "jobs", {"job_type": "TriggererJob", "order_by": "id"})
+    }
+    tries = {
+        index: tuple(filter(None, (seconds(each["start_date"]) for each in _tries(airflow, run, index))))
+        for index in {action.index for action in actions}
+    }
+    silences = [each for log in sorted((airflow.home / "logs").glob("triggerer*.log")) for each in silences_in(log)]
+    return Evidence(outages, silences, triggerers, tries)
+
+
+def silences_in(log: Path) -> Iterator[Outage]:
+    """Yield when a triggerer stood still, as it tells in its log each time that it goes on.
+
+    :param log: The output of all its processes.
+    """
+    for told in STOOD_STILL.finditer(COLOR.sub("", log.read_text(errors="replace"))):
+        ended = seconds(told["at"]) or 0.0
+        yield Outage(log.stem, ended - float(told["for"]), ended)
+
+
+def _tries(airflow: AirflowApi, run: Run, index: int) -> list[dict[str, Any]]:
+    path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/sync/{index}/tries"
+    found: list[dict[str, Any]] = airflow.api("GET", path)["task_instances"]
+    return found
+
+
+def seconds(at: str | None) -> float | None:
+    """Return what Airflow says of a time as seconds since the epoch."""
+    return datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp() if at else None

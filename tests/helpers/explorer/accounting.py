@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from helpers.explorer.airbyte import Cancel, Made
 from helpers.explorer.scenarios import Ran
 from helpers.explorer.steps import BY_USER, CLEARS, Harm
 
@@ -46,11 +47,21 @@ class _Account:
     def of_generation(self, generation: int) -> list[dict[str, Any]]:
         return [self.jobs[each.job_id] for each in self.made if each.generation == generation]
 
-    def is_certain(self, job: dict[str, Any], action: Harm) -> bool:
-        """Whether who is to cancel it knows it from Airbyte's answer: the process that had asked, or a later try."""
-        if action.step.where == "airflow" and job["id"] not in self.row.recorded:
+    def made_of(self, job: dict[str, Any]) -> Made:
+        return next(each for each in self.made if each.job_id == job["id"])
+
+    def is_certain(self, job: dict[str, Any], action: Harm, at: int) -> bool:
+        """Whether who is to cancel it knows it from Airbyte's answer: the process that had asked, or a later try.
+
+        :param at: When the user did that, in steps.
+        """
+        made = self.made_of(job)
+        if not made.named:
             return False
-        return any(each.named for each in self.made if each.job_id == job["id"])
+        if action.step.where != "airflow" and action.step.try_number == made.try_number:
+            return True
+        # Which includes that there was a place to write it down.
+        return made.kept_at is not None and made.kept_at <= at
 
     def stopped(self, job: dict[str, Any]) -> bool:
         """Whether somebody asked to cancel it."""
@@ -68,50 +79,66 @@ def _problems(account: _Account) -> Iterator[str]:
     last = len(account.actions)
     for generation in range(last + 1):
         yield from _of_generation(account, generation, account.of_generation(generation))
+    for job in account.own:
+        # Also where it was too late: the request is what must not be.
+        if account.stopped(job) or job["id"] in account.ran.airbyte.cancels:
+            yield from _of_cancelled(account, job)
     yield from _end(account)
     yield from _left_behind(account)
 
 
 def _of_generation(account: _Account, generation: int, jobs: list[dict[str, Any]]) -> Iterator[str]:
-    scenario = account.ran.scenario
-    runs = scenario.runs
     good = [job for job in jobs if job["status"] != "failed" and not account.stopped(job)]
-    if len(good) > runs + min(1, len(account.by_zombies)):
-        yield f"doubled: jobs {[job['id'] for job in good]} in generation {generation}"
+    wanted = [job["id"] for job in good if job["id"] not in account.by_zombies]
+    if len(wanted) > account.ran.scenario.runs:
+        yield f"doubled: jobs {wanted} in generation {generation}"
     if generation == len(account.actions):
-        for job in jobs:
-            if account.stopped(job) and not _may_be_cancelled(account, job):
-                yield f"job {job['id']} cancelled, and nobody wanted that"
         return
     # A user has ended this generation.
     action, at = account.actions[generation]
     for job in good:
-        if not account.ended_before(job, at) and not _may_be_left(account, action, job):
-            yield f"job {job['id']} ({job['status']}) of generation {generation} not cancelled after: {action.kind}"
+        if not account.ended_before(job, at) and not _may_be_left(account, action, at, job):
+            yield f"job {job['id']} ({job['status']}) of generation {generation} not cancelled after: {action}"
 
 
-def _may_be_cancelled(account: _Account, job: dict[str, Any]) -> bool:
-    """Whether a job may be cancelled that no user wants to be."""
-    if job["id"] in account.by_zombies:
-        return True
-    # A worker that is taken for dead in the last try, and is not, is told to stop, and finds the task failed: to it
-    # that is no different from a task that a user has marked.
-    return "lost" in account.kinds and account.row.state == "failed"
+def _of_cancelled(account: _Account, job: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a job that was cancelled: who did it, what they knew, whether anybody wanted that."""
+    cancel, made = account.ran.airbyte.cancels.get(job["id"]), account.made_of(job)
+    if cancel is None:
+        yield f"job {job['id']} cancelled in the place of another"
+        return
+    if not made.named or (cancel.try_number != made.try_number and made.kept_at is None):
+        yield f"job {job['id']} cancelled, and it was not known for certain"
+    if not _may_be_cancelled(account, made, cancel):
+        yield f"job {job['id']} cancelled, and nobody wanted that"
 
 
-def _may_be_left(account: _Account, action: Harm, job: dict[str, Any]) -> bool:
+def _may_be_cancelled(account: _Account, made: Made, cancel: Cancel) -> bool:
+    if account.ran.scenario.cancel_on_kill:
+        if made.generation < len(account.actions) and account.actions[made.generation][1] <= cancel.at:
+            # A user has ended its generation by then.
+            return True
+        # A worker that is taken for dead in the last try, and is not, is told to stop, and finds the task failed: to it
+        # that is no different from a task that a user has marked.
+        if cancel.by_zombie and cancel.state == "failed":
+            return True
+    return any(
+        harm.kind == "out of time" and at <= cancel.at and harm.step.try_number >= made.try_number
+        for harm, at in account.ran.course.came
+    )
+
+
+def _may_be_left(account: _Account, action: Harm, at: int, job: dict[str, Any]) -> bool:
     """Whether the documentation says that this job goes on."""
-    if action.step.where == "airflow" and account.ran.scenario.mode == "asynchronous":
-        # Nobody waits for it once it is started.
+    scenario = account.ran.scenario
+    if not scenario.cancel_on_kill or (action.step.where == "airflow" and scenario.mode == "asynchronous"):
+        # Nobody is to cancel it; or nobody waits for it once it is started.
         return True
-    if not account.is_certain(job, action):
-        # Somebody else may have started it in the same moments.
+    if not account.is_certain(job, action, at):
+        # Somebody else may have started it in the same moments, or nobody remembers it.
         return True
-    if action.kind in CLEARS:
-        # A task that has no further try has nowhere to write it down, before 3.3.
-        return account.ran.scenario.retries == 0 and not account.ran.scenario.has_store
-    # Nobody is alive who could cancel it; or Airflow ends the process before it does.
-    return action.step.where == "airflow"
+    # Else the next try makes up for it. Of a task that was marked, nobody is alive who could.
+    return action.step.where == "airflow" and action.kind not in CLEARS
 
 
 def _end(account: _Account) -> Iterator[str]:
@@ -128,6 +155,13 @@ def _end(account: _Account) -> Iterator[str]:
             return
     tries_left = row.max_tries and row.try_number <= row.max_tries
     if row.state != "success":
+        if (
+            scenario.busy
+            and scenario.if_running == "fail"
+            and (row.state, tries_left) == ("failed", False)
+            and not account.of_generation(len(account.actions))
+        ):
+            return
         hurt = [kind for kind in account.kinds if kind not in BY_USER]
         if tries_left or not hurt or row.state != "failed":
             yield f"ends {row.state} after try {row.try_number} of {row.max_tries + 1}"
@@ -156,10 +190,25 @@ def _left_behind(account: _Account) -> Iterator[str]:
         for job in account.own:
             if job["status"] in LIVE and job["id"] not in account.by_zombies:
                 yield f"job {job['id']} still {job['status']}"
-    # A Variable stays where Airflow does not get to delete it, where a user ends the task before its last try, and
-    # where a worker writes it late that Airflow takes for dead.
-    marked = account.last_action in ("failed", "success") or "lost" in account.kinds
-    undeleted = ("after the success", "Variable: delete")
-    late = any(harm.step.what.startswith(undeleted) for harm, _ in account.ran.course.came)
-    if row.variables and not marked and not late:
-        yield f"Variable left: {[value.get('state') for value in row.variables.values()]}"
+    yield from _variables_left(account)
+
+
+def _variables_left(account: _Account) -> Iterator[str]:
+    """Yield the Variables that are left by no rule."""
+    row, course = account.row, account.ran.course
+    # The worker dies, or Airflow fails, between the success and the deletion.
+    if any(harm.step.what.startswith(("after the success", "Variable: delete")) for harm, _ in course.came):
+        return
+    for key, value in row.variables.items():
+        # A worker writes it late that Airflow takes for dead; or a user ends the task before its last try, so that its
+        # job is not seen to end.
+        if key not in row.by_zombies and not (account.last_action in ("failed", "success") and _is_unseen(account)):
+            yield f"Variable left: {value.get('state')}"
+
+
+def _is_unseen(account: _Account) -> bool:
+    """Whether nobody has seen the end of the job of a task that was marked at last."""
+    action, _ = account.actions[-1]
+    if action.step.where != "worker":
+        return True
+    return not any(account.stopped(job) for job in account.of_generation(len(account.actions) - 1))

@@ -28,17 +28,41 @@ def name_of(method: str, path: str) -> str:
 class Made:
     """A job that the task has started.
 
-    :param generation: How often a user had stopped the task before the process began that did.
-    :param try_number: The try that did.
+    :param process: Which has asked for it.
     :param by_zombie: Whether Airflow took its worker for dead by then.
     :param named: Whether the answer reached the process that had asked: only such a job is this task's for certain.
+    :param kept_at: When that process had written it down for a later try, in steps; None if it has not.
     """
 
     job_id: int
-    generation: int
-    try_number: int
+    process: Process
     by_zombie: bool
     named: bool = False
+    kept_at: int | None = None
+
+    @property
+    def generation(self) -> int:
+        return self.process.generation
+
+    @property
+    def try_number(self) -> int:
+        return self.process.try_number
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """The first request to cancel a job.
+
+    :param at: When, in steps.
+    :param try_number: The try that asked.
+    :param by_zombie: Whether Airflow took its worker for dead by then.
+    :param state: How the task stood to Airflow.
+    """
+
+    at: int
+    try_number: int
+    by_zombie: bool
+    state: str | None
 
 
 @dataclass
@@ -59,10 +83,17 @@ class Airbyte:
     made: list[Made] = field(default_factory=list)
     #: When each job was ended, in steps.
     ended_at: dict[int, int] = field(default_factory=dict)
+    cancels: dict[int, Cancel] = field(default_factory=dict)
     _asked: dict[int, int] = field(default_factory=dict)
 
-    def before(self, method: str, path: str) -> None:
-        """Take note of a request."""
+    def before(self, process: Process, state: str | None, method: str, path: str) -> None:
+        """Take note of a request.
+
+        :param state: How the task stands to Airflow.
+        """
+        if method == "DELETE":
+            cancel = Cancel(len(self.course.steps), process.try_number, process.lost.is_set(), state)
+            self.cancels.setdefault(int(path.rpartition("/")[2]), cancel)
         if method != "GET" or "/jobs" not in path:
             return
         for job in self.jobs():
@@ -77,8 +108,14 @@ class Airbyte:
         if method != "POST" or not path.endswith("/jobs") or status != 200:
             return None
         job_id = int(json.loads(body)["jobId"])
-        self.made.append(Made(job_id, process.generation, process.try_number, process.lost.is_set()))
+        self.made.append(Made(job_id, process, process.lost.is_set()))
         return self.made[-1]
+
+    def kept(self, process: Process, job_id: int | None) -> None:
+        """Take note that a process has written a job down for a later try."""
+        for each in self.made:
+            if (each.job_id, each.process) == (job_id, process) and each.kept_at is None:
+                each.kept_at = len(self.course.steps)
 
     def finish(self, job_id: int) -> None:
         """End a job as it is to end."""

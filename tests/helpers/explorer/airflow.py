@@ -9,6 +9,7 @@ import asyncio
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, cast
 
-from airbyte_deferrable._airflow import kill
-from airbyte_deferrable._compat import AIRFLOW_3, AirflowSkipException
+from airbyte_deferrable._airflow import after_success, kill
+from airbyte_deferrable._compat import AIRFLOW_3, AirflowSkipException, AirflowTaskTimeout
 from airbyte_deferrable.triggers import sync as sync_trigger
 from helpers.compat import AirflowRescheduleException, TaskDeferred, set_current_context
 from helpers.explorer.airbyte import Airbyte
@@ -46,8 +47,8 @@ class Row:
     xcoms: dict[str, Any] = field(default_factory=dict)
     task_state_store: dict[str, Any] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
-    #: The jobs that were ever kept for a later try.
-    recorded: set[int | None] = field(default_factory=set)
+    #: Those that a worker has written last which Airflow took for dead by then.
+    by_zombies: set[str] = field(default_factory=set)
     first_rescheduled: Any = None
     #: What a task that was deferred goes on with.
     deferred: TaskDeferred | None = None
@@ -92,7 +93,7 @@ class StateStore:
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         with self._reached("set") as kept:
             kept[key] = json.loads(json.dumps(value))
-            self._airflow.row.recorded.add(value.get("job_id"))
+            self._airflow.note(value)
 
     def delete(self, key: str) -> None:
         with self._reached("delete") as kept:
@@ -146,6 +147,8 @@ class Airflow:
         has_store: bool,
     ) -> None:
         self.row = Row(retries, map_index)
+        # Of another case, whose task has the same name.
+        after_success._listener()._due.clear()
         self.log, self.lines = kept_log()
         self.course = course
         self.airbyte = airbyte
@@ -176,6 +179,16 @@ class Airflow:
     def read_state(self) -> str | None:
         with self.touch("state: get"):
             return self.row.state
+
+    def write_variable(self, key: str, value: dict[str, Any]) -> None:
+        self.row.variables[key] = value
+        late = CURRENT.get(self.present).lost.is_set()
+        (self.row.by_zombies.add if late else self.row.by_zombies.discard)(key)
+        self.note(value)
+
+    def note(self, record: dict[str, Any]) -> None:
+        """Take note of what a task writes down for a later try."""
+        self.airbyte.kept(CURRENT.get(self.present), record.get("job_id"))
 
     # What users and schedulers do
 
@@ -222,9 +235,10 @@ class Airflow:
                 if self._pause("the wait for a retry") is None:
                     self.begin_try()
             case "deferred":
+                harm = self._pause("the deferral")
                 # Airflow drops a trigger whose task was killed before it has begun.
-                if self._pause("the deferral") is None:
-                    self._trigger()
+                if harm is None or harm.kind == "out of time":
+                    self._trigger(out_of_time=harm is not None)
             case "scheduled":
                 if self._pause("the event") is None:
                     self._leg(resumes=True)
@@ -251,8 +265,9 @@ class Airflow:
         """Be at a step at which no process of the task is alive."""
         harm = self.course.reach(self.row.try_number, "airflow", what, "after")
         if harm is not None:
-            assert harm.kind in BY_USER
-            self.act(harm.kind)
+            assert harm.kind in (*BY_USER, "out of time")
+            if harm.kind in BY_USER:
+                self.act(harm.kind)
         return harm
 
     def _process(self, where: Any) -> Process:
@@ -346,7 +361,7 @@ class Airflow:
             return self._rescheduled
         except AirflowSkipException:
             return self._skipped
-        except Exception as error:
+        except (Exception, AirflowTaskTimeout) as error:
             self.log.info("failed: %r", error)
             return self._failed
         except Died:
@@ -354,13 +369,17 @@ class Airflow:
 
     def _execute(self, operator: Any, context: Any, *, resumes: bool) -> Any:
         row = self.row
-        if not resumes:
-            row.xcoms.clear()
-            result = operator.execute(context)
-        else:
-            assert row.deferred is not None
-            kwargs = {**(row.deferred.kwargs or {}), "event": row.event}
-            result = operator.resume_execution(row.deferred.method_name, kwargs, context)
+        try:
+            if not resumes:
+                row.xcoms.clear()
+                result = operator.execute(context)
+            else:
+                assert row.deferred is not None
+                kwargs = {**(row.deferred.kwargs or {}), "event": row.event}
+                result = operator.resume_execution(row.deferred.method_name, kwargs, context)
+        except AirflowTaskTimeout:
+            operator.on_kill()
+            raise
         operator.post_execute(context, result)
         return result
 
@@ -391,7 +410,7 @@ class Airflow:
 
     # In the triggerer
 
-    def _trigger(self) -> None:
+    def _trigger(self, *, out_of_time: bool) -> None:
         """Run the trigger, in one triggerer after the other, until there is an event or nobody waits for one."""
         deferred = self.row.deferred
         assert deferred is not None
@@ -402,6 +421,8 @@ class Airflow:
         trigger = stored(deferred.trigger)
         # Time has passed since the task was deferred.
         trigger.not_before = 0.0
+        if out_of_time:
+            trigger.execution_deadline = time.time()
         trigger._log = self.log
         trigger.task_instance = self._seen()
         with suppress(Died):

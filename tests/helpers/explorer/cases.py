@@ -51,6 +51,31 @@ def crashes(scenario: Scenario, run: Runner) -> Iterator[Ran]:
                 yield from filter(None, [run(scenario, (first, Harm(again, "dies")))])
 
 
+def zombies(scenario: Scenario, run: Runner) -> Iterator[Ran]:
+    """Run all in which a worker is taken for dead that is not, and the next try dies, or is cleared, too."""
+    unharmed = run(scenario, ())
+    assert unharmed is not None
+    for step in _steps_of(unharmed):
+        for first in _harms_at(step, scenario):
+            ran = run(scenario, (first,)) if first.kind == "lost" else None
+            for again in _steps_of_next_try(ran, first) if ran is not None else ():
+                yield from filter(None, [run(scenario, (first, Harm(again, "dies")))])
+                yield from filter(None, [run(scenario, (first, Harm(again, "clear", "dies")))])
+
+
+def _steps_of_next_try(ran: Ran, first: Harm) -> Iterator[Step]:
+    """Return the steps on a worker of the try after one that was taken for dead, as far as they come in order."""
+    for step in _steps_of(ran):
+        if step.try_number != first.step.try_number + 1 or step.where != "worker":
+            continue
+        if step.what.startswith("after the success"):
+            return
+        yield step
+        if first.then == "beside" and step.what == "GET jobs/…":
+            # From here on both run at once.
+            return
+
+
 def _comes_by_chance(step: Step) -> bool:
     return step.where == "triggerer" and any(word in step.what for word in BESIDE_THE_WAIT)
 
@@ -72,6 +97,9 @@ def _steps_of(ran: Ran, *, after: Step | None = None) -> list[Step]:
 
 def _harms_at(step: Step, scenario: Scenario) -> Iterator[Harm]:
     """Return what can happen at a step."""
+    if scenario.execution_timeout:
+        yield from _out_of_time(step)
+        return
     by_user = list(_by_user(scenario))
     if step.where == "airflow":
         yield from (Harm(step, kind) for kind in by_user)
@@ -105,6 +133,16 @@ def _harms_at(step: Step, scenario: Scenario) -> Iterator[Harm]:
                 yield Harm(step, kind, "goes on")
 
 
+def _out_of_time(step: Step) -> Iterator[Harm]:
+    """Return whether a task's ``execution_timeout`` can be over at a step: Airflow's clock runs in ``execute`` only."""
+    outside = ("start", "success", "defer", "XCom return_value: set")
+    if step.where == "worker":
+        if step.what not in outside and not step.what.startswith("after the success"):
+            yield Harm(step, "out of time")
+    elif step.what == "the deferral":
+        yield Harm(step, "out of time")
+
+
 def _harms_in_triggerer(step: Step, by_user: list[Kind], scenario: Scenario) -> Iterator[Harm]:
     if scenario.plain:
         yield Harm(step, "raises")
@@ -131,7 +169,7 @@ def _then(ran: Ran) -> Iterator[Harms]:
     if last.kind == "dies" and last.step.where == "worker":
         what = "the wait for a retry"
         kinds = [kind for kind in _by_user(ran.scenario) if plain or kind in CLEARS]
-    elif last.kind == "raises" and last.step.where == "worker":
+    elif last.kind == "out of time" or (last.kind == "raises" and last.step.where == "worker"):
         what = "the wait for a retry"
     elif last.kind == "failed":
         what = "the end"

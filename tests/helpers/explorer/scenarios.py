@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import product
 from typing import Any, Literal
 
@@ -65,6 +66,8 @@ class Scenario:
     :param busy: Whether somebody else's job runs when it begins; a sensor waits for that.
     :param if_running: What the task does then.
     :param fates: How its jobs end, in their order; the others succeed.
+    :param cancel_on_kill: Whether its job goes with a task that a user kills.
+    :param execution_timeout: Whether it has one: then that is what is explored.
     """
 
     mode: Mode
@@ -75,6 +78,8 @@ class Scenario:
     map_index: int = -1
     runs: int = 1
     fates: tuple[Fate, ...] = ()
+    cancel_on_kill: bool = True
+    execution_timeout: bool = False
 
     def __str__(self) -> str:
         told = [self.mode, "task state store" if self.has_store else "Variable", f"{self.retries} retries"]
@@ -82,6 +87,8 @@ class Scenario:
         told += ["mapped"] if self.map_index >= 0 else []
         told += [f"{self.runs} runs"] if self.runs > 1 else []
         told += [f"jobs {' '.join(self.fates)}"] if self.fates else []
+        told += [] if self.cancel_on_kill else ["cancel_on_kill=False"]
+        told += ["execution_timeout"] if self.execution_timeout else []
         return ", ".join(told)
 
     @property
@@ -106,6 +113,8 @@ class Scenario:
             deferrable=deferrable,
             asynchronous=self.mode == "asynchronous",
             if_running=self.if_running,
+            cancel_on_kill=self.cancel_on_kill,
+            execution_timeout=timedelta(hours=1) if self.execution_timeout else None,
             wait_seconds=0.02,
             timeout=60,
             **quick,
@@ -158,5 +167,8 @@ def scenarios() -> Iterator[Scenario]:
             yield replace(plain, busy=True)
             yield replace(plain, busy=True, if_running="attach")
             yield replace(plain, busy=True, if_running="skip")
+            yield replace(plain, busy=True, if_running="fail")
+            yield replace(plain, cancel_on_kill=False)
+            yield replace(plain, execution_timeout=True)
     for mode in SENSES:
         yield Scenario(mode)

@@ -12,13 +12,27 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from airbyte_deferrable._compat import AirflowTaskTimeout
+
 Where = Literal["worker", "triggerer", "airflow"]
 Phase = Literal["before", "after"]
 #: What can happen at a step. ``dies``: as by kill -9. ``raises``: the call fails, with what it did carried out or not.
 #: ``stops``: the triggerer is told to stop. ``lost``: Airflow takes the worker for dead, which goes on much later.
 #: ``reset``: a scheduler that took over does not know who runs the task, stops its process and begins the next try. The
 #: others are what a user does; ``clear with fewer retries`` also after the DAG's file has changed.
-Kind = Literal["dies", "raises", "stops", "lost", "reset", "clear", "clear with fewer retries", "failed", "success"]
+#: ``out of time`` is the task's ``execution_timeout``.
+Kind = Literal[
+    "dies",
+    "raises",
+    "stops",
+    "lost",
+    "reset",
+    "out of time",
+    "clear",
+    "clear with fewer retries",
+    "failed",
+    "success",
+]
 CLEARS: tuple[Kind, ...] = ("clear", "clear with fewer retries")
 BY_USER: tuple[Kind, ...] = (*CLEARS, "failed", "success")
 #: What is done in Airflow's database.
@@ -242,6 +256,10 @@ class Process:
         harm, self.harm = self.harm, None
         if harm is not None:
             self.begun.set()
+            if harm.kind == "out of time":
+                # Airflow's own signal raises it, and the task has time.
+                self.handled.set()
+                raise AirflowTaskTimeout
             try:
                 self.on_kill()
             finally:
