@@ -585,8 +585,9 @@ def test_task_that_a_user_stops_before_its_trigger_begins(matrix: Matrix) -> Non
     for action, run in runs.items():
         what = f"{action}, before its trigger begins"
         if AIRFLOW_3:
-            # A triggerer that starts first begins what there is, and only then looks what is still wanted.
-            matrix.note(what, run, "cancelled", run.cancelled_after())
+            # Of two triggerers that start, one may begin it before the other has dropped what nobody wants any more.
+            assert [job["status"] for job in run.jobs()] in (["running"], ["cancelled"])
+            matrix.note(what, run, "goes on or cancelled")
         else:
             leaves_its_job(matrix, run, what)
 
