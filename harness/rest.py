@@ -252,6 +252,24 @@ class AirflowApi:
         """
         return int(self.api("GET", "/pools/default_pool")["running_slots"])
 
+    def add_pool(self, name: str, slots: int) -> None:
+        """Make a pool.
+
+        :param name: What to call it.
+        :param slots: How many of its tasks may run on workers at the same time.
+        """
+        self.api("POST", "/pools", {"name": name, "slots": slots})
+
+    def set_slots(self, pool: str, slots: int) -> None:
+        """Make a pool wider or narrower; tasks that run, run on.
+
+        :param pool: Its name.
+        :param slots: How many of its tasks may run on workers at the same time; with 0, none begins.
+        """
+        # Airflow 3 wants all of it, whatever is to be changed, under names of its own.
+        named = "pool" if self.major >= 3 else "name"
+        self.api("PATCH", f"/pools/{pool}", {named: pool, "slots": slots, "include_deferred": False})
+
     @staticmethod
     def _task_path(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"

@@ -8,6 +8,9 @@ any of them.
 
 ``make coverage`` runs the unit tests alone, on one Python, and tells what they reach together, and what on one Airflow
 alone; the exit status is 1, too, if that is below the floor.
+
+``make kill-matrix-2.11`` runs the kill matrix on Airflow 2.11, where a task's job is kept in a Variable. It takes the
+environment that ``make matrix`` has made, if it has.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ SUPPORTED = {"2.11": PYTHONS[:3], "3.0": PYTHONS[:3], "3.1": PYTHONS, "3.2": PYT
 #: One of them has the whole Airflow, see tests/conftest.py.
 WORKERS = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 UNIT = "not e2e and not package and not explore"
+#: On one Airflow, so that it is all of pytest that runs; and with what it prints.
+KILL_MATRIX = ("-s", "-m", "killmatrix", "tests/e2e/test_kill_matrix.py")
 UNIT_AND_END_TO_END = "not killmatrix and not journey and not package and not explore"
 #: The floor is for all cells together.
 COVERAGE = ("--cov=airbyte_deferrable", "--cov-branch", "--cov-report=", "--cov-fail-under=0")
@@ -136,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cells", nargs="*", help=f"what to run, by name or its beginning: {' '.join(map(str, CELLS))}")
     parser.add_argument("--coverage", action="store_true", help="measure what the unit tests reach, and run no others")
+    parser.add_argument("--kill-matrix", action="store_true", help="run the kill matrix, and no other tests")
     given = parser.parse_args(arguments)
     wanted = tuple(given.cells)
     # As after Ctrl-C, everything that was started is stopped.
@@ -150,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports = []
     for cell in cells:
         print(f"\n{'=' * 100}\n{cell}\n{'=' * 100}", flush=True)
-        reports.append(run(cell, pythons[cell.python], coverage=given.coverage))
+        tests = KILL_MATRIX if given.kill_matrix else tests_of(cell, coverage=given.coverage)
+        reports.append(run(cell, pythons[cell.python], tests, anew=not given.kill_matrix))
     covered = not given.coverage or coverage_report.report(measured(cells), ROOT)
     print("\n".join(["", *table(reports), *notes]), flush=True)
     return 0 if covered and all(report.outcome.ok for report in reports) else 1
@@ -197,20 +204,30 @@ def plan(cells: Sequence[Cell], pythons: Sequence[str]) -> tuple[list[Cell], lis
     return planned, notes
 
 
-def run(cell: Cell, python: Path, *, coverage: bool) -> Report:
-    """Install a cell, and test it.
+def tests_of(cell: Cell, *, coverage: bool) -> Sequence[str]:
+    """Return what pytest is to run in a cell, and how.
 
     :param coverage: Whether to measure what the unit tests reach, and to run no others.
+    """
+    left_out = () if cell.without_airflow else (*WITHOUT_AIRFLOW, *FAULT_TABLES)
+    ignored = [f"--ignore={path}" for path in left_out]
+    wanted = UNIT_AND_END_TO_END if cell.end_to_end and not coverage else UNIT
+    return (*WORKERS, "-m", wanted, *(COVERAGE if coverage else ()), *ignored)
+
+
+def run(cell: Cell, python: Path, tests: Sequence[str], *, anew: bool) -> Report:
+    """Install a cell, and test it.
+
+    :param tests: What to tell pytest.
+    :param anew: Whether to install it also where it is.
     """
     report = Report(cell)
     begin = time.monotonic()
     try:
-        install(cell, python)
+        if anew or not cell.python_path.exists():
+            install(cell, python)
         report.versions = versions(cell)
-        left_out = () if cell.without_airflow else (*WITHOUT_AIRFLOW, *FAULT_TABLES)
-        ignored = [f"--ignore={path}" for path in left_out]
-        wanted = UNIT_AND_END_TO_END if cell.end_to_end and not coverage else UNIT
-        report.outcome = pytest(cell, ("-m", wanted, *(COVERAGE if coverage else ()), *ignored))
+        report.outcome = pytest(cell, tests)
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         print(error, flush=True)
     report.seconds = time.monotonic() - begin
@@ -251,7 +268,7 @@ def pytest(cell: Cell, arguments: Sequence[str]) -> Outcome:
     result.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment["COVERAGE_FILE"] = str(cell.coverage)
-    command: list[str | Path] = [cell.python_path, "-m", "pytest", "-q", *WORKERS, *arguments, f"--junit-xml={result}"]
+    command: list[str | Path] = [cell.python_path, "-m", "pytest", "-q", *arguments, f"--junit-xml={result}"]
     status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
     if result.exists():

@@ -12,9 +12,16 @@ from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 
 try:
     from airflow.sdk import DAG, task
+    from airflow.sdk.exceptions import TaskDeferred
 except ImportError:  # Airflow 2
     from airflow import DAG
     from airflow.decorators import task
+    from airflow.exceptions import TaskDeferred
+
+#: As long as this file exists, this one is being parsed.
+SLOW = Path(__file__).with_name("slow")
+while SLOW.exists():
+    time.sleep(0.1)
 
 FROM_CONF = {"connection_id": "{{ dag_run.conf['connection_id'] }}"}
 WAYS: dict[str, dict[str, Any]] = {
@@ -27,13 +34,23 @@ KINDS: dict[str, dict[str, Any]] = {
     "adopted": {"if_running": "attach"},
     "timed_out": {"timeout": 20},
     "overdue": {"execution_timeout": timedelta(seconds=20)},
+    "overdue_kept": {"execution_timeout": timedelta(seconds=20), "cancel_on_kill": False},
     # More than a test needs: Airflow uses up some when a task cannot even begin.
     "retried": {"retries": 9, "retry_delay": timedelta(seconds=2)},
 }
 #: Holds how often the lowered DAG's task is retried, once that has changed.
 LOWERED = Path(__file__).with_name("retries")
 RESTS = timedelta(hours=1)
-KINDS["resting"] = {"retries": 9, "retry_delay": RESTS}
+#: Its tasks get no worker while the test closes it.
+POOL = "gate"
+RESTING: dict[str, Any] = {"retries": 9, "retry_delay": RESTS}
+#: Those whose process can be killed at any time also where they defer.
+HALTING: dict[str, dict[str, Any]] = {
+    "resting": RESTING,
+    "resting_kept": {**RESTING, "cancel_on_kill": False},
+    "queued": {**KINDS["retried"], "pool": POOL},
+}
+KINDS["between"] = {**KINDS["retried"], "pool": POOL, "timeout": 40}
 KINDS["lowered"] = {"retries": int(LOWERED.read_text()) if LOWERED.exists() else 1, "retry_delay": RESTS}
 #: A run's worth, the wait for a worker included.
 RUN_TIMEOUT = timedelta(seconds=40)
@@ -54,6 +71,19 @@ class Lingering(AirbyteTriggerSyncOperator):
         """Linger, where nothing later comes before Airflow knows of the success."""
         if AIRFLOW_3:
             linger(context)
+
+
+class Halting(AirbyteTriggerSyncOperator):
+    """Has its job, but does not come to defer if its run has a mark: a worker that is about to die."""
+
+    def execute(self, context: Any) -> int:
+        """Run."""
+        try:
+            return super().execute(context)
+        except TaskDeferred:
+            if "mark" in context["dag_run"].conf:
+                linger(context)
+            raise
 
 
 class Unpushable(AirbyteTriggerSyncOperator):
@@ -91,6 +121,9 @@ for way, how in WAYS.items():
     for kind, what in KINDS.items():
         with DAG(f"kill_{kind}_{way}", schedule=None, default_args=FROM_CONF):
             AirbyteTriggerSyncOperator(task_id="sync", **how, **what)
+    for kind, what in HALTING.items():
+        with DAG(f"kill_{kind}_{way}", schedule=None, default_args=FROM_CONF):
+            Halting(task_id="sync", **how, **what)
 
 with DAG("kill_lingering_deferred", schedule=None, default_args=FROM_CONF):
     # Airflow 2 calls it before it commits the success.
