@@ -107,6 +107,9 @@ def _may_be_left(account: _Account, action: Harm, job: dict[str, Any]) -> bool:
     if not account.is_certain(job, action):
         # Somebody else may have started it in the same moments.
         return True
+    if action.kind == "clear with fewer retries" and action.step.where == "airflow":
+        # It may as well be a retry: such a job is waited for.
+        return True
     if action.kind in CLEARS:
         # A task that has no further try has nowhere to write it down, before 3.3.
         return account.ran.scenario.retries == 0 and not account.ran.scenario.has_store
