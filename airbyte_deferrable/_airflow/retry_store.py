@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from threading import Lock
 from typing import Any, Protocol
 
@@ -25,7 +26,11 @@ from airbyte_deferrable._airflow.variables import variables
 from airbyte_deferrable._compat import Context
 from airbyte_deferrable._job.record import Record
 from airbyte_deferrable._job.task_log import Log
+from airbyte_deferrable.exceptions import AirbyteException
 
+#: Seconds within which Airflow takes no worker for dead that it has just started, or answered. By default that takes
+#: 300 (``[scheduler] task_instance_heartbeat_timeout``).
+IN_TOUCH = 30.0
 #: The key in the task state store, and the beginning of a Variable's name.
 KEY = "airbyte_retry"
 #: How many runs the present task has begun in its present try. A process has one task at a time.
@@ -103,6 +108,11 @@ class AirflowRetryStore:
     What is abandoned keeps its state, and what leads to the job, for the try after a clear: also where Airbyte had not
     named the job yet. A kill has the last word: whatever else of the process is about to write does not.
 
+    A worker that Airflow has lost touch with, and that wakes up beside the next try, leaves alone what that has
+    written. Airflow 3.3 itself does not let it any more: its store knows a try by an id of its own. A Variable has no
+    owner, so it is looked up whose the record is by now: before each deletion, of which a start has none; and before a
+    write only if a while has passed since Airflow was last heard of, so that a start costs no request more.
+
     :param fresh: Whether the run begins, and is not resumed. Default: False.
     :param run: The run's number in the try. Default: 1.
     """
@@ -125,6 +135,8 @@ class AirflowRetryStore:
         self._writing = Lock()
         #: Whether a user has stopped the task: nothing is written any more.
         self._abandoned = False
+        #: When Airflow was last heard of. It has started this process for the first run it asks about.
+        self._in_touch_at = time.time() if run == 1 else 0.0
 
     def take(self) -> None:
         """Take what the tries before have left, for a last try; others read it when they need it."""
@@ -133,8 +145,13 @@ class AirflowRetryStore:
 
     def read(self) -> Record | None:
         """Return what an earlier try wrote, or this one."""
-        record = _read(self._store) if self._may_hold else None
+        record = self._read() if self._may_hold else None
         self._may_hold = record is not None
+        return record
+
+    def _read(self) -> Record | None:
+        record = _read(self._store)
+        self._in_touch_at = time.time()
         return record
 
     def write(self, record: Record) -> None:
@@ -142,13 +159,17 @@ class AirflowRetryStore:
 
         :param record: Once it names the job, a failure is no more than a line in the log: what was written before
             leads a next try to the job, too.
+        :raises AirbyteException: If a later try has begun, so that nobody would wait for the job.
         """
         with self._writing:
             if self._abandoned:
                 return
             self._may_hold = True
             try:
+                if time.time() >= self._in_touch_at + IN_TOUCH and self._is_of_a_later_try(self._store):
+                    raise AirbyteException("A later try of this task has begun: this one starts no job.")
                 self._store.write(record.model_dump())
+                self._in_touch_at = time.time()
             except Exception as error:
                 if record.job_id is None:
                     raise
@@ -158,14 +179,14 @@ class AirflowRetryStore:
         """Let a later try start another job."""
         with self._writing:
             if self._may_hold and not self._abandoned:
-                self._store.delete()
+                self._drop(self._store)
                 self._may_hold = False
 
     def release(self) -> None:
         """Note that the job goes on, and no user who kills the task from now on has it cancelled."""
         try:
-            record = _read(self._store)
-            if record is not None and record.state == "started" and not self._is_of_a_later_try(record):
+            record = self._read()
+            if record is not None and record.state == "started" and not self._is_later(record):
                 self.write(record.model_copy(update={"state": "released"}))
         except Exception as error:
             self._log.warning("Airflow does not take down that the task has left its job: %s", error)
@@ -183,7 +204,7 @@ class AirflowRetryStore:
         try:
             self.delete()
             for earlier in self._earlier:
-                earlier.delete()
+                self._drop(earlier)
         except Exception as error:
             self._log.warning("Airflow does not delete the Variable that held the task's job: %s", error)
 
@@ -198,7 +219,7 @@ class AirflowRetryStore:
         with self._writing:
             self._abandoned = True
             record = _read(self._store)
-            if record is not None and self._is_of_a_later_try(record):
+            if (record is not None and self._is_later(record)) or any(map(self._is_of_a_later_try, self._earlier)):
                 return False
             for earlier in self._earlier:
                 earlier.delete()
@@ -214,10 +235,18 @@ class AirflowRetryStore:
         """Drop what was abandoned, and nobody cleans up, once its job has ended."""
         if not self._store.cleans_up:
             with self._writing:
-                self._store.delete()
+                self._drop(self._store)
 
-    def _is_of_a_later_try(self, record: Record) -> bool:
-        """Tell whether a record is none of this process', which Airflow has lost touch with, any more."""
+    def _drop(self, store: _Store) -> None:
+        if not self._is_of_a_later_try(store):
+            store.delete()
+
+    def _is_of_a_later_try(self, store: _Store) -> bool:
+        """Tell whether there is a record that is none of this process', which Airflow has lost touch with, any more."""
+        record = None if isinstance(store, _NoStore) else _read(store)
+        return record is not None and self._is_later(record)
+
+    def _is_later(self, record: Record) -> bool:
         return record.generation.try_number > self.generation.try_number
 
 
