@@ -2,8 +2,8 @@
 
 Airflow 3.3 has a store for that, the task state store. Before, Airflow forgets everything a task wrote when its
 next try begins, XComs included; an Airflow Variable is the only place that stays. It is written only for tries that
-another one may follow, and deleted when Airflow knows of the task's success, or by the last try, which is the last that
-can want it.
+another one may follow, and deleted when Airflow knows of the task's end, or by the last try, which is the last that can
+want it.
 
 A task may run several jobs in one try: a subclass calls ``super().execute()`` twice, a Python task calls two operators.
 Each run has a record of its own, numbered by its order in the try, so that a retry's second run finds the job of the
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from airbyte_deferrable._airflow.after_success import after_success
+from airbyte_deferrable._airflow.after_end import after_end
 from airbyte_deferrable._airflow.task_instance import generation_of, key_of, task_instance, try_of
 from airbyte_deferrable._airflow.variables import variables
 from airbyte_deferrable._compat import Context
@@ -93,6 +93,8 @@ class AirflowRetryStore:
     succeed
     Airflow knows that the task           stays              deleted             nothing              nothing
     succeeded
+    ... that it is skipped, or fails      stays              deleted             nothing              nothing
+    for good
     a user stops the task while it runs   abandoned          abandoned           nothing              nothing
     ... and its job is seen to end        stays              deleted             nothing              nothing
     ... and its job is not to be          deleted            deleted             nothing              nothing
@@ -135,6 +137,8 @@ class AirflowRetryStore:
         self._writing = Lock()
         #: Whether a user has stopped the task: nothing is written any more.
         self._abandoned = False
+        #: Whether the process was told to stop, whoever wants it.
+        self.told_to_stop = False
         #: When Airflow was last heard of. It has started this process for the first run it asks about.
         self._in_touch_at = time.time() if run == 1 else 0.0
 
@@ -195,10 +199,15 @@ class AirflowRetryStore:
         """Return the store of the task's next run in the same try."""
         return AirflowRetryStore(self._context, self._log, run=self._run + 1)
 
-    def delete_after_success(self) -> None:
-        """Have what nobody cleans up dropped once Airflow knows that the task has succeeded."""
+    def delete_after_end(self) -> None:
+        """Have what nobody cleans up dropped once Airflow knows that the task has ended, and is not tried again."""
         if isinstance(self._store, _VariableStore):
-            after_success(self._context, self._finish)
+            after_end(self._context, self._finish, self._finish_by_itself)
+
+    def _finish_by_itself(self) -> None:
+        # Else it may be a user who has ended it, without a word from Airflow: a try after a clear is to find its job.
+        if not self.told_to_stop:
+            self._finish()
 
     def _finish(self) -> None:
         try:

@@ -17,7 +17,14 @@ from airbyte_deferrable.exceptions import AirbyteException, AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 from helpers.airbyte import connection_to
-from helpers.one_task import Store, TaskInstance, Variables, airflow_takes_down_the_success
+from helpers.one_task import (
+    Store,
+    TaskInstance,
+    Variables,
+    airflow_is_silent,
+    airflow_takes_down,
+    airflow_takes_down_the_success,
+)
 from helpers.waiting import Clock, meanwhile
 
 LOG = logging.getLogger(__name__)
@@ -141,6 +148,40 @@ def test_variable_stays_until_the_very_end_of_a_successful_task(
     assert variables
     airflow_takes_down_the_success(context["ti"])
     assert not variables
+
+
+@pytest.mark.parametrize(
+    ("state", "left"), [("skipped", 0), ("failed", 0), ("up_for_retry", 1), ("deferred", 1), ("running", 1)]
+)
+def test_variable_does_not_stay_of_a_task_that_is_skipped_or_fails_for_good_before_its_last_try(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, state: str, left: int
+) -> None:
+    """A subclass raises AirflowSkipException or AirflowFailException after its sync."""
+    variables = Variables()
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
+    context: Any = {"ti": TaskInstance(max_tries=1)}
+    AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, wait_seconds=0.1).execute(context)
+    airflow_takes_down(context["ti"], state)
+    assert len(variables) == left
+
+
+def test_variable_stays_of_a_task_that_is_told_to_stop_and_airflow_does_not_say_why(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user has marked it, and its job goes on: if the task is cleared then, its next try is to find that."""
+    variables = Variables()
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    airflow_is_silent(monkeypatch)
+    connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
+    context: Any = {"ti": TaskInstance(max_tries=1)}
+    operator = AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, wait_seconds=0.1)
+    operator.execute(context)
+    operator.on_kill()
+    airflow_takes_down(context["ti"], "failed")
+    assert len(variables) == 1
 
 
 def test_hiccup_of_airflow_after_the_start_fails_neither_the_start_nor_the_success(

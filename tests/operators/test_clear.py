@@ -17,7 +17,16 @@ from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Simulator
 from helpers.airbyte import ENDLESS, QUICK, hits
-from helpers.one_task import Make, Task, TaskDeferred, Variables, WithoutStore, killed_when, when_said
+from helpers.one_task import (
+    Make,
+    Task,
+    TaskDeferred,
+    Variables,
+    WithoutStore,
+    airflow_takes_down,
+    killed_when,
+    when_said,
+)
 from helpers.waiting import Clock, meanwhile
 
 IF_RUNNING = ["wait", "skip", "fail", "attach"]
@@ -257,6 +266,23 @@ def test_clear_meets_a_job_that_the_task_had_left_as_anybodys(
     sync.clear()
     meets(again(cid, if_running=if_running), old, if_running)
     assert sim.count("cancel") == 0
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_clear_without_cancel_on_kill_leaves_no_variable_of_a_task_that_is_skipped_then(
+    sim: Simulator, again: Again, live: bool
+) -> None:
+    sync = again(cid := sim.add_connection(script=ENDLESS), cancel_on_kill=False)
+    old = sync.leave().trigger.job_id
+    sync.clear()
+    if not live:
+        sim.finish(old, "succeeded")
+        sim.add_job(cid, script=ENDLESS)
+    after = again(cid, cancel_on_kill=False, if_running="skip")
+    with pytest.raises(AirflowSkipException):
+        after.run()
+    airflow_takes_down(after.ti, "skipped")
+    assert len(after.store) == (not isinstance(after, WithoutStore) and live)
 
 
 def meets(sync: Task, other: int, if_running: str) -> None:
