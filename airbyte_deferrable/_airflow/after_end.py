@@ -4,8 +4,8 @@ After a task's ``post_execute`` Airflow may still fail it: when it pushes the re
 is ``on_success_callback`` late enough everywhere: Airflow 2 calls it before it commits the success. Listeners are told
 after that in every Airflow, by the process that has run the task.
 
-That a task is skipped, listeners are told only from Airflow 3.2 on, and that it fails they are also told before a retry.
-But each Airflow notes the end in the task instance, and tells them last of all that the process stops.
+That a task is skipped, listeners are told only from Airflow 3.2 on, and that it fails they are also told before a
+retry. But each Airflow notes the end in the task instance, and tells them last of all that the process stops.
 """
 
 from __future__ import annotations
