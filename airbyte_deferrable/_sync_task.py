@@ -181,8 +181,12 @@ class SyncTask:
             self._check_for_kill()
         elif of_subclass is None:
             self._learn_what_it_waits_for(ask=(lambda read: read()) if out_of_time else ask_while_killed)
-        if out_of_time and self._started is not None:
+        if self._started is None:
+            return
+        if out_of_time:
             self._started.cancel_out_of_time(self._execution_timeout)
+        else:
+            self._started.store.told_to_stop = True
 
     # What blocks
 
@@ -528,7 +532,7 @@ class SyncTask:
         )
         self._started = started = StartedJob(submission, store, cancel=self._cancel, log=self._log)
         started.job_id = job_id
-        store.delete_after_success()
+        store.delete_after_end()
         self._check_for_kill()
         return started
 

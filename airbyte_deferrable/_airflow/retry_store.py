@@ -2,8 +2,8 @@
 
 Airflow 3.3 has a store for that, the task state store. Before, Airflow forgets everything a task wrote when its
 next try begins, XComs included; an Airflow Variable is the only place that stays. It is written only for tries that
-another one may follow, and deleted when Airflow knows of the task's success, or by the last try, which is the last that
-can want it.
+another one may follow, and deleted when Airflow knows of the task's end, or by the last try, which is the last that can
+want it.
 
 A task may run several jobs in one try: a subclass calls ``super().execute()`` twice, a Python task calls two operators.
 Each run has a record of its own, numbered by its order in the try, so that a retry's second run finds the job of the
@@ -14,18 +14,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from threading import Lock
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from airbyte_deferrable._airflow.after_success import after_success
+from airbyte_deferrable._airflow.after_end import after_end
 from airbyte_deferrable._airflow.task_instance import generation_of, key_of, task_instance, try_of
 from airbyte_deferrable._airflow.variables import variables
 from airbyte_deferrable._compat import Context
 from airbyte_deferrable._job.record import Record
 from airbyte_deferrable._job.task_log import Log
+from airbyte_deferrable.exceptions import AirbyteException
 
+#: Seconds within which Airflow takes no worker for dead that it has just started, or answered. By default that takes
+#: 300 (``[scheduler] task_instance_heartbeat_timeout``).
+IN_TOUCH = 30.0
 #: The key in the task state store, and the beginning of a Variable's name.
 KEY = "airbyte_retry"
 #: How many runs the present task has begun in its present try. A process has one task at a time.
@@ -88,6 +93,8 @@ class AirflowRetryStore:
     succeed
     Airflow knows that the task           stays              deleted             nothing              nothing
     succeeded
+    ... that it is skipped, or fails      stays              deleted             nothing              nothing
+    for good
     a user stops the task while it runs   abandoned          abandoned           nothing              nothing
     ... and its job is seen to end        stays              deleted             nothing              nothing
     ... and its job is not to be          deleted            deleted             nothing              nothing
@@ -102,6 +109,11 @@ class AirflowRetryStore:
 
     What is abandoned keeps its state, and what leads to the job, for the try after a clear: also where Airbyte had not
     named the job yet. A kill has the last word: whatever else of the process is about to write does not.
+
+    A worker that Airflow has lost touch with, and that wakes up beside the next try, leaves alone what that has
+    written. Airflow 3.3 itself does not let it any more: its store knows a try by an id of its own. A Variable has no
+    owner, so it is looked up whose the record is by now: before each deletion, of which a start has none; and before a
+    write only if a while has passed since Airflow was last heard of, so that a start costs no request more.
 
     :param fresh: Whether the run begins, and is not resumed. Default: False.
     :param run: The run's number in the try. Default: 1.
@@ -125,6 +137,10 @@ class AirflowRetryStore:
         self._writing = Lock()
         #: Whether a user has stopped the task: nothing is written any more.
         self._abandoned = False
+        #: Whether the process was told to stop, whoever wants it.
+        self.told_to_stop = False
+        #: When Airflow was last heard of. It has started this process for the first run it asks about.
+        self._in_touch_at = time.time() if run == 1 else 0.0
 
     def take(self) -> None:
         """Take what the tries before have left, for a last try; others read it when they need it."""
@@ -133,8 +149,13 @@ class AirflowRetryStore:
 
     def read(self) -> Record | None:
         """Return what an earlier try wrote, or this one."""
-        record = _read(self._store) if self._may_hold else None
+        record = self._read() if self._may_hold else None
         self._may_hold = record is not None
+        return record
+
+    def _read(self) -> Record | None:
+        record = _read(self._store)
+        self._in_touch_at = time.time()
         return record
 
     def write(self, record: Record) -> None:
@@ -142,13 +163,17 @@ class AirflowRetryStore:
 
         :param record: Once it names the job, a failure is no more than a line in the log: what was written before
             leads a next try to the job, too.
+        :raises AirbyteException: If a later try has begun, so that nobody would wait for the job.
         """
         with self._writing:
             if self._abandoned:
                 return
             self._may_hold = True
             try:
+                if time.time() >= self._in_touch_at + IN_TOUCH and self._is_of_a_later_try(self._store):
+                    raise AirbyteException("A later try of this task has begun: this one starts no job.")
                 self._store.write(record.model_dump())
+                self._in_touch_at = time.time()
             except Exception as error:
                 if record.job_id is None:
                     raise
@@ -158,14 +183,14 @@ class AirflowRetryStore:
         """Let a later try start another job."""
         with self._writing:
             if self._may_hold and not self._abandoned:
-                self._store.delete()
+                self._drop(self._store)
                 self._may_hold = False
 
     def release(self) -> None:
         """Note that the job goes on, and no user who kills the task from now on has it cancelled."""
         try:
-            record = _read(self._store)
-            if record is not None and record.state == "started" and not self._is_of_a_later_try(record):
+            record = self._read()
+            if record is not None and record.state == "started" and not self._is_later(record):
                 self.write(record.model_copy(update={"state": "released"}))
         except Exception as error:
             self._log.warning("Airflow does not take down that the task has left its job: %s", error)
@@ -174,16 +199,21 @@ class AirflowRetryStore:
         """Return the store of the task's next run in the same try."""
         return AirflowRetryStore(self._context, self._log, run=self._run + 1)
 
-    def delete_after_success(self) -> None:
-        """Have what nobody cleans up dropped once Airflow knows that the task has succeeded."""
+    def delete_after_end(self) -> None:
+        """Have what nobody cleans up dropped once Airflow knows that the task has ended, and is not tried again."""
         if isinstance(self._store, _VariableStore):
-            after_success(self._context, self._finish)
+            after_end(self._context, self._finish, self._finish_by_itself)
+
+    def _finish_by_itself(self) -> None:
+        # Else it may be a user who has ended it, without a word from Airflow: a try after a clear is to find its job.
+        if not self.told_to_stop:
+            self._finish()
 
     def _finish(self) -> None:
         try:
             self.delete()
             for earlier in self._earlier:
-                earlier.delete()
+                self._drop(earlier)
         except Exception as error:
             self._log.warning("Airflow does not delete the Variable that held the task's job: %s", error)
 
@@ -198,7 +228,7 @@ class AirflowRetryStore:
         with self._writing:
             self._abandoned = True
             record = _read(self._store)
-            if record is not None and self._is_of_a_later_try(record):
+            if (record is not None and self._is_later(record)) or any(map(self._is_of_a_later_try, self._earlier)):
                 return False
             for earlier in self._earlier:
                 earlier.delete()
@@ -214,10 +244,18 @@ class AirflowRetryStore:
         """Drop what was abandoned, and nobody cleans up, once its job has ended."""
         if not self._store.cleans_up:
             with self._writing:
-                self._store.delete()
+                self._drop(self._store)
 
-    def _is_of_a_later_try(self, record: Record) -> bool:
-        """Tell whether a record is none of this process', which Airflow has lost touch with, any more."""
+    def _drop(self, store: _Store) -> None:
+        if not self._is_of_a_later_try(store):
+            store.delete()
+
+    def _is_of_a_later_try(self, store: _Store) -> bool:
+        """Tell whether there is a record that is none of this process', which Airflow has lost touch with, any more."""
+        record = None if isinstance(store, _NoStore) else _read(store)
+        return record is not None and self._is_later(record)
+
+    def _is_later(self, record: Record) -> bool:
         return record.generation.try_number > self.generation.try_number
 
 

@@ -10,11 +10,15 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
+from airflow import __version__ as airflow_version
+
 from airbyte_deferrable._compat import Context
 from airbyte_deferrable._job.record import Generation
 
 #: The state of a task that was cleared and is not scheduled yet: Airflow itself has no word for it.
 NO_STATUS = "no_status"
+#: Whether Airflow counts each clear of a DAG run; before 3.2, only that of a run that had ended.
+COUNTS_CLEARS = tuple(map(int, airflow_version.split(".")[:2])) >= (3, 2)
 
 
 def task_instance(context: Context | None) -> Any:
@@ -42,7 +46,7 @@ def generation_of(context: Context | None) -> Generation:
         try_number=ti.try_number,
         max_tries=int(ti.max_tries or 0),
         retries=_number(getattr(ti, "task", None), "retries"),
-        clear_number=_number(context.get("dag_run"), "clear_number"),
+        clear_number=_number(context.get("dag_run"), "clear_number") if COUNTS_CLEARS else None,
     )
 
 

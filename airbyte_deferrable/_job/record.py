@@ -19,8 +19,8 @@ class Generation(BaseModel):
     :param max_tries: How many retries are allowed in all. A clear sets it to the try's number plus ``retries``, a retry
         leaves it alone.
     :param retries: What the DAG says by then; None if that is not known.
-    :param clear_number: How often the DAG run was cleared, a sibling of the task included: from Airflow 3.2 on at each
-        clear, before only when the run had ended. None if that is not known.
+    :param clear_number: How often the DAG run was cleared, a sibling of the task included; None if that is not known,
+        or if Airflow does not count each time.
     """
 
     model_config = ConfigDict(defer_build=True)
@@ -38,11 +38,10 @@ class Generation(BaseModel):
         ============================================================  =============  ================================
         a user stopped the task while it ran                          ``cleared``    is cancelled, and seen to end
         another ``max_tries``                                         ``cleared``    the same
-        the same, and ``retries`` not lowered by as many as the task  ``retried``    is waited for, and is the task's
-        had used by then: a clear would have raised it
-        the same, ``retries`` lowered, another ``clear_number``       ``cleared``    is cancelled, and seen to end
-        the same, ``retries`` lowered, no other ``clear_number``:     ``unclear``    is waited for, and then another
-        cleared, or the DAG was changed between two tries                            is started
+        the same, and a clear of this task would have made another    ``retried``    is waited for, and is the task's
+        of it, or nothing of the run was cleared
+        the same, as a clear of this task may have left it, since     ``unclear``    is waited for, and then another
+        ``retries`` was lowered by as many as the task had used                      is started
         ============================================================  =============  ================================
 
         Airflow may leave ``max_tries`` alone, too, when the task runs while it is cleared: hence the first row.
@@ -50,15 +49,18 @@ class Generation(BaseModel):
         then = record.generation
         if record.abandoned or self.max_tries != then.max_tries:
             return "cleared"
-        if None in (self.retries, then.retries) or not self._lowered(then):
+        if self.clear_number is not None and self.clear_number == then.clear_number:
             return "retried"
-        counted = None not in (self.clear_number, then.clear_number)
-        return "cleared" if counted and self.clear_number != then.clear_number else "unclear"
+        # Also where clears were counted this is no certain clear: the count is the run's, and it may have been a
+        # sibling that was cleared, while this task was retried and its DAG changed. Of the three mistakes that are
+        # possible, the least is made. A job that is cancelled takes its work with it; one that is taken for the task's
+        # own lets a task end green that a user wanted done again; one more job after the other costs a run, and loses
+        # nothing.
+        return "unclear" if self._clear_may_have_left_max_tries(then) else "retried"
 
-    def _lowered(self, then: Generation) -> bool:
-        """Tell whether a clear since then may have left ``max_tries`` what it was."""
-        now, before = self.retries or 0, then.retries or 0
-        return now < before and now <= then.max_tries - then.try_number
+    def _clear_may_have_left_max_tries(self, then: Generation) -> bool:
+        """Tell whether ``max_tries`` is what a clear of one of the tries since then makes of it."""
+        return self.retries is not None and then.try_number <= self.max_tries - self.retries < self.try_number
 
 
 class Record(BaseModel):

@@ -232,10 +232,13 @@ class Submission:
         if job is not None and (job.status == JobStatus.SUCCEEDED or not job.terminal):
             self.found_again = True
             state = record.state if record.state == "attached" else self._state_when_known
-            known = record.model_copy(update={"job_id": job.job_id, "state": state})
+            # Also where nothing else is new: by its try a record tells a worker that Airflow has lost touch with that
+            # it is another's by now.
+            known = record.model_copy(
+                update={"job_id": job.job_id, "state": state, "generation": self.store.generation}
+            )
             if known != record:
-                written_now = known.model_copy(update={"generation": self.store.generation})
-                await asyncio.to_thread(self.store.write, written_now)
+                await asyncio.to_thread(self.store.write, known)
             return job
         if job is not None:
             self._log.info("Airbyte job %s of an earlier try is %s: starting another", job.job_id, job.status)

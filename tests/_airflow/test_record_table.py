@@ -13,7 +13,14 @@ from airbyte_deferrable._airflow import retry_store
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
 from airbyte_deferrable._airflow.task_instance import generation_of
 from airbyte_deferrable._job.record import Record
-from helpers.one_task import Store, TaskInstance, Variables, airflow_takes_down_the_success, context_of
+from helpers.one_task import (
+    Store,
+    TaskInstance,
+    Variables,
+    airflow_takes_down,
+    airflow_takes_down_the_success,
+    context_of,
+)
 from tools.modules import PAGE
 
 LOG = logging.getLogger(__name__)
@@ -111,10 +118,15 @@ def taken(world: World, state: str) -> AirflowRetryStore:
 
 def succeeds(world: World) -> None:
     store = taken(world, "started")
-    store.delete_after_success()
+    store.delete_after_end()
     before = world.what_is_there()
     assert before == ("started" if world.kept else "nothing")
     airflow_takes_down_the_success(world.ti)
+
+
+def ends_otherwise(world: World) -> None:
+    taken(world, "started").delete_after_end()
+    airflow_takes_down(world.ti, "skipped")
 
 
 def abandoned(world: World, *, cancelled: bool = True, ends: bool = False) -> None:
@@ -153,6 +165,7 @@ EVENTS: dict[str, Callable[[World], None]] = {
     "the job goes on without the task": lambda world: taken(world, "started").release(),
     "no job was made, or it did not succeed": lambda world: taken(world, "requested").delete(),
     "Airflow knows that the task succeeded": succeeds,
+    "... that it is skipped, or fails for good": ends_otherwise,
     "a user stops the task while it runs": abandoned,
     "... and its job is seen to end": lambda world: abandoned(world, ends=True),
     "... and its job is not to be cancelled": lambda world: abandoned(world, cancelled=False),

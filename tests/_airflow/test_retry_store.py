@@ -10,14 +10,21 @@ from typing import Any
 import pytest
 
 from airbyte_deferrable._airflow import retry_store
-from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
+from airbyte_deferrable._airflow.retry_store import IN_TOUCH, AirflowRetryStore
 from airbyte_deferrable._airflow.task_instance import generation_of
 from airbyte_deferrable._job.record import Record
-from airbyte_deferrable.exceptions import AirbyteTimeout
+from airbyte_deferrable.exceptions import AirbyteException, AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Script, Simulator
 from helpers.airbyte import connection_to
-from helpers.one_task import Store, TaskInstance, Variables, airflow_takes_down_the_success
+from helpers.one_task import (
+    Store,
+    TaskInstance,
+    Variables,
+    airflow_is_silent,
+    airflow_takes_down,
+    airflow_takes_down_the_success,
+)
 from helpers.waiting import Clock, meanwhile
 
 LOG = logging.getLogger(__name__)
@@ -143,6 +150,40 @@ def test_variable_stays_until_the_very_end_of_a_successful_task(
     assert not variables
 
 
+@pytest.mark.parametrize(
+    ("state", "left"), [("skipped", 0), ("failed", 0), ("up_for_retry", 1), ("deferred", 1), ("running", 1)]
+)
+def test_variable_does_not_stay_of_a_task_that_is_skipped_or_fails_for_good_before_its_last_try(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch, state: str, left: int
+) -> None:
+    """A subclass raises AirflowSkipException or AirflowFailException after its sync."""
+    variables = Variables()
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
+    context: Any = {"ti": TaskInstance(max_tries=1)}
+    AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, wait_seconds=0.1).execute(context)
+    airflow_takes_down(context["ti"], state)
+    assert len(variables) == left
+
+
+def test_variable_stays_of_a_task_that_is_told_to_stop_and_airflow_does_not_say_why(
+    airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user has marked it, and its job goes on: if the task is cleared then, its next try is to find that."""
+    variables = Variables()
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
+    monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
+    airflow_is_silent(monkeypatch)
+    connection_id = airbyte_simulator.add_connection(script=Script(duration=0.1, pending=0.0))
+    context: Any = {"ti": TaskInstance(max_tries=1)}
+    operator = AirbyteTriggerSyncOperator(task_id="sync", connection_id=connection_id, wait_seconds=0.1)
+    operator.execute(context)
+    operator.on_kill()
+    airflow_takes_down(context["ti"], "failed")
+    assert len(variables) == 1
+
+
 def test_hiccup_of_airflow_after_the_start_fails_neither_the_start_nor_the_success(
     airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,13 +264,77 @@ def test_kill_has_the_last_word(monkeypatch: pytest.MonkeyPatch, writes: str) ->
     assert (kept["abandoned"], kept["job_id"]) == (True, 4)
 
 
-def test_worker_that_airflow_has_lost_touch_with_leaves_the_record_of_the_next_try_alone(context: Any) -> None:
-    lost = AirflowRetryStore(context, LOG)
+def lost_and_next(context: Any, run: int = 1) -> tuple[AirflowRetryStore, AirflowRetryStore]:
+    """Return the store of a worker that Airflow has lost touch with, and that of the try that it has begun since."""
+    lost = AirflowRetryStore(context, LOG, run=run)
     lost.write(record(context, job_id=4))
     context["ti"].try_number += 1
-    AirflowRetryStore(context, LOG).write(record(context, job_id=5))
-    lost.release()
-    lost.abandon(cancelled=True)
-    kept = AirflowRetryStore(context, LOG).read()
+    following = AirflowRetryStore(context, LOG)
+    following.write(record(context, job_id=5))
+    return lost, following
+
+
+#: What such a worker comes to.
+COMES_TO: dict[str, Callable[[AirflowRetryStore], object]] = {
+    "release": lambda lost: lost.release(),
+    "kill": lambda lost: lost.abandon(cancelled=True),
+    "kill without cancel": lambda lost: lost.abandon(cancelled=False),
+    "kill and the job's end": lambda lost: (lost.abandon(cancelled=True), lost.drop_abandoned()),
+    "failed job": lambda lost: lost.delete(),
+    "success": lambda lost: lost._finish(),
+}
+
+
+@pytest.mark.parametrize("run", [1, 2])
+@pytest.mark.parametrize("to", COMES_TO)
+def test_worker_that_airflow_has_lost_touch_with_leaves_the_record_of_the_next_try_alone(
+    context: Any, to: str, run: int
+) -> None:
+    """Also the record of the try's earlier run, which the next try comes to first."""
+    lost, following = lost_and_next(context, run)
+    COMES_TO[to](lost)
+    kept = following.read()
     assert kept is not None
     assert (kept.job_id, kept.state, kept.abandoned) == (5, "started", False)
+
+
+def test_worker_that_airflow_has_lost_touch_with_writes_nothing_over_the_next_try(context: Any, clock: Clock) -> None:
+    """It stood still while it started its job; one that has not is not asked, which would cost each start a request."""
+    lost, following = lost_and_next(context)
+    clock.jump(IN_TOUCH)
+    lost.write(Record(**{**lost_record(lost), "job_id": 4}))
+    kept = following.read()
+    assert kept is not None
+    assert kept.job_id == 5
+
+
+def test_worker_that_airflow_has_lost_touch_with_asks_for_no_job(context: Any, clock: Clock) -> None:
+    lost, _ = lost_and_next(context)
+    clock.jump(IN_TOUCH)
+    with pytest.raises(AirbyteException, match="later try"):
+        lost.write(Record(**lost_record(lost)))
+
+
+def lost_record(store: AirflowRetryStore) -> dict[str, Any]:
+    return {"generation": store.generation, "connection_id": "c", "job_type": "sync", "written_at": 1.0, "after": 3}
+
+
+def test_start_in_touch_with_airflow_asks_for_nothing_but_what_it_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = Counting()
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
+    context: Any = {"ti": TaskInstance(max_tries=2)}
+    store = AirflowRetryStore(context, LOG, fresh=True)
+    store.read()
+    store.write(record(context, after=3))
+    store.write(record(context, after=3, job_id=4))
+    assert variables.reads == 0
+
+
+class Counting(Variables):
+    """Counts what it is asked."""
+
+    reads = 0
+
+    def get(self, key: str, default: Any = None, deserialize_json: bool = False) -> Any:
+        self.reads += 1
+        return super().get(key, default, deserialize_json)

@@ -92,7 +92,7 @@ _add("mark failed, before its trigger begins", DEFERRED, Outcome("goes on or can
 _add("mark success, before its trigger begins", DEFERRED, Outcome("goes on or cancelled", "success"), LEFT_SUCCESS)
 _add("clear, new try parses for long", DEFERRED, AFRESH)
 _add("clear, up for retry, cancel_on_kill=False", BOTH, WAITED_FOR)
-_add("clear, up for retry, retries lowered", WORKER, AFRESH, WAITED_FOR)
+_add("clear, up for retry, retries lowered", WORKER, WAITED_FOR)
 
 # Deadlines
 _add("execution_timeout", BOTH, CANCELLED_FAILED)

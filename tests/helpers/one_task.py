@@ -220,13 +220,25 @@ def context_of(ti: TaskInstance) -> dict[str, Any]:
 
 def airflow_takes_down_the_success(ti: Any) -> None:
     """Do what Airflow does once it has taken down that a task succeeded: it tells its listeners, and nobody before."""
+    told: dict[str, Any] = {"previous_state": "running", "task_instance": ti}
+    _listeners().on_task_instance_success(**told, **({} if AIRFLOW_3 else {"session": None}))
+
+
+def airflow_takes_down(ti: Any, state: str) -> None:
+    """Do what Airflow does once it has taken down another end of a try: it notes it, and tells that the process stops.
+
+    That the task is skipped, its listeners are told from Airflow 3.2 on; that it has failed, also for a retry.
+    """
+    ti.state = state
+    _listeners().before_stopping(component=None)
+
+
+def _listeners() -> Any:
     try:
         listeners = import_module("airflow.sdk.listener")
     except ImportError:  # before 3.2
         listeners = import_module("airflow.listeners.listener")
-    told: dict[str, Any] = {"previous_state": "running", "task_instance": ti}
-    hook = listeners.get_listener_manager().hook.on_task_instance_success
-    hook(**told, **({} if AIRFLOW_3 else {"session": None}))
+    return listeners.get_listener_manager().hook
 
 
 def kept_log() -> tuple[logging.Logger, list[str]]:

@@ -10,14 +10,23 @@ from typing import Any
 import pytest
 
 from airbyte_deferrable import hooks
-from airbyte_deferrable._airflow import retry_store, started_job
+from airbyte_deferrable._airflow import retry_store, started_job, task_instance
 from airbyte_deferrable._compat import AirflowSkipException
 from airbyte_deferrable._job import earlier
 from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Simulator
 from helpers.airbyte import ENDLESS, QUICK, hits
-from helpers.one_task import Make, Task, TaskDeferred, Variables, WithoutStore, killed_when, when_said
+from helpers.one_task import (
+    Make,
+    Task,
+    TaskDeferred,
+    Variables,
+    WithoutStore,
+    airflow_takes_down,
+    killed_when,
+    when_said,
+)
 from helpers.waiting import Clock, meanwhile
 
 IF_RUNNING = ["wait", "skip", "fail", "attach"]
@@ -85,12 +94,57 @@ def test_clear_of_a_sibling_is_none_of_the_task(sim: Simulator, again: Again) ->
     assert again(cid).leave().trigger.job_id == old
 
 
-def test_clear_that_is_not_certain_has_the_old_job_waited_for_and_not_cancelled(sim: Simulator, again: Again) -> None:
-    """``retries`` is lower, and nothing else: Airflow before 3.2 counts no clear of a run that goes on."""
+def test_clear_that_leaves_max_tries_alike_runs_the_task_again_also_where_the_dag_had_changed_before(
+    sim: Simulator, again: Again
+) -> None:
+    """The run was made with three ``retries``, and the task began when there were two."""
+    sync = again(cid := sim.add_connection(script=ENDLESS))
+    sync.ti.retries = 2
+    sim.finish(sync.leave().trigger.job_id, "succeeded")
+    sync.clear()
+    assert sync.ti.max_tries == 3
+    assert again(cid).leave().trigger.job_id == sim.jobs(cid)[1]["id"]
+
+
+@pytest.mark.parametrize("retries", [1, 0])
+def test_clear_of_a_sibling_is_none_of_the_task_also_with_fewer_retries(
+    sim: Simulator, again: Again, retries: int
+) -> None:
+    """A clear of the task itself would have left another ``max_tries``: 1 + ``retries``, and not 3."""
+    sync = again(cid := sim.add_connection(script=ENDLESS))
+    old = sync.leave().trigger.job_id
+    sync.ti.clear_number += 1
+    sync.ti.retries = retries
+    sync.next_try()
+    assert again(cid).leave().trigger.job_id == old
+    assert sim.count("cancel") == 0
+
+
+def test_retry_with_fewer_retries_is_one_where_airflow_counts_no_clear(
+    sim: Simulator, again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_instance, "COUNTS_CLEARS", True)
+    sync = again(cid := sim.add_connection(script=ENDLESS))
+    old = sync.leave().trigger.job_id
+    sync.next_try()
+    sync.ti.retries = 2
+    assert again(cid).leave().trigger.job_id == old
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_clear_that_is_not_certain_has_the_old_job_waited_for_and_not_cancelled(
+    sim: Simulator, again: Again, monkeypatch: pytest.MonkeyPatch, counts: bool
+) -> None:
+    """``retries`` is lower by as many as were used, and the task may have been cleared, or another one of the run.
+
+    Airflow before 3.2 counts no clear of a run that goes on.
+    """
+    monkeypatch.setattr(task_instance, "COUNTS_CLEARS", counts)
     sync = again(cid := sim.add_connection(script=ENDLESS), if_running="skip")
     old = sync.leave().trigger.job_id
     sync.next_try()
     sync.ti.retries = 2
+    sync.ti.clear_number += counts
     assert again(cid, if_running="skip").leave().method_name == "execute_queued"
     assert sim.count("cancel") == 0
     sim.finish(old, "succeeded")
@@ -212,6 +266,23 @@ def test_clear_meets_a_job_that_the_task_had_left_as_anybodys(
     sync.clear()
     meets(again(cid, if_running=if_running), old, if_running)
     assert sim.count("cancel") == 0
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_clear_without_cancel_on_kill_leaves_no_variable_of_a_task_that_is_skipped_then(
+    sim: Simulator, again: Again, live: bool
+) -> None:
+    sync = again(cid := sim.add_connection(script=ENDLESS), cancel_on_kill=False)
+    old = sync.leave().trigger.job_id
+    sync.clear()
+    if not live:
+        sim.finish(old, "succeeded")
+        sim.add_job(cid, script=ENDLESS)
+    after = again(cid, cancel_on_kill=False, if_running="skip")
+    with pytest.raises(AirflowSkipException):
+        after.run()
+    airflow_takes_down(after.ti, "skipped")
+    assert len(after.store) == (not isinstance(after, WithoutStore) and live)
 
 
 def meets(sync: Task, other: int, if_running: str) -> None:

@@ -59,6 +59,15 @@ def test_retry_does_not_say_submitted_of_a_job_that_it_finds(sim: Simulator, tas
     assert said(sync.lines, f"Found again: job {job_id} (sync) of connection") == 1
 
 
+def test_retry_that_finds_its_job_has_the_record_for_its_own(sim: Simulator, task: Make) -> None:
+    """A worker that Airflow has lost touch with knows by it that the record is another's."""
+    sync = task(sim.add_connection(script=ENDLESS), "deferred")
+    sync.leave()
+    sync.next_try()
+    sync.leave()
+    assert sync.store["airbyte_retry"]["generation"]["try_number"] == 2
+
+
 def test_retry_finds_the_job_that_airbyte_named_after_the_task_was_killed(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,9 @@ def _may_be_left(account: _Account, action: Harm, at: int, job: dict[str, Any]) 
     if not account.is_certain(job, action, at):
         # Somebody else may have started it in the same moments, or nobody remembers it.
         return True
+    if action.kind == "clear with fewer retries" and action.step.where == "airflow":
+        # It may as well be a retry: such a job is waited for.
+        return True
     # Else the next try makes up for it. Of a task that was marked, nobody is alive who could.
     return action.step.where == "airflow" and action.kind not in CLEARS
 
