@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from packaging.version import Version
 
 from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable.simulator import Fault, Script

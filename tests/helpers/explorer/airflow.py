@@ -18,7 +18,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, cast
 
-from airbyte_deferrable._airflow import after_success, kill
+from airbyte_deferrable._airflow import after_end, kill
 from airbyte_deferrable._compat import AIRFLOW_3, AirflowSkipException, AirflowTaskTimeout
 from airbyte_deferrable.triggers import sync as sync_trigger
 from helpers.compat import AirflowRescheduleException, TaskDeferred, set_current_context
@@ -148,7 +148,7 @@ class Airflow:
     ) -> None:
         self.row = Row(retries, map_index)
         # Of another case, whose task has the same name.
-        after_success._listener()._due.clear()
+        after_end._listener()._due = None
         self.log, self.lines = kept_log()
         self.course = course
         self.airbyte = airbyte
