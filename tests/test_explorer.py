@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 import pytest
 
-from airbyte_deferrable._airflow import kill
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
 from airbyte_deferrable._airflow.started_job import StartedJob
 from airbyte_deferrable._compat import AIRFLOW_3
@@ -144,20 +143,6 @@ def test_explorer_finds_a_cancel_without_certainty(sim: Simulator, monkeypatch: 
     )
     harms = [Harm(step, "raises"), Harm(wait, "failed", "goes on")]
     assert any("not known for certain" in each for each in problems(run(sim, scenario, harms)))
-
-
-def test_explorer_finds_a_zombie_that_cancels_the_job_of_the_next_try(
-    sim: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scenario = Scenario("worker")
-    (wait, *_) = (
-        each for each in run(sim, scenario).course.steps if each.what == "GET jobs/…" and each.phase == "after"
-    )
-    monkeypatch.setattr(kill, "stopped_by_user", lambda *_: "failed")
-    monkeypatch.setattr(AirflowRetryStore, "abandon", lambda *_, **__: True)
-    # It may come when the job has ended: both run at once.
-    found = (problems(run(sim, scenario, [Harm(wait, "lost", "beside")])) for _ in range(10))
-    assert any("nobody wanted that" in each for case in found for each in case)
 
 
 @pytest.mark.parametrize(("kind", "then"), [("failed", "goes on"), ("lost", "")])
