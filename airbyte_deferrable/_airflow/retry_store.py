@@ -84,23 +84,35 @@ class AirflowRetryStore:
                                           (Airflow 3.3)      try may follow
     ====================================  =================  ==================  ===================  ===============
     a run begins, or is resumed           read               read                read, then deleted   nothing
+    a retry finds its job live or         ``started``        ``started``         nothing              nothing
+    succeeded
     Airbyte is about to be asked          ``requested``      ``requested``       nothing              nothing
     Airbyte has named the job             ``started``        ``started``         nothing              nothing
     ... and the task does not wait        ``released``       ``released``        nothing              nothing
     it waits for somebody else's          ``attached``       ``attached``        nothing              nothing
     the job goes on without the task      ``released``       ``released``        nothing              nothing
+    its ``execution_timeout`` is over     stays              stays               nothing              nothing
     no job was made, or it did not        deleted            deleted             nothing              nothing
     succeed
     Airflow knows that the task           stays              deleted             nothing              nothing
     succeeded
     ... that it is skipped, or fails      stays              deleted             nothing              nothing
     for good
+    ... what an earlier run of it wrote   stays              deleted             nothing              nothing
     a user stops the task while it runs   abandoned          abandoned           nothing              nothing
     ... and its job is seen to end        stays              deleted             nothing              nothing
     ... and its job is not to be          deleted            deleted             nothing              nothing
     cancelled
+    ... while its job is only asked for   abandoned          abandoned           nothing              nothing
+    ... and nothing leads to the job      deleted            deleted             nothing              nothing
+    ... while it waits for somebody       deleted            deleted             nothing              nothing
+    else's
+    ... after its job went on without it  abandoned          abandoned           nothing              nothing
+    ... and what an earlier run wrote     deleted            deleted             nothing              nothing
     the task is cleared otherwise         stays              stays               nothing              nothing
     ... and its old job is seen to end    deleted            deleted             nothing              nothing
+    a later try has begun, and it goes    stays              stays               stays                nothing
+    on all the same
     ====================================  =================  ==================  ===================  ===============
 
     Airflow cleans the task state store up by itself; a Variable would stay for ever, as it does if Airflow fails to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -11,8 +12,11 @@ import pytest
 
 from airbyte_deferrable._airflow import retry_store
 from airbyte_deferrable._airflow.retry_store import AirflowRetryStore
+from airbyte_deferrable._airflow.started_job import StartedJob
 from airbyte_deferrable._airflow.task_instance import generation_of
 from airbyte_deferrable._job.record import Record
+from airbyte_deferrable._job.submit import Submission
+from airbyte_deferrable.api.models import Job
 from helpers.one_task import (
     Store,
     TaskInstance,
@@ -62,8 +66,8 @@ class World:
         context = context_of(self.ti)
         return {**context, "task_state_store": self.kept} if self.has_store else context
 
-    def store(self) -> AirflowRetryStore:
-        return AirflowRetryStore(self.context, LOG)
+    def store(self, run: int = 1) -> AirflowRetryStore:
+        return AirflowRetryStore(self.context, LOG, run=run)
 
     def record(self, state: str, **fields: Any) -> Record:
         known = {"job_id": 4, "certain": True} if state != "requested" else {"after": 3}
@@ -79,9 +83,9 @@ class World:
             }
         )
 
-    def holds(self, state: str) -> AirflowRetryStore:
+    def holds(self, state: str, **fields: Any) -> AirflowRetryStore:
         """Let a try before, or this one, have written a record; return the store of a try at which things happen."""
-        self.store().write(self.record(state))
+        self.store().write(self.record(state, **fields))
         if self.is_last:
             self.ti.try_number = self.ti.max_tries + 1
         return self.store()
@@ -108,9 +112,9 @@ def writes(state: str) -> Callable[[World], None]:
     return write
 
 
-def taken(world: World, state: str) -> AirflowRetryStore:
+def taken(world: World, state: str, **fields: Any) -> AirflowRetryStore:
     """Return the store of a task that has read what there was."""
-    store = world.holds(state)
+    store = world.holds(state, **fields)
     store.take()
     store.read()
     return store
@@ -129,8 +133,10 @@ def ends_otherwise(world: World) -> None:
     airflow_takes_down(world.ti, "skipped")
 
 
-def abandoned(world: World, *, cancelled: bool = True, ends: bool = False) -> None:
-    store = taken(world, "started")
+def abandoned(
+    world: World, state: str = "started", *, cancelled: bool = True, ends: bool = False, **fields: Any
+) -> None:
+    store = taken(world, state, **fields)
     store.abandon(cancelled=cancelled)
     if ends:
         store.drop_abandoned()
@@ -142,35 +148,122 @@ def abandoned(world: World, *, cancelled: bool = True, ends: bool = False) -> No
     assert world.what_is_there() == there
 
 
+class Finds:
+    """An Airbyte in which the job runs."""
+
+    async def get_job(self, job_id: int) -> Job:
+        return Job(jobId=job_id, status="running", jobType="sync", connectionId="c")
+
+
+def finds(world: World) -> None:
+    world.store().write(world.record("started"))
+    world.ti.try_number = world.ti.max_tries + 1 if world.is_last else 2
+    submission = Submission(world.store(), "c", "sync", log=LOG)
+    client: Any = Finds()
+    job = asyncio.run(submission._find_again(client))
+    assert (job is None) == (world.ti.max_tries == 0)
+    # By that a worker knows that Airflow has lost touch with that it is another's.
+    assert all(record["generation"]["try_number"] == 2 for record in world.kept.values())
+
+
+def runs_out_of_time(world: World) -> None:
+    store = taken(world, "started")
+    submission = Submission(store, "c", "sync", log=LOG)
+    submission.started_job = 4
+    cancelled: list[int] = []
+
+    def cancel(job_id: int, *_: Any) -> Job:
+        cancelled.append(job_id)
+        return Job(jobId=job_id, status="cancelled", jobType="sync", connectionId="c")
+
+    StartedJob(submission, store, cancel=cancel, log=LOG).cancel_out_of_time(60.0)
+    assert cancelled == [4]
+
+
+def in_a_further_run(do: Callable[[AirflowRetryStore], object]) -> Callable[[World], None]:
+    """Let something happen in the try's second run, and leave what the first has written."""
+
+    def happen(world: World) -> None:
+        for run in (1, 2):
+            world.store(run).write(world.record("started"))
+        if world.is_last:
+            world.ti.try_number = world.ti.max_tries + 1
+            world.store().take()
+        store = world.store(run=2)
+        store.take()
+        do(store)
+        second = world.store(run=2)._store
+        second.delete()
+
+    return happen
+
+
+def succeeds_in(store: AirflowRetryStore) -> None:
+    store.delete_after_end()
+    airflow_takes_down_the_success(store._context["ti"])
+
+
+def clear(world: World) -> None:
+    world.ti.max_tries, world.ti.try_number = world.ti.max_tries + world.ti.try_number, world.ti.try_number + 1
+
+
 def cleared(world: World, *, ends: bool = False) -> None:
-    if world.is_last:
-        store = taken(world, "started")
-    else:
-        world.store().write(world.record("started"))
-        world.ti.max_tries, world.ti.try_number = world.ti.max_tries + world.ti.try_number, world.ti.try_number + 1
-        store = world.store()
-        record = store.read()
-        assert record is None or store.generation.since(record) == "cleared"
+    # A last try takes what there is, before the clear.
+    taken(world, "started")
+    clear(world)
+    store = world.store()
+    record = store.read()
+    assert (record is None) == (world.ti.max_tries == 1 or world.is_last)
+    assert record is None or store.generation.since(record) == "cleared"
     if ends:
         store.delete()
+
+
+def lost(world: World) -> None:
+    """Do all that a worker may still do that Airflow has lost touch with: the next try has written something else."""
+    left = taken(world, "started"), taken(world, "started")
+    if world.is_last:
+        # Only a clear has another one begin.
+        clear(world)
+    else:
+        world.ti.try_number += 1
+    following = world.store()
+    following.write(world.record("started", job_id=5))
+    for store, cancelled in zip(left, (True, False), strict=True):
+        store._in_touch_at = 0.0
+        store.write(world.record("started", generation=store.generation))
+        store.release()
+        store.delete()
+        store._finish()
+        store.abandon(cancelled=cancelled)
+    assert all(record["job_id"] == 5 for record in world.kept.values())
 
 
 #: What brings each row about, by the row's words.
 EVENTS: dict[str, Callable[[World], None]] = {
     "a run begins, or is resumed": begins,
+    "a retry finds its job live or succeeded": finds,
     "Airbyte is about to be asked": writes("requested"),
     "Airbyte has named the job": writes("started"),
     "... and the task does not wait": writes("released"),
     "it waits for somebody else's": writes("attached"),
     "the job goes on without the task": lambda world: taken(world, "started").release(),
+    "its ``execution_timeout`` is over": runs_out_of_time,
     "no job was made, or it did not succeed": lambda world: taken(world, "requested").delete(),
     "Airflow knows that the task succeeded": succeeds,
     "... that it is skipped, or fails for good": ends_otherwise,
+    "... what an earlier run of it wrote": in_a_further_run(succeeds_in),
     "a user stops the task while it runs": abandoned,
     "... and its job is seen to end": lambda world: abandoned(world, ends=True),
     "... and its job is not to be cancelled": lambda world: abandoned(world, cancelled=False),
+    "... while its job is only asked for": lambda world: abandoned(world, "requested"),
+    "... and nothing leads to the job": lambda world: abandoned(world, "requested", after=None),
+    "... while it waits for somebody else's": lambda world: abandoned(world, "attached"),
+    "... after its job went on without it": lambda world: abandoned(world, "released"),
+    "... and what an earlier run wrote": in_a_further_run(lambda store: store.abandon(cancelled=True)),
     "the task is cleared otherwise": cleared,
     "... and its old job is seen to end": lambda world: cleared(world, ends=True),
+    "a later try has begun, and it goes on all the same": lost,
 }
 #: What a cell's words mean, where they are not what is there.
 MEANS = {"read": "started", "read, then deleted": "nothing", "deleted": "nothing"}

@@ -445,6 +445,12 @@ def test_task_whose_result_cannot_be_pushed_does_not_start_another(matrix: Matri
     matrix.note("result cannot be pushed", run, "found again, no other")
 
 
+def test_task_whose_map_index_cannot_be_rendered_does_not_start_another(matrix: Matrix) -> None:
+    run = matrix.run("unnamed", "on_worker", script=Script(duration=1))
+    ends_with_its_one_job(run)
+    matrix.note("map index not rendered", "on_worker", "found again", None)
+
+
 def ends_with_its_one_job(run: Run) -> None:
     assert run.airflow.wait(run.dag_id, run.run_id) == "success"
     assert run.task()["try_number"] > 1

@@ -13,7 +13,7 @@ from airbyte_deferrable import hooks
 from airbyte_deferrable._airflow import retry_store, started_job, task_instance
 from airbyte_deferrable._compat import AirflowSkipException
 from airbyte_deferrable._job import earlier
-from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteTimeout
+from airbyte_deferrable.exceptions import AirbyteConflictError, AirbyteJobFailed, AirbyteTimeout
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Fault, Simulator
 from helpers.airbyte import ENDLESS, QUICK, hits
@@ -413,13 +413,45 @@ def test_job_that_was_there_before_the_task_asked_is_never_cancelled(sim: Simula
     """Where jobs cannot be listed, its age tells."""
     cid = sim.add_connection(script=ENDLESS)
     old = sim.add_job(cid, script=ENDLESS, created_ago=600.0)
-    answer = {key: old[key] for key in ("status", "jobType", "connectionId")}
-    made_at = datetime.fromtimestamp(old["createdAt"], timezone.utc)
-    body = json.dumps({**answer, "jobId": old["id"], "startTime": made_at.strftime("%Y-%m-%dT%H:%M:%SZ")})
+    sim.add_fault(Fault("create", status=200, body=answer_about(old)))
     sim.add_fault(Fault("list", status=403))
-    sim.add_fault(Fault("create", status=200, body=body))
     sync = again(cid, "worker")
     operator = sync.operator()
     with killed_when(lambda: sim.count("get"), sync, operator, then=lambda: sim.finish(old["id"], "succeeded")):
         assert operator.execute(sync.context) == old["id"]
     assert sim.count("cancel") == 0
+
+
+@pytest.mark.parametrize("how", ["killed", "cleared"])
+def test_job_that_airbyte_had_listed_before_it_answers_with_it_is_never_cancelled(
+    sim: Simulator, again: Again, how: str
+) -> None:
+    """It had ended when the task asked for its jobs, and runs again when that asks for one."""
+    cid = sim.add_connection(script=ENDLESS)
+    old = sim.add_job(cid, script=ENDLESS)
+    sim.finish(old["id"], "failed")
+    running = answer_about({**old, "status": "running"})
+    sim.add_fault(Fault("create", status=200, body=running))
+    gets = sim.add_fault(Fault("get", status=200, body=running))
+    sync = again(cid, "worker" if how == "killed" else "deferred")
+    operator = sync.operator()
+    if how == "killed":
+        with (
+            pytest.raises(AirbyteJobFailed),
+            killed_when(lambda: hits(sim, gets), sync, operator, then=lambda: sim.clear_faults(gets)),
+        ):
+            operator.execute(sync.context)
+    else:
+        trigger = sync.leave().trigger
+        assert (trigger.job_id, trigger.cancel_on_kill) == (old["id"], False)
+        sync.clear()
+        assert again(cid, if_running="skip").leave().method_name == "execute_queued"
+    assert sim.count("cancel") == 0
+
+
+def answer_about(job: dict[str, Any]) -> str:
+    """Return what Airbyte answers a create with that has made this job."""
+    made_at = datetime.fromtimestamp(job["createdAt"], timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return json.dumps(
+        {**{key: job[key] for key in ("status", "jobType", "connectionId")}, "jobId": job["id"], "startTime": made_at}
+    )

@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 
+from airbyte_deferrable._airflow import retry_store
 from airbyte_deferrable.exceptions import AirbyteException
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from helpers.airbyte import AT_ONCE, ENDLESS, QUICK, connection_to
 from helpers.one_task import (
     WAYS,
     Make,
+    Variables,
+    WithoutStore,
+    airflow_takes_down,
+    airflow_takes_down_the_success,
     airflow_tells,
     said,
 )
@@ -57,6 +62,37 @@ def test_retry_does_not_say_submitted_of_a_job_that_it_finds(sim: Simulator, tas
     sync.leave()
     assert said(sync.lines, "Submitted") == 1
     assert said(sync.lines, f"Found again: job {job_id} (sync) of connection") == 1
+
+
+@pytest.mark.parametrize("place", ["task state store", "variables"])
+def test_retry_after_a_map_index_that_cannot_be_rendered_finds_its_job(
+    sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Airflow renders it after ``post_execute``, and fails the task if it cannot."""
+    variables = Variables()
+    monkeypatch.setattr(retry_store, "variables", lambda: variables)
+    cid = sim.add_connection(script=QUICK)
+    sync = task(cid, map_index_template="{{ 1 // (ti.try_number - 1) }}")
+    sync.ti.max_tries = 2
+    if place == "variables":
+        sync = WithoutStore(sync._make, ti=sync.ti)
+
+    def run() -> Any:
+        operator, context = sync.operator(), sync.context
+        result = operator.execute(context)
+        operator.post_execute(context, result)
+        # As _render_map_index of Airflow's task runner does.
+        operator.get_template_env().from_string(operator.map_index_template).render(context)
+        airflow_takes_down_the_success(sync.ti)
+        return result
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    airflow_takes_down(sync.ti, "up_for_retry")
+    sync.next_try()
+    assert run() == sim.jobs(cid)[0]["id"]
+    assert len(sim.jobs(cid)) == 1
+    assert not variables
 
 
 def test_retry_that_finds_its_job_has_the_record_for_its_own(sim: Simulator, task: Make) -> None:

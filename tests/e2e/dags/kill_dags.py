@@ -133,5 +133,10 @@ with DAG("kill_lingering_deferred", schedule=None, default_args=FROM_CONF):
 with DAG("kill_unpushable_on_worker", schedule=None, default_args=FROM_CONF):
     Unpushable(task_id="sync", **WAYS["on_worker"], **KINDS["retried"])
 
+with DAG("kill_unnamed_on_worker", schedule=None, default_args=FROM_CONF):
+    # Airflow renders it after everything else, and cannot in the first try.
+    unnamed = {"map_index_template": "{{ 1 // (ti.try_number - 1) }}"}
+    AirbyteTriggerSyncOperator(task_id="sync", **WAYS["on_worker"], **KINDS["retried"], **unnamed)
+
 with DAG("kill_misled_on_worker", schedule=None, default_args=FROM_CONF):
     Misled(task_id="sync", **WAYS["on_worker"], retries=1, retry_delay=timedelta(seconds=1))
