@@ -141,13 +141,17 @@ class Page:
         button = self.one("tbody tr", row).find_element(By.CSS_SELECTOR, selector)
         self.chrome.execute_script("arguments[0].click()", button)
 
-    def unfold(self) -> None:
-        """Show the whole of the JSON on the page: what is in an object is folded until somebody presses its arrow."""
-        arrow = ".codicon-folding-collapsed"
-        self.one(arrow)
-        while arrows := self.all(arrow):
-            webdriver.ActionChains(self.chrome).move_to_element(arrows[0]).click().perform()
-            self.await_(lambda pressed=arrows[0]: pressed not in self.all(arrow))
+    def unfold(self, text: str) -> None:
+        """Press one arrow of the JSON on the page after the other, until a text is to be seen that was folded away."""
+        folded = ".codicon-folding-collapsed"
+        self.one(folded)
+
+        def is_shown() -> bool:
+            for arrow in self.all(folded)[:1]:
+                webdriver.ActionChains(self.chrome).move_to_element(arrow).click().perform()
+            return text in self.one("body").text
+
+        self.await_(is_shown)
 
     def picture(self, name: str, of: str = "") -> None:
         """Keep what is to be seen, for the documentation."""
@@ -280,10 +284,5 @@ def test_asset_shows_its_syncs_and_the_runs_that_they_started(
     page.chrome.set_window_size(1400, 1000)
     page.open(f"/assets/{asset['id']}")
     page.one("body", REACTS)
-    page.unfold()
-    page.one("body", '"connection_name"')
+    page.unfold('"connection_name"')
     page.picture("asset-events")
-    (run_id,) = runs_with_the_line()
-    page.open(f"/dags/{REACTS}/runs/{run_id}/tasks/react")
-    page.one("body", line)
-    page.picture("ended-syncs")
