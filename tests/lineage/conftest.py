@@ -28,12 +28,11 @@ POSTGRES = {"host": "db.example.com", "port": 5432, "database": "shop", **SECRET
 SNOWFLAKE = {"host": "acme-prod.snowflakecomputing.com", "database": "wh", "schema": "raw", **SECRET}
 
 
-class Events(dict[Any, Any]):
-    """What Airflow's context has for the events of outlets: made when it is asked for."""
+class Events(dict[str, Any]):
+    """What Airflow's context has for the events of outlets: made when it is asked for, here by their names."""
 
-    def __missing__(self, alias: Any) -> Any:
-        self[alias] = Told()
-        return self[alias]
+    def __getitem__(self, alias: Any) -> Any:
+        return self.setdefault(alias.name, Told())
 
 
 class Told(list[tuple[str, Any]]):

@@ -182,7 +182,7 @@ def test_tables_are_told_as_assets(
     task = telling(of, way, stream_assets=which)
     job_id = task.run()
     ((alias, events),) = task.events_of.items()
-    assert alias == stream_alias(task.operator().dag_id, "sync")
+    assert alias == stream_alias(task.operator().dag_id, "sync").name
     assert [uri for uri, _ in events] == told
     assert events[0][1] == {
         "rows": 40,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 from airflow.providers.openlineage.utils.selective_enable import enable_lineage
 
 from airbyte_deferrable.lineage import stream_alias
@@ -39,5 +41,5 @@ for name, asset in {
     "mapped": Asset(f"{WAREHOUSE}/MAPPED"),
     "alias": stream_alias("e2e_lineage", "sync"),
 }.items():
-    with DAG(f"e2e_lineage_after_{name}", schedule=[asset]):
+    with DAG(f"e2e_lineage_after_{name}", schedule=[asset], start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
         EmptyOperator(task_id="use")
