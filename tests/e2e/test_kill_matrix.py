@@ -448,7 +448,7 @@ def test_task_whose_result_cannot_be_pushed_does_not_start_another(matrix: Matri
 def test_task_whose_map_index_cannot_be_rendered_does_not_start_another(matrix: Matrix) -> None:
     run = matrix.run("unnamed", "on_worker", script=Script(duration=1))
     ends_with_its_one_job(run)
-    matrix.note("map index not rendered", "on_worker", "found again", None)
+    matrix.note("map index cannot be rendered", run, "found again, no other")
 
 
 def ends_with_its_one_job(run: Run) -> None:
