@@ -43,7 +43,8 @@ def add_alias(task: Any) -> None:
     :param task: The operator or sensor, which is being made.
     """
     if _alias_among(task.outlets) is None and not getattr(task, "_BaseOperator__from_mapped", False):
-        task.outlets.append(stream_alias(task.dag_id, task.task_id))
+        # Not into the list, which may be that of other tasks, too, as in default_args.
+        task.outlets = [*task.outlets, stream_alias(task.dag_id, task.task_id)]
 
 
 def add_alias_to_mapped(partial: Any) -> Any:
@@ -65,7 +66,7 @@ def add_alias_to_mapped(partial: Any) -> Any:
 
 def _alias_among(outlets: Iterable[Any]) -> Any:
     """Return the alias that :func:`add_alias` has made, also for a task that has come to its DAG since; else None."""
-    return next((each for each in outlets if str(getattr(each, "name", "")).startswith(PREFIX)), None)
+    return next((each for each in outlets if isinstance(each, AssetAlias) and each.name.startswith(PREFIX)), None)
 
 
 def add_events(context: Mapping[str, Any], task: Any, told: JobStreams, which: Which) -> int:

@@ -122,7 +122,7 @@ def check(task: Any) -> None:
 
     if which not in WHICH:
         raise AirbyteInputError(
-            f"stream_assets must be one of {', '.join(WHICH)}, not {which!r}.", conn_id=task.airbyte_conn_id
+            f"stream_assets must be one of {', '.join(WHICH)}, or None, not {which!r}. Task: {task.task_id}."
         )
     add_alias(task)
 

@@ -66,6 +66,8 @@ def test_blocks_are_of_kinds_that_are_checked() -> None:
 def test_dags_run_to_their_end(
     block: Block, airbyte_for: Callable[..., Simulator], run_dags: Callable[..., Any]
 ) -> None:
+    if sdk is None and "stream_assets" in block.text:
+        pytest.skip("dag.test() of Airflow 2.11 does not know the aliases of datasets; tests/e2e/test_lineage.py runs it")
     needs = re.findall(r"\b(ExceptionRetryPolicy|AssetWatcher)\b", block.text)
     if needs and not hasattr(sdk, needs[0]):
         with pytest.raises(AssertionError, match=needs[0]):

@@ -12,6 +12,7 @@ from airbyte_deferrable.exceptions import AirbyteInputError, AirbyteJobFailed
 from airbyte_deferrable.lineage import Column, Dataset, JobStream, JobStreams, learn, stream_alias
 from airbyte_deferrable.lineage.xcom import LARGEST, to_xcom
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
+from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Amount, Fault, Script, Simulator, Stream
 
 Make = Callable[..., Any]
@@ -212,9 +213,21 @@ def test_each_task_has_an_alias_of_its_own() -> None:
     assert none.outlets == []
 
 
-def test_word_that_is_none_is_refused_when_the_file_is_read() -> None:
-    with pytest.raises(AirbyteInputError, match="stream_assets must be one of moved, all, not True"):
-        AirbyteTriggerSyncOperator(task_id="sync", connection_id="x", stream_assets=True)  # type: ignore[arg-type]
+def test_tasks_that_share_a_list_of_outlets_share_no_alias() -> None:
+    outlets: list[Any] = []
+    one, other = (
+        AirbyteTriggerSyncOperator(task_id=name, connection_id="x", stream_assets="all", outlets=outlets)
+        for name in ("one", "other")
+    )
+    assert [outlet.name for outlet in one.outlets] != [outlet.name for outlet in other.outlets]
+    assert outlets == []
+
+
+@pytest.mark.parametrize("of", [{"connection_id": "x"}, {"airbyte_job_id": 1}], ids=["operator", "sensor"])
+def test_word_that_is_none_is_refused_when_the_file_is_read(of: dict[str, Any]) -> None:
+    kind: Any = AirbyteTriggerSyncOperator if "connection_id" in of else AirbyteJobSensor
+    with pytest.raises(AirbyteInputError, match="stream_assets must be one of moved, all, or None, not True"):
+        kind(task_id="sync", stream_assets=True, **of)
 
 
 def bare(dataset: Dataset, stream: JobStream, side: str) -> Any:
