@@ -249,7 +249,8 @@ def test_evidence_knows_when_a_triggerer_stood_still(tmp_path: Path) -> None:
     log = tmp_path / "triggerer-2.log"
     log.write_text(
         "2026-11-30T07:03:31.700000Z [\x1b[32minfo\x1b[0m] Starting the triggerer\n"
-        "\x1b[2m2026-11-30T07:04:13.500000Z\x1b[0m [\x1b[32minfo\x1b[0m] \x1b[1mHeartbeat recovered after 29.5 seconds\n"
+        "\x1b[2m2026-11-30T07:04:13.500000Z\x1b[0m [\x1b[32minfo\x1b[0m] "
+        "\x1b[1mHeartbeat recovered after 29.5 seconds\n"
     )
     (silence,) = silences_in(log)
     assert silence.part == "triggerer-2"

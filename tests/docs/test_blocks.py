@@ -67,7 +67,7 @@ def test_dags_run_to_their_end(
     block: Block, airbyte_for: Callable[..., Simulator], run_dags: Callable[..., Any]
 ) -> None:
     if sdk is None and "stream_assets" in block.text:
-        pytest.skip("dag.test() of Airflow 2.11 does not know the aliases of datasets; tests/e2e/test_lineage.py runs it")
+        pytest.skip("Airflow 2.11's dag.test() knows no aliases of datasets; tests/e2e/test_lineage.py has one")
     needs = re.findall(r"\b(ExceptionRetryPolicy|AssetWatcher)\b", block.text)
     if needs and not hasattr(sdk, needs[0]):
         with pytest.raises(AssertionError, match=needs[0]):
