@@ -298,7 +298,8 @@ def test_kill_while_a_resumed_task_asks_what_it_waits_for_is_heeded_when_it_know
 def test_kill_while_a_task_tells_airflow_of_its_job_is_heeded_right_after(
     sim: Simulator, task: Make, monkeypatch: pytest.MonkeyPatch, way: str, what: str
 ) -> None:
-    sync = task(cid := sim.add_connection(script=ENDLESS), way, timeout=60)
+    # With the workspace, the task itself writes the button's address; else a thread beside it may.
+    sync = task(cid := sim.add_connection(script=ENDLESS), way, timeout=60, workspace_id=sim.workspace_id)
     operator = sync.operator()
     with (
         kill_in_the_middle_of(monkeypatch, what, sync, operator, "failed"),
