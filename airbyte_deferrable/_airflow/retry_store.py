@@ -177,26 +177,30 @@ class AirflowRetryStore:
             leads a next try to the job, too.
         :raises AirbyteException: If a later try has begun, so that nobody would wait for the job.
         """
-        with self._writing:
-            if self._abandoned:
-                return
-            self._may_hold = True
-            try:
-                if time.time() >= self._in_touch_at + IN_TOUCH and self._is_of_a_later_try(self._store):
-                    raise AirbyteException("A later try of this task has begun: this one starts no job.")
+        try:
+            # Before the lock is taken, as in delete().
+            if time.time() >= self._in_touch_at + IN_TOUCH and self._is_of_a_later_try(self._store):
+                raise AirbyteException("A later try of this task has begun: this one starts no job.")
+            with self._writing:
+                if self._abandoned:
+                    return
+                self._may_hold = True
                 self._store.write(record.model_dump())
-                self._in_touch_at = time.time()
-            except Exception as error:
-                if record.job_id is None:
-                    raise
-                self._log.warning("Airflow does not take down that the task waits for job %s: %s", record.job_id, error)
+            self._in_touch_at = time.time()
+        except Exception as error:
+            if record.job_id is None:
+                raise
+            self._log.warning("Airflow does not take down that the task waits for job %s: %s", record.job_id, error)
 
     def delete(self) -> None:
         """Let a later try start another job."""
-        with self._writing:
-            if self._may_hold and not self._abandoned:
-                self._drop(self._store)
-                self._may_hold = False
+        # Looked up before the lock is taken: a kill in the middle of that, in the same thread, would wait for itself.
+        if self._may_hold and not self._is_of_a_later_try(self._store):
+            with self._writing:
+                if self._abandoned:
+                    return
+                self._store.delete()
+        self._may_hold = False
 
     def release(self) -> None:
         """Note that the job goes on, and no user who kills the task from now on has it cancelled."""
