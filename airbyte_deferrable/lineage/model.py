@@ -64,6 +64,7 @@ class JobStream:
     :param columns: The columns that are synced; none where Airbyte did not say.
     :param source: Where it is read from; None if that is not known.
     :param destination: Where it is written to; None if that is not known.
+    :param moved: Whether any row was written; True where Airbyte tells no counts at all.
     :param one_to_one: Whether each of the columns is written as it was read: Airbyte's mappers leave some out, rename
         or encrypt them.
     """
@@ -82,12 +83,8 @@ class JobStream:
     columns: tuple[Column, ...] = ()
     source: Dataset | None = None
     destination: Dataset | None = None
+    moved: bool = True
     one_to_one: bool = False
-
-    @property
-    def moved(self) -> bool:
-        """Whether any row was written; True where Airbyte does not tell that."""
-        return self.rows_committed is None or self.rows_committed > 0
 
     def to_json(self, *, columns: bool = True) -> dict[str, Any]:
         """Return it as plain JSON data, without what is not known.

@@ -63,10 +63,13 @@ class Actor:
 
     @property
     def host(self) -> str:
-        """The host that it is on, without all that may stand around it in the setting."""
-        given = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", "", self.first("host", "hostname", "databricks_server_hostname"))
-        alone = re.split(r"[/\s]", given.rpartition("@")[2], maxsplit=1)[0]
-        return re.sub(r"(?<!:):\d+$", "", alone).lower()
+        """The host that it is on, without all that may stand around it in the setting; empty if that is no host."""
+        names = ("host", "hostname", "databricks_server_hostname")
+        given = next((each for name in names if isinstance(each := self.settings.get(name), str) and each.strip()), "")
+        # First what is before the last such sign: a password may have any of those that end a host.
+        after = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", "", given.strip()).rpartition("@")[2]
+        alone = re.sub(r"(?<!:):\d+$", "", re.split(r"[/?;#\s]", after, maxsplit=1)[0])
+        return alone.lower() if re.fullmatch(r"[\w.:\[\]-]+", alone) else ""
 
     @property
     def only_schema(self) -> str:
@@ -120,6 +123,17 @@ def dataset_of_uri(uri: str) -> Dataset:
     return Dataset(f"{where.scheme}://{where.netloc}", between.join(parts), uri)
 
 
+def is_whole(dataset: Dataset) -> bool:
+    """Tell whether a dataset has all the parts of a table's name, or of a folder's.
+
+    :param dataset: As of :func:`dataset_of_uri`.
+    """
+    scheme = urlsplit(dataset.uri).scheme
+    if scheme == "bigquery" or scheme in DOTTED:
+        return len(dataset.name.split(".")) >= (2 if scheme == "mysql" else 3)
+    return bool(dataset.name)
+
+
 def landing_namespace(rule: str, form: str, stream_namespace: str) -> str:
     """Return the namespace that Airbyte gives a stream at its destination; empty for the connector's own.
 
@@ -157,13 +171,12 @@ def _not_a_digit_first(name: str) -> str:
 
 #: What each connector makes of an identifier. One that is not here leaves it as it is.
 _IDENTIFIERS: dict[str, Callable[[str], str]] = {
-    "bigquery": lambda name: _not_a_digit_first(_plain(name)),
+    "bigquery": _plain,
     "databricks": lambda name: _plain(name).lower(),
-    "mssql": _plain,
     "mysql": _plain,
     "postgres": lambda name: _plain(name).lower(),
     "redshift": lambda name: _not_a_digit_first(_plain(name)).lower(),
-    "snowflake": lambda name: _not_a_digit_first(_plain(name)).upper(),
+    "snowflake": str.upper,
 }
 
 
@@ -235,7 +248,7 @@ def _bigquery(actor: Actor, table: Table) -> Dataset | None:
     project, schema, name = actor.text("project_id"), table.namespace, table.name
     # Old settings have the project in it: ``project:dataset``.
     schema = schema or actor.text("dataset_id").rpartition(":")[2]
-    if actor.side == "destination" and schema[:1] and not schema[:1].isalpha():
+    if actor.side == "destination" and schema[:1] and not schema[:1].isalnum():
         schema = f"n{schema}"
     for row in actor.settings.get("stream_configurations") or ():
         if isinstance(row, Mapping) and row.get("stream_name") == table.stream:

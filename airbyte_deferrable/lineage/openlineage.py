@@ -130,7 +130,10 @@ def to_openlineage(asset: Any, lineage_context: Any) -> Any:
     """
     from airflow.providers.common.compat.openlineage.facet import Dataset as OpenLineageDataset
 
-    from airbyte_deferrable.lineage.naming import dataset_of_uri
+    from airbyte_deferrable.lineage.naming import dataset_of_uri, is_whole
 
     found: Dataset = dataset_of_uri(asset.uri)
+    if not is_whole(found):
+        # Somebody's own asset, whose URI only has the scheme in common with a table's.
+        return None
     return OpenLineageDataset(namespace=found.namespace, name=found.name)

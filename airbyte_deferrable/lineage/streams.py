@@ -86,8 +86,10 @@ class _Describer:
         self._prefix = text(connection, "prefix")
         self._airbyte = urlsplit(settings.base_url).hostname or ""
         self._rename = rename
-        # A reset reads nothing.
+        # A reset reads nothing, and writes none.
         self._reads = job.job_type in ("sync", "refresh")
+        #: Whether Airbyte tells counts: it leaves out a stream of which it has none.
+        self._counts = under(answers.details, "job", "streamAggregatedStats") is not None
 
     def __call__(self, key: Key, configured: Configured | None, stats: StreamStats | None) -> JobStream:
         name, namespace = key
@@ -105,6 +107,7 @@ class _Describer:
             backfilled=stats.was_backfilled if stats else None,
             resumed=stats.was_resumed if stats else None,
             columns=tuple(self._columns(configured)) if configured else (),
+            moved=self._reads and bool(stats.records_committed if stats else not self._counts),
             one_to_one=config is not None and not config.mappers,
         )
         source = destination = None

@@ -1,6 +1,6 @@
 """What a task tells of its job's streams: it learns of them once the job has ended, and only if somebody wants to know.
 
-Nothing in here can change what becomes of the task: what goes wrong is a line in its log.
+Nothing that goes wrong in here can change what becomes of the task: it is a line in its log.
 """
 
 from __future__ import annotations
@@ -44,10 +44,9 @@ class TaskStreams:
         :param hook: Asks Airbyte.
         :param job: The job.
         """
-        if self.told is not None or not self._wanted():
-            return
         try:
-            self._learn(context, hook, job)
+            if self.told is None and self._wanted():
+                self._learn(context, hook, job)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             self._task.log.warning("The streams of job %s are not told: %s", job.job_id, why)

@@ -34,7 +34,7 @@ TABLES: list[tuple[Side, str, dict[str, Any], str, str, Any]] = [
     ("destination", "redshift", {**DATABASE, "host": "wg.123456789012.us-east-1.redshift-serverless.amazonaws.com"},
      "Sales", "Orders", openlineage.Redshift("wg", "us-east-1", "5000", "Shop", "sales", "orders")),
     ("destination", "snowflake", {"host": "acme-prod.snowflakecomputing.com", "database": "wh", "schema": "raw"}, "",
-     "Orders-2", openlineage.Snowflake("acme", "prod", "WH", "RAW", "ORDERS_2")),
+     "Orders-2", openlineage.Snowflake("acme", "prod", "WH", "RAW", "ORDERS-2")),
     ("source", "snowflake", {"host": "acme-prod.snowflakecomputing.com", "database": "wh"}, "raw", "Orders",
      openlineage.Snowflake("acme", "prod", "wh", "raw", "Orders")),
     ("source", "bigquery", {"project_id": "p", "dataset_id": "d"}, "", "orders",
@@ -42,7 +42,7 @@ TABLES: list[tuple[Side, str, dict[str, Any], str, str, Any]] = [
     ("destination", "bigquery", {"project_id": "p", "dataset_id": "p:d"}, "", "Orders",
      openlineage.BigQuery("p", "d", "Orders")),
     ("destination", "bigquery", {"project_id": "p", "dataset_id": "d"}, "1st", "2nd",
-     openlineage.BigQuery("p", "n_1st", "_2nd")),
+     openlineage.BigQuery("p", "1st", "2nd")),
     ("destination", "bigquery", {"project_id": "p", "dataset_id": "d", "stream_configurations": [
         {"stream_name": "orders", "destination_dataset": "own", "destination_table": "mine", "table_suffix": "_v2"}]},
      "", "orders", openlineage.BigQuery("p", "own", "mine_v2")),
@@ -139,13 +139,21 @@ SECRETS = (
     "secret_access_key", "private_key", "tunnel_user_password", "ssh_key", "aws_secret_access_key", "http_path",
 )  # fmt: skip
 TYPES = sorted({row[1] for row in [*TABLES, *OTHERS]})
+#: What a host may have around it.
+IN_HOST = (
+    "postgres://bob:pa#{0}@db.example.com",
+    "bob:{0}?{0}@db",
+    "{0}:{0}@db.example.com",
+    "postgres://{0}@db.example.com/x?password={0}",
+    "db?{0}",
+)
 DISTURBED = ("host", "hostname", "warehouse_location")
 
 
 @given(
     side=st.sampled_from(["source", "destination"]),
     type_=st.sampled_from(TYPES),
-    in_host=st.sampled_from(["{0}:{0}@db.example.com", "postgres://{0}@db.example.com/x?password={0}", "db?{0}"]),
+    in_host=st.sampled_from(IN_HOST),
     nested=st.booleans(),
 )
 def test_no_secret_is_in_a_name(side: Side, type_: str, in_host: str, nested: bool) -> None:

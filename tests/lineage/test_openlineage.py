@@ -70,13 +70,13 @@ def test_tables_columns_and_figures_are_told(sim: Simulator, telling: Make, conn
     assert (orders["namespace"], orders["name"]) == ("snowflake://acme-prod", "WH.RAW.ORDERS")
     assert [(each["name"], each["type"]) for each in orders["facets"]["schema"]["fields"]] == [
         ("ID", "integer"),
-        ("TOTAL_SUM", "number"),
+        ("TOTAL SUM", "number"),
         ("AT", "timestamp_with_timezone"),
     ]
     assert orders["outputFacets"]["outputStatistics"]["rowCount"] == 40
     assert orders["outputFacets"]["outputStatistics"]["size"] == 4000
     assert orders["facets"]["lifecycleStateChange"]["lifecycleStateChange"] == "OVERWRITE"
-    (from_,) = orders["facets"]["columnLineage"]["fields"]["TOTAL_SUM"]["inputFields"]
+    (from_,) = orders["facets"]["columnLineage"]["fields"]["TOTAL SUM"]["inputFields"]
     assert (from_["name"], from_["field"]) == ("shop.shop.Orders", "Total Sum")
     assert people["facets"]["columnLineage"]["fields"].keys() == {"NAME"}
     assert "lifecycleStateChange" not in people["facets"]
@@ -198,3 +198,8 @@ def test_openlineage_knows_the_assets(uri: str, namespace: str, name: str) -> No
     found = translate_airflow_asset(Asset(uri), None)
     assert found is not None
     assert (found.namespace, found.name) == (namespace, name)
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket", "snowflake://orders", "postgres://host/shop", "bigquery://project"])
+def test_openlineage_is_told_of_no_asset_that_is_no_table(uri: str) -> None:
+    assert translate_airflow_asset(Asset(uri), None) is None

@@ -309,3 +309,18 @@ def test_streams_that_share_a_table_are_told_once(sim: Simulator, telling: Make)
     task.run()
     ((_, events),) = task.events_of.items()
     assert len(events) == 1
+
+
+def test_stream_that_airbyte_has_no_counts_of_has_not_moved(sim: Simulator, telling: Make, connection_id: str) -> None:
+    task = telling(connection_id, stream_assets="moved", job_type="reset")
+    task.run()
+    assert not any(task.events_of.values())
+
+
+def test_option_that_is_none_costs_the_task_nothing(
+    monkeypatch: pytest.MonkeyPatch, telling: Make, connection_id: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__AIRBYTE_DEFERRABLE__PUSH_STREAMS", "maybe")
+    task = telling(connection_id)
+    assert task.run() == 1
+    assert any("are not told" in line for line in task.lines)
