@@ -160,11 +160,17 @@ class _Task:
         return last.name
 
     def _is_of_nobody(self, job: Job) -> bool:
-        """Tell whether it was started for a task that a user has marked."""
+        """Tell whether it was started for a task that a user has marked.
+
+        Not where it ran and Airflow itself has begun a further try since: it then has lost the mark, as 3.3 did of a
+        task that failed in the same seconds. Only without a further try can it be the task's own doing.
+        """
         before = [
             each for each in self.actions if each.began < job["createdAt"] and not self.evidence.is_stopped(job, each)
         ]
-        return bool(before) and before[-1].answered and before[-1].kind != "clear"
+        if not before or not before[-1].answered or before[-1].kind == "clear":
+            return False
+        return before[-1].state != "running" or job["createdAt"] < self.evidence.next_try(before[-1])
 
     def _orphan(self, job: Job) -> str:
         begins, ends = job["createdAt"], job["updatedAt"]

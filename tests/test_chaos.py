@@ -293,6 +293,13 @@ def test_verdict_finds_a_job_that_is_started_for_a_task_that_was_marked() -> Non
     assert len(balance.orphans) == 1
 
 
+@pytest.mark.parametrize(("again", "orphans"), [(1039.0, 0), (None, 1)], ids=["a further try", "no further try"])
+def test_verdict_allows_a_job_of_a_try_that_airflow_began_in_spite_of_a_mark(again: float | None, orphans: int) -> None:
+    jobs, tasks = [job(1, "a"), CANCELLED, AGAIN], [task(0), task(1)]
+    balance = account(CONNECTIONS, jobs, tasks, [does("success", **ON_WORKER)], known(again=again))
+    assert len(balance.orphans) == orphans
+
+
 def test_verdict_has_each_action_of_a_user_end_the_job() -> None:
     # That nobody was alive for the first is no excuse for the second.
     actions = [does("failed", **UP_FOR_RETRY), does("clear", 1035.0)]
