@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from helpers.blocks import ROOT
-from tools.matrix import CELLS, PYTHONS, SUPPORTED, WITHOUT_AIRFLOW
+from tools.matrix import CELLS, PYTHONS, SUPPORTED, WITHOUT_AIRFLOW, Report, failures, outcome
 
 #: The Airflow and the Python of `make test`, which leaves nothing out.
 MAIN = ("3.3", "3.11")
@@ -35,6 +37,24 @@ def test_matrix_leaves_out_only_what_needs_no_airflow() -> None:
             for module in imported(file):
                 assert module.partition(".")[0] not in ("airflow", "example_dags"), file
                 assert not module.startswith("airbyte_deferrable") or allowed.match(module), f"{file}: {module}"
+
+
+def test_matrix_names_what_failed_at_the_end(tmp_path: Path) -> None:
+    tests = tmp_path / "test_some.py"
+    tests.write_text("def test_good():\n    pass\n\ndef test_bad():\n    assert 'cause' == 'found'\n")
+    result = tmp_path / "tests.xml"
+    run = subprocess.run([sys.executable, "-m", "pytest", "-q", tests, f"--junit-xml={result}"], capture_output=True)
+    found = outcome(result, run.returncode)
+    assert (found.text, found.ok) == ("1 passed, 1 FAILED", False)
+    told = "\n".join(failures([Report(CELLS[0], outcome=found)]))
+    assert f"FAILED on {CELLS[0]}: test_some.test_bad" in told
+    assert "assert 'cause' == 'found'" in told
+
+
+def test_matrix_tells_of_a_run_that_came_to_nothing(tmp_path: Path) -> None:
+    found = outcome(tmp_path / "missing.xml", 5)
+    assert (found.ok, failures([Report(CELLS[0], outcome=found)])) == (False, [])
+    assert "status 5" in found.text
 
 
 def files(path: Path) -> list[Path]:

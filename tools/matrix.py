@@ -120,10 +120,12 @@ class Outcome:
 
     :param text: For the table.
     :param ok: Whether tests ran, and all of them passed.
+    :param failed: Each test that did not, by its name, with the end of what pytest says of it.
     """
 
     text: str
     ok: bool
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -159,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tests = KILL_MATRIX if given.kill_matrix else tests_of(cell, coverage=given.coverage)
         reports.append(run(cell, pythons[cell.python], tests, anew=not given.kill_matrix))
     covered = not given.coverage or coverage_report.report(measured(cells), ROOT)
-    print("\n".join(["", *table(reports), *notes]), flush=True)
+    print("\n".join(["", *failures(reports), *table(reports), *notes]), flush=True)
     return 0 if covered and all(report.outcome.ok for report in reports) else 1
 
 
@@ -269,12 +271,25 @@ def pytest(cell: Cell, arguments: Sequence[str]) -> Outcome:
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment["COVERAGE_FILE"] = str(cell.coverage)
     command: list[str | Path] = [cell.python_path, "-m", "pytest", "-q", *arguments, f"--junit-xml={result}"]
-    status = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    return outcome(result, subprocess.run(command, cwd=ROOT, env=environment).returncode)
+
+
+def outcome(result: Path, status: int) -> Outcome:
+    """Tell what became of a run of pytest.
+
+    :param result: Where pytest wrote it, in JUnit's form; there may be none.
+    :param status: Its exit status.
+    """
     counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    failed: dict[str, str] = {}
     if result.exists():
-        for suite in ElementTree.parse(result).iter("testsuite"):
+        tree = ElementTree.parse(result)
+        for suite in tree.iter("testsuite"):
             for count in counts:
                 counts[count] += int(suite.get(count, 0))
+        for case in tree.iter("testcase"):
+            for kind in (*case.iter("failure"), *case.iter("error")):
+                failed[f"{case.get('classname')}.{case.get('name')}"] = kind.text or kind.get("message", "")
     bad = counts["failures"] + counts["errors"]
     passed = counts["tests"] - bad - counts["skipped"]
     parts = [f"{passed} passed"]
@@ -285,7 +300,16 @@ def pytest(cell: Cell, arguments: Sequence[str]) -> Outcome:
     if status not in (0, 1):
         # 5, for example, is pytest's word for "no tests": as bad as a failure.
         parts.append(f"pytest ended with status {status}")
-    return Outcome(", ".join(parts), status == 0 and passed > 0)
+    return Outcome(", ".join(parts), status == 0 and passed > 0, failed)
+
+
+def failures(reports: Sequence[Report]) -> list[str]:
+    """What failed, where it is looked for: pytest's own report of it may be half an hour of output further up."""
+    lines = []
+    for report in reports:
+        for test, told in report.outcome.failed.items():
+            lines += [f"FAILED on {report.cell}: {test}", *(f"    {line}" for line in told.splitlines()[-25:]), ""]
+    return lines
 
 
 def table(reports: Sequence[Report]) -> list[str]:
