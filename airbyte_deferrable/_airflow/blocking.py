@@ -6,18 +6,30 @@ import asyncio
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 T = TypeVar("T")
+#: What a loop does last.
+Farewell = Callable[[], Coroutine[Any, Any, object]]
 
 #: Seconds that closing waits for what still runs to take note of its cancellation.
 LOOP_STOPS_WITHIN = 5.0
 #: Seconds, at most, until a signal is taken note of that came just as a thread began to wait.
 SIGNALS_SEEN_WITHIN = 1.0
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """An event loop, the thread that it runs in, and what it does last."""
+
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
+    farewells: list[Farewell] = field(default_factory=list)
 
 
 class Portal:
@@ -35,7 +47,7 @@ class Portal:
 
     def __init__(self, forget: Callable[[], object] | None = None) -> None:
         self._forget = forget
-        self._serving: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
+        self._serving: _Serving | None = None
         #: What was started beside: asyncio itself keeps no task alive.
         self._beside: set[asyncio.Task[Any]] = set()
         # Re-entrant: a signal handler may call while the thread that it interrupts is in here.
@@ -48,7 +60,7 @@ class Portal:
         :param coroutine: What to run; cancelled if the calling thread is interrupted by an exception.
         :return: What it returns.
         """
-        loop = self._running_loop()
+        loop = self._started().loop
         outcome: Future[T] = Future()
         begun: list[asyncio.Task[T]] = []
 
@@ -70,7 +82,7 @@ class Portal:
         :param coroutine: What to run.
         :return: What comes of it.
         """
-        loop = self._running_loop()
+        loop = self._started().loop
         outcome: Future[T] = Future()
 
         def begin() -> None:
@@ -82,20 +94,21 @@ class Portal:
         loop.call_soon_threadsafe(begin)
         return outcome
 
-    async def stop_beside(self) -> None:
-        """Cancel what was started beside, and wait for its end. Runs in the loop."""
-        beside = set(self._beside)
-        for task in beside:
-            task.cancel()
-        if beside:
-            await asyncio.wait(beside)
+    def at_end(self, farewell: Farewell) -> None:
+        """Have something done in the loop when the portal is closed, after all else in it has been cancelled.
+
+        The loop's own thread sees to it: what interrupts the thread that closes the portal does not cut it off.
+
+        :param farewell: What to do. What it raises is lost.
+        """
+        self._started().farewells.append(farewell)
 
     def close(self) -> None:
-        """Stop the loop and its thread, and cancel what still runs in it. A later call starts a new one."""
+        """Cancel what still runs in the loop, say farewell, stop the loop and its thread. A later call starts anew."""
         with self._starting:
             serving, self._serving = self._serving, None
         if serving is not None:
-            _stop(*serving)
+            _stop(serving)
 
     def after_fork(self) -> None:
         """Take note that this process was forked from the one whose thread serves the loop."""
@@ -104,18 +117,19 @@ class Portal:
         # A thread that is not here may hold the old one.
         self._starting = threading.RLock()
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
+    def _started(self) -> _Serving:
         with self._starting:
             if self._serving is None:
-                loop = asyncio.new_event_loop()
+                loop, farewells = asyncio.new_event_loop(), list[Farewell]()
                 # A daemon: a task that Airflow kills must not hang on a thread that still waits for Airbyte.
-                thread = threading.Thread(target=_serve, args=(loop,), name="airbyte", daemon=True)
+                thread = threading.Thread(target=_serve, args=(loop, farewells), name="airbyte", daemon=True)
+                serving = _Serving(loop, thread, farewells)
                 thread.start()
                 if self._serving is None:
-                    self._serving = loop, thread
+                    self._serving = serving
                 else:  # a signal handler was faster
-                    _stop(loop, thread)
-            return self._serving[0]
+                    _stop(serving)
+            return self._serving
 
 
 def result_of(outcome: Future[T]) -> T:
@@ -151,12 +165,12 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
         outcome.set_result(task.result())
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(LOOP_STOPS_WITHIN)
+def _stop(serving: _Serving) -> None:
+    serving.loop.call_soon_threadsafe(serving.loop.stop)
+    serving.thread.join(LOOP_STOPS_WITHIN)
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, farewells: list[Farewell]) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
@@ -164,15 +178,16 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         for task in left:
             task.cancel()
         loop.run_until_complete(_ends_of(left))
+        loop.run_until_complete(_ends_of([farewell() for farewell in farewells]))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
 
 
-async def _ends_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def _ends_of(what: Iterable[Awaitable[object]]) -> None:
     # In a coroutine: outside the loop, gather asks the policy for one, and that may have been replaced meanwhile.
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*what, return_exceptions=True)
 
 
 _portals: WeakSet[Portal] = WeakSet()

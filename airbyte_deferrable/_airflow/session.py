@@ -55,7 +55,9 @@ class BlockingSession(Generic[Watcher]):
     @cached_property
     def client(self) -> AirbyteClient:
         """The client. Only for what runs in the session's loop."""
-        return AirbyteClient(self.settings, token_cache_for(self.settings))
+        client = AirbyteClient(self.settings, token_cache_for(self.settings))
+        self._portal.at_end(client.close)
+        return client
 
     @cached_property
     def watcher(self) -> Watcher:
@@ -75,18 +77,9 @@ class BlockingSession(Generic[Watcher]):
 
     def close(self) -> None:
         """Close the client. The next call opens a new one."""
-        client = self.__dict__.pop("client", None)
+        self.__dict__.pop("client", None)
         self.__dict__.pop("watcher", None)
-        try:
-            if client is not None:
-                self._portal.call(self._close(client))
-        finally:
-            self._portal.close()
-
-    async def _close(self, client: AirbyteClient) -> None:
-        # What still uses it would open another session, which nobody closes.
-        await self._portal.stop_beside()
-        await client.close()
+        self._portal.close()
 
     def call(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]], doing: str, **subject: Any) -> T:
         """Do something with the client and wait for it.

@@ -206,6 +206,31 @@ def test_call_that_takes_longer_than_a_slice_of_the_wait(monkeypatch: pytest.Mon
     portal.close()
 
 
+def test_interruption_does_not_cut_off_the_farewell(on_signal: OnSignal) -> None:
+    """What a kill or a deadline finds being closed would stay open."""
+    portal, begun, proceed, done = Portal(), threading.Event(), threading.Event(), threading.Event()
+
+    async def farewell() -> None:
+        begun.set()
+        await asyncio.to_thread(proceed.wait)
+        done.set()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interruption
+
+    on_signal(interrupt)
+    portal.at_end(farewell)
+    assert portal.call(value("used")) == "used"
+    sender = signal_when(begun)
+    with pytest.raises(Interruption):
+        portal.close()
+    sender.join()
+    proceed.set()
+    assert done.wait(20)
+    assert portal.call(value("anew")) == "anew"
+    portal.close()
+
+
 def test_signal_handler_may_call_in_the_middle_of_a_call(on_signal: OnSignal) -> None:
     portal, endless, heard = Portal(), Endless(), []
 

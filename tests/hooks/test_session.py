@@ -7,12 +7,14 @@ import base64
 import gc
 import json
 import logging
+import signal
 import threading
 import time
 import warnings
 from inspect import signature
 from typing import Any
 
+import aiohttp
 import pytest
 from airflow.providers.airbyte.hooks.airbyte import AirbyteHook as OfficialHook
 
@@ -25,6 +27,8 @@ from airbyte_deferrable.exceptions import (
 from airbyte_deferrable.hooks import AirbyteHook
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from helpers.airbyte import Connect
+from helpers.one_task import interrupted_when
+from helpers.waiting import wait_until
 
 
 def test_session_and_token_are_one_inside_with(sim: Simulator, mine: str) -> None:
@@ -75,6 +79,27 @@ def test_session_is_not_opened_by_what_is_under_way_when_it_is_closed(sim: Simul
         del hook
         gc.collect()
     assert [str(each.message) for each in caught if each.category is ResourceWarning] == []
+
+
+def test_session_is_closed_although_the_closing_is_interrupted(
+    sim: Simulator, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a kill, or by ``execution_timeout``, just as a task has its answer."""
+    closing, interrupted = threading.Event(), threading.Event()
+    close = aiohttp.ClientSession.close
+    sessions = []
+
+    async def slow(session: aiohttp.ClientSession) -> None:
+        sessions.append(session)
+        closing.set()
+        await asyncio.to_thread(interrupted.wait)
+        await close(session)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "close", slow)
+    with pytest.raises(KeyboardInterrupt), interrupted_when(closing.is_set, signal.SIGINT):
+        AirbyteHook(mine).list_connections()
+    interrupted.set()
+    wait_until(lambda: [session.closed for session in sessions] == [True])
 
 
 def test_session_can_be_opened_again(sim: Simulator, mine: str) -> None:
