@@ -61,7 +61,8 @@ def _add(what: str, ways: Sequence[str], now: Outcome, *before: Outcome | None) 
 # A user, while it waits
 _add("mark failed", BOTH, CANCELLED_FAILED)
 _add("mark success", BOTH, CANCELLED_SUCCESS)
-# Airflow 2.11 answers 200 to a call that clears a running task, and lets it run on.
+# Airflow 2.11 answers 200 to a call that clears a running task. The task's next heartbeat writes over what the call has
+# written (airflow.jobs.job: it merges what it knows into the database), so that it nearly always runs on.
 _add("clear", WORKER, AFRESH, None)
 _add("clear", DEFERRED, AFRESH)
 _add("mark run failed", BOTH, CANCELLED_FAILED)
@@ -72,7 +73,7 @@ _add("clear, one map index", BOTH, AFRESH, None)
 for _kind in ("cancel_on_kill=False", "job of somebody else"):
     _add(f"mark failed, {_kind}", BOTH, LEFT_FAILED)
     _add(f"mark success, {_kind}", BOTH, LEFT_SUCCESS)
-    _add(f"clear, {_kind}", WORKER, LEFT_RUNS_AGAIN, LEFT_GOES_ON)
+    _add(f"clear, {_kind}", WORKER, LEFT_RUNS_AGAIN, None)
     _add(f"clear, {_kind}", DEFERRED, LEFT_RUNS_AGAIN)
     _add(f"mark run failed, {_kind}", BOTH, LEFT_FAILED)
 
