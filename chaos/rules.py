@@ -172,12 +172,16 @@ class Evidence:
         question, for half a minute on a busy machine.
     :param triggerers: All that ever ran, by number.
     :param tries: When the tries of a task began, by map index.
+    :param asked_in_vain: When a process of the task said that Airflow had not told it why it was stopped, likewise.
+    :param met: When one of its tries said that it waits for a job of before, likewise.
     """
 
     outages: Sequence[Outage] = ()
     silences: Sequence[Outage] = ()
     triggerers: Mapping[int, Triggerer] = field(default_factory=dict)
     tries: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    asked_in_vain: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    met: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     def next_try(self, action: Action) -> float:
         """Return when the first try after an action began; infinity if there was none."""
@@ -209,7 +213,12 @@ class Evidence:
         if unheard is None or action.kind != "clear":
             return unheard
         # Else the next try cancels it.
-        return ENDED_BEFORE_NEXT_TRY if ends <= self.next_try(action) + MAKES_UP_WITHIN else None
+        return ENDED_BEFORE_NEXT_TRY if ends <= self._found_at(action, ends) + MAKES_UP_WITHIN else None
+
+    def _found_at(self, action: Action, before: float) -> float:
+        """Return when the next try had found a job: a busy machine takes long to get from its begin to that."""
+        began = self.next_try(action)
+        return max([began, *(at for at in self.met.get(action.index, ()) if began <= at <= before)])
 
     def _told_by(self, action: Action) -> float:
         """Return when whoever is alive has learned of an action, and done what is to be done."""
@@ -224,7 +233,7 @@ class Evidence:
         if action.state == "running":
             if not action.alive or self._fails(action, "worker-1", "worker-2"):
                 return WORKER_DEAD
-            if self._fails(action, "api-server", "postgresql"):
+            if self._fails(action, "api-server", "postgresql") or self._asks_in_vain(action):
                 return NO_ANSWER
             return FIVE_SECONDS if self._is_away(action, "simulator") else None
         if action.state == "deferred":
@@ -232,7 +241,7 @@ class Evidence:
                 return TRIGGERER_DEAD
             if action.ended - action.deferred_at <= TRIGGER_STARTS_WITHIN or self._is_taken_over(action):
                 return TRIGGER_NOT_STARTED
-            return NO_ANSWER if self._fails(action, "postgresql") else None
+            return NO_ANSWER if self._fails(action, "postgresql") or self._asks_in_vain(action) else None
         return NOBODY_ALIVE
 
     def _fails(self, action: Action, *parts: str) -> bool:
@@ -240,6 +249,10 @@ class Evidence:
         return any(
             each.part in parts and action.began <= each.began <= action.ended + TOLD_WITHIN for each in self.outages
         )
+
+    def _asks_in_vain(self, action: Action) -> bool:
+        """Tell whether the process that is stopped has asked Airflow why, and said that it was not told."""
+        return any(action.began <= at <= self.next_try(action) for at in self.asked_in_vain.get(action.index, ()))
 
     def _is_away(self, action: Action, part: str) -> bool:
         return any(

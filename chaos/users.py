@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ INTRUSION = 6.0
 #: What a triggerer says when it goes on.
 STOOD_STILL = re.compile(r"^(?P<at>\S+) .*Heartbeat recovered after (?P<for>[\d.]+) seconds", re.MULTILINE)
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
+#: What a process of a task says of itself: that Airflow does not answer, and that there is a job of before.
+NOT_TOLD, MEETS = "Airflow does not tell why", "waiting for its end"
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,28 @@ def evidence(airflow: LocalAirflow, run: Run, actions: Sequence[Action], outages
         for index in {action.index for action in actions}
     }
     silences = [each for log in sorted((airflow.home / "logs").glob("triggerer*.log")) for each in silences_in(log)]
-    return Evidence(outages, silences, triggerers, tries)
+    logs = {index: list(_logs(airflow, run, index)) for index in tries}
+    asked_in_vain, met = (
+        {index: tuple(at for log in found for at in said(log, what)) for index, found in logs.items()}
+        for what in (NOT_TOLD, MEETS)
+    )
+    return Evidence(outages, silences, triggerers, tries, asked_in_vain, met)
+
+
+def said(log: Path, what: str) -> Iterator[float]:
+    """Yield when a process of a task has written something into its log, seconds since the epoch.
+
+    :param log: A JSON object a line, as Airflow 3 writes it.
+    :param what: A part of what it says.
+    """
+    for line in log.read_text(errors="replace").splitlines():
+        if what in line:
+            yield seconds(json.loads(line)["timestamp"]) or 0.0
+
+
+def _logs(airflow: LocalAirflow, run: Run, index: int) -> Iterator[Path]:
+    folder = airflow.home / f"logs/dag_id={run.dag_id}/run_id={run.run_id}/task_id=sync/map_index={index}"
+    return folder.glob("*.log")
 
 
 def silences_in(log: Path) -> Iterator[Outage]:

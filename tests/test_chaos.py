@@ -11,7 +11,7 @@ import pytest
 from chaos.plan import DEEDS, INTRUDES, KINDS, deeds, durations, plan
 from chaos.report import account
 from chaos.rules import RULES, Action, Evidence, Outage, Triggerer
-from chaos.users import silences_in
+from chaos.users import MEETS, NOT_TOLD, said, silences_in
 
 REPOSITORY = Path(__file__).parent.parent
 CONNECTIONS = ["a", "b"]
@@ -51,13 +51,23 @@ def does(kind: str, at: float = 1030.0, **more: Any) -> Action:
 ALIVE, DEAD = 7, 8
 
 
-def known(*outages: Outage, again: float | None = 1039.0, silences: tuple[Outage, ...] = ()) -> Evidence:
+def known(
+    *outages: Outage,
+    again: float | None = 1039.0,
+    silences: tuple[Outage, ...] = (),
+    asked_in_vain: float | None = None,
+    met: float | None = None,
+) -> Evidence:
     """Return what else is known of a task that was deferred at 1001.
 
     :param again: When its second try began.
+    :param asked_in_vain: When its process said that Airflow does not tell why it is stopped.
+    :param met: When its second try said that it waits for a job of before.
     """
     triggerers = {ALIVE: Triggerer(2000.0), DEAD: Triggerer(1005.0)}
-    return Evidence(outages, silences, triggerers, {1: (999.0,) if again is None else (999.0, again)})
+    tries = (999.0,) if again is None else (999.0, again)
+    said = ({1: () if at is None else (at,)} for at in (asked_in_vain, met))
+    return Evidence(outages, silences, triggerers, {1: tries}, *said)
 
 
 def away(part: str, at: float = 1031.0, until: float = 1035.0) -> Outage:
@@ -262,6 +272,44 @@ def test_verdict_has_the_next_try_make_up_for_a_clear_of_which_nobody_could_be_t
     jobs = [job(1, "a"), job(2, "b"), job(3, "b", created=1061.0, ended=1090.0)]
     balance = account(CONNECTIONS, jobs, [task(0), task(1)], [does("clear", triggerer=DEAD)], known())
     assert len(balance.orphans) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked_in_vain", "orphans"),
+    [
+        (1033.5, 0),
+        (None, 1),
+        # Before the clear, and after the next try has begun: about something else.
+        (1029.0, 1),
+        (1045.0, 1),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, ON_WORKER], ids=["deferred", "on a worker"])
+def test_verdict_excuses_a_process_that_says_it_was_not_told_why_it_is_stopped(
+    more: dict[str, Any], asked_in_vain: float | None, orphans: int
+) -> None:
+    jobs = [job(1, "a"), job(2, "b", ended=1055.0), LATER]
+    action, evidence = does("clear", **more), known(asked_in_vain=asked_in_vain)
+    balance = account(CONNECTIONS, jobs, [task(0), task(1)], [action], evidence)
+    assert len(balance.orphans) == orphans, list(balance.lines())
+
+
+@pytest.mark.parametrize(("met", "orphans"), [(1045.0, 0), (None, 1), (1038.0, 1), (1061.0, 1)])
+def test_verdict_gives_the_next_try_its_time_from_when_it_has_found_the_job(met: float | None, orphans: int) -> None:
+    jobs = [job(1, "a"), job(2, "b", ended=1060.0), LATER]
+    evidence = known(asked_in_vain=1033.5, met=met)
+    balance = account(CONNECTIONS, jobs, [task(0), task(1)], [does("clear", **ON_WORKER)], evidence)
+    assert len(balance.orphans) == orphans, list(balance.lines())
+
+
+def test_evidence_knows_what_a_process_has_said(tmp_path: Path) -> None:
+    log = tmp_path / "attempt=1.log"
+    log.write_text(
+        '{"timestamp":"2026-11-30T16:28:48.687779Z","level":"info","event":"::endgroup::"}\n'
+        '{"timestamp":"2026-11-30T16:28:54.500000Z","event":"Airflow does not tell why the task is stopped"}\n'
+    )
+    assert list(said(log, NOT_TOLD)) == [datetime(2026, 11, 30, 16, 28, 54, 500000, timezone.utc).timestamp()]
+    assert list(said(log, MEETS)) == []
 
 
 @pytest.mark.parametrize("more", [{}, UP_FOR_RETRY, {**ON_WORKER, "alive": False}, ON_WORKER])
