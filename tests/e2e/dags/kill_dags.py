@@ -53,7 +53,7 @@ HALTING: dict[str, dict[str, Any]] = {
 KINDS["between"] = {**KINDS["retried"], "pool": POOL, "timeout": 40}
 KINDS["lowered"] = {"retries": int(LOWERED.read_text()) if LOWERED.exists() else 1, "retry_delay": RESTS}
 #: A run's worth, the wait for a worker included.
-RUN_TIMEOUT = timedelta(seconds=40)
+RUN_TIMEOUT = timedelta(seconds=75)
 NEVER = 24 * 3600.0
 
 
