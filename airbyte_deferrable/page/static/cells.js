@@ -1,10 +1,10 @@
 // What the cells of a sync's row show. Each maker gives a cell's nodes, and how to bring them up to date.
 import { make, setAttribute, setText } from "./dom.js";
 import {
-  ago, byteRate, bytes, clockTime, count, fullMoment, moment, rowRate, secondsSince, span, UNKNOWN,
+  ago, byteRate, bytes, clockTime, count, fullMoment, moment, roughSpan, rowRate, secondsSince, span, UNKNOWN,
 } from "./format.js";
 import { airflowAddress, webAddress } from "./frame.js";
-import { isSyncing, lateBy, lookOf, nameOf, notes, seconds, standing } from "./syncs.js";
+import { attemptNote, isSyncing, lateBy, lookOf, nameOf, notes, seconds, standing } from "./syncs.js";
 
 /** A status with its colour and its sign: never by colour alone. */
 export function badge() {
@@ -81,11 +81,13 @@ export function task() {
 /** How a sync stands, and what else is worth a word. */
 export function status() {
   const shown = badge();
+  const tries = make("span", { class: "second attempt-note" });
   const more = make("span", { class: "second" });
   return {
-    nodes: [...shown.nodes, more],
+    nodes: [...shown.nodes, tries, more],
     update(sync) {
       shown.update(standing(sync));
+      setText(tries, attemptNote(sync));
       setText(more, notes(sync).join(" · "));
     },
   };
@@ -130,7 +132,7 @@ export function duration() {
       const compared = isSyncing(sync) && sync.usual_seconds !== null && lasts !== null;
       setText(taken, span(lasts));
       late.hidden = over === null;
-      setText(late, over === null ? "" : `Late by ${span(over)}`);
+      setText(late, over === null ? "" : `Late by ${roughSpan(over)}`);
       bar.hidden = !compared;
       if (compared) {
         // As long as the longer of both: the mark of the usual wanders to the left while a sync is late.

@@ -1,5 +1,5 @@
 // The search and the filters: which syncs a user wants to see.
-import { make, setText } from "./dom.js";
+import { make } from "./dom.js";
 import { hasEnded, lookOf, nameOf, standing, words } from "./syncs.js";
 
 /** What a choice lists: name and value of an item. */
@@ -21,12 +21,17 @@ export class Filters {
   constructor(form, onChange) {
     this.form = form;
     this.clearer = form.elements.clear;
+    this.syncs = [];
     this.values = Object.fromEntries(NAMES.map((name) => [name, ""]));
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", () => {
       for (const name of NAMES) this.values[name] = form.elements[name].value.trim();
       this.#changed(onChange);
     });
+    for (const name of Object.keys(CHOICES)) {
+      // Thousands of names are not worth their while until somebody chooses from them.
+      for (const event of ["focus", "pointerdown"]) form.elements[name].addEventListener(event, () => this.#fill(name));
+    }
     this.clearer.addEventListener("click", () => {
       this.clear();
       form.elements.q.focus();
@@ -54,7 +59,8 @@ export class Filters {
 
   /** Offer what occurs in these syncs. */
   offer(syncs) {
-    for (const [name, value] of Object.entries(CHOICES)) this.#offer(name, new Set(syncs.map(value).filter(Boolean)));
+    this.syncs = syncs;
+    for (const name of Object.keys(CHOICES)) if (this.form.elements[name] === document.activeElement) this.#fill(name);
     const known = new Set([...this.form.elements.status.options].map((option) => option.value));
     for (const sync of syncs) {
       const word = standing(sync);
@@ -79,8 +85,9 @@ export class Filters {
     return q.toLowerCase().split(/\s+/).every((word) => text.includes(word));
   }
 
-  #offer(name, found) {
+  #fill(name) {
     const select = this.form.elements[name];
+    const found = new Set(this.syncs.map(CHOICES[name]).filter(Boolean));
     // What is chosen stays to be chosen, also when no sync has it any more.
     if (this.values[name]) found.add(this.values[name]);
     const [any, ...offered] = select.options;
@@ -104,7 +111,6 @@ export class Filters {
 
   #changed(onChange = () => {}) {
     this.clearer.disabled = !this.active;
-    setText(this.clearer, "Clear");
     onChange();
   }
 }

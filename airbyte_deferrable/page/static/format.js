@@ -3,7 +3,7 @@
 export const UNKNOWN = "–";
 const SECOND = 1000;
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
@@ -23,7 +23,7 @@ export function bytes(value) {
 
 /** Rows a second, or nothing. */
 export function rowRate(value) {
-  return isNumber(value) ? `${value < 10_000 ? whole.format(value) : short.format(value)}/s` : "";
+  return isNumber(value) ? `${value < 9.95 ? tenths.format(value) : whole.format(value)}/s` : "";
 }
 
 /** Bytes a second, or nothing. */
@@ -47,6 +47,11 @@ function pair(value, large, largeName, small, smallName) {
   const rest = Math.floor((value % large) / small);
   const padded = String(rest).padStart(2, "0");
   return `${Math.floor(value / large)} ${largeName}${rest ? ` ${largeName === "h" ? padded : rest} ${smallName}` : ""}`;
+}
+
+/** The same, where nobody asks for seconds: 7 min. */
+export function roughSpan(seconds) {
+  return seconds >= 60 && seconds < 600 ? span(60 * Math.round(seconds / 60)) : span(seconds);
 }
 
 /** How long ago something was, to the minute: what changes at each refresh only draws the eye. */
@@ -88,7 +93,8 @@ function chooseZone() {
   formats = {
     day: format({ year: "numeric", month: "2-digit", day: "2-digit" }),
     minute: format({ hour: "2-digit", minute: "2-digit" }),
-    second: format({ hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" }),
+    second: format({ hour: "2-digit", minute: "2-digit", second: "2-digit" }),
+    zoned: format({ hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" }),
     date: format({ month: "short", day: "numeric" }),
   };
 }
@@ -97,17 +103,22 @@ chooseZone();
 addEventListener("storage", (event) => event.key === "timezone" && chooseZone());
 
 /** A moment, with its day if that is not today: 14:02 or Nov 29, 14:02. */
-export function moment(text) {
+export function moment(text, format = "minute") {
   const then = Date.parse(text ?? "");
   if (Number.isNaN(then)) return UNKNOWN;
   const today = formats.day.format(Date.now() + ahead) === formats.day.format(then);
-  return `${today ? "" : `${formats.date.format(then)}, `}${formats.minute.format(then)}`;
+  return `${today ? "" : `${formats.date.format(then)}, `}${formats[format].format(then)}`;
+}
+
+/** The same to the second: 14:02:11. */
+export function exactMoment(text) {
+  return moment(text, "second");
 }
 
 /** A moment to the second, with its zone: 14:02:11 UTC. */
 export function clockTime(text) {
   const then = Date.parse(text ?? "");
-  return Number.isNaN(then) ? UNKNOWN : formats.second.format(then);
+  return Number.isNaN(then) ? UNKNOWN : formats.zoned.format(then);
 }
 
 /** A moment in full: 2026-11-28, 04:57:22 UTC. */
@@ -115,5 +126,5 @@ export function fullMoment(text) {
   const then = Date.parse(text ?? "");
   if (Number.isNaN(then)) return "";
   const { year, month, day } = Object.fromEntries(formats.day.formatToParts(then).map((part) => [part.type, part.value]));
-  return `${year}-${month}-${day}, ${formats.second.format(then)}`;
+  return `${year}-${month}-${day}, ${formats.zoned.format(then)}`;
 }

@@ -2,7 +2,7 @@
 import * as cells from "./cells.js";
 import { byId, make, setAttribute, setText } from "./dom.js";
 import {
-  byteRate, bytes, clockTime, count, fullMoment, moment, rowRate, setClock, span,
+  byteRate, bytes, count, exactMoment, fullMoment, moment, roughSpan, rowRate, setClock, span,
 } from "./format.js";
 import { keepFresh } from "./report.js";
 import { hasEnded, isSyncing, lateBy, lookOf, nameOf, notes, seconds, standing } from "./syncs.js";
@@ -97,9 +97,8 @@ const facts = new Map();
 
 /** What there is to say of a sync, name by name: a name stays where it is, known or not. */
 function showFacts(sync) {
-  const over = lateBy(sync);
   const all = {
-    [hasEnded(sync) ? "Took" : isSyncing(sync) ? "Runs for" : "Waits for"]: [span(seconds(sync)), over === null ? "" : "late"],
+    [hasEnded(sync) ? "Took" : isSyncing(sync) ? "Runs for" : "Waits for"]: [span(seconds(sync)), ""],
     Usually: [span(sync.usual_seconds), sync.usual_of ? `median of ${sync.usual_of}` : ""],
     Rows: [count(sync.rows), rowRate(sync.rows_per_second)],
     Data: [bytes(sync.bytes), byteRate(sync.bytes_per_second)],
@@ -107,7 +106,7 @@ function showFacts(sync) {
     [hasEnded(sync) ? "Started" : "Since"]: [moment(sync.started_at ?? sync.since), "", fullMoment(sync.started_at ?? sync.since)],
     ...(hasEnded(sync) ? { Ended: [moment(sync.ended_at), "", fullMoment(sync.ended_at)] } : {}),
     ...(sync.queued_seconds ? { "In the queue": [span(sync.queued_seconds), ""] } : {}),
-    ...(sync.seen_at ? { "Airbyte said so": [clockTime(sync.seen_at), ""] } : {}),
+    ...(sync.seen_at ? { "Figures of": [exactMoment(sync.seen_at), "", fullMoment(sync.seen_at)] } : {}),
   };
   const list = byId("facts");
   for (const [name, fact] of facts) {
@@ -140,7 +139,7 @@ function showStory(story) {
   story.forEach(({ at, what }, index) => {
     const line = list.children[index] ?? list.appendChild(make("li", {}, make("time"), make("span")));
     const [time, said] = line.children;
-    setText(time, clockTime(at));
+    setText(time, exactMoment(at));
     setAttribute(time, "datetime", at);
     setAttribute(time, "title", fullMoment(at));
     setText(said, what);
@@ -159,7 +158,7 @@ function show(answer) {
   setText(byId("name"), nameOf(sync));
   badge.update(standing(sync));
   late.hidden = over === null;
-  setText(late, over === null ? "" : `Late by ${span(over)}`);
+  setText(late, over === null ? "" : `Late by ${roughSpan(over)}`);
   setText(more, notes(sync).join(" · "));
   where.update(sync);
   byId("reason").hidden = !sync.reason;

@@ -61,10 +61,15 @@ export function lateBy(sync) {
   return sync.late && taken !== null && sync.usual_seconds !== null ? taken - sync.usual_seconds : null;
 }
 
-/** What is worth a word beside its status. */
+/** Airbyte's attempts, if they are more than one. */
+export function attemptNote(sync) {
+  if (!(sync.attempts > 1)) return "";
+  return hasEnded(sync) ? `${sync.attempts} attempts` : `attempt ${sync.attempts}`;
+}
+
+/** What else is worth a word beside its status. */
 export function notes(sync) {
   const said = [];
-  if (sync.attempts > 1) said.push(`attempt ${sync.attempts}`);
   if (sync.try_number > 1) said.push(`try ${sync.try_number} of the task`);
   if (!hasEnded(sync)) {
     if (sync.task_state === "running") said.push("on a worker");

@@ -1,7 +1,8 @@
 // A table that is brought up to date row by row: what a user has focused, marked, unfolded or scrolled to stays.
 import { make, setAttribute, setText } from "./dom.js";
 
-const STEP = 100;
+// So many rows at first, and more when they are asked for: all of two thousand would take seconds.
+const STEP = 50;
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 function compare(one, other) {
@@ -100,21 +101,18 @@ export class Table {
   }
 
   #addMore() {
-    this.some = make("button", { type: "button" });
-    this.all = make("button", { type: "button" });
+    this.step = make("button", { type: "button" });
     this.told = make("span");
-    this.more = make("p", { class: "more" }, this.told, this.some, this.all);
+    this.more = make("p", { class: "more" }, this.told, this.step);
     this.table.after(this.more);
-    for (const [button, step] of [[this.some, STEP], [this.all, Infinity]]) {
-      button.addEventListener("click", () => {
-        const next = this.shown;
-        this.limit += step;
-        this.#render();
-        // To where the new ones begin; the button may be gone.
-        this.body.rows[next]?.querySelector("a[href], button")?.focus({ preventScroll: true });
-        this.onChange();
-      });
-    }
+    this.step.addEventListener("click", () => {
+      const next = this.shown;
+      this.limit += STEP;
+      this.#render();
+      // To where the new ones begin; the button may be gone.
+      this.body.rows[next]?.querySelector("a[href], button")?.focus({ preventScroll: true });
+      this.onChange();
+    });
   }
 
   #sorted() {
@@ -189,8 +187,6 @@ export class Table {
     const left = length - this.shown;
     this.more.hidden = left === 0;
     setText(this.told, `${this.shown} of ${length.toLocaleString("en")} are shown.`);
-    setText(this.some, `Show ${Math.min(STEP, left)} more`);
-    setText(this.all, "Show all");
-    this.all.hidden = left <= STEP;
+    setText(this.step, `Show ${Math.min(STEP, left)} more`);
   }
 }
