@@ -19,7 +19,17 @@ RUNNING = (
     # connection, source, destination, DAG, task, seconds, usual, rows, status
     ("Orders", "Postgres: shop", "BigQuery: raw", "shop_nightly", "sync_orders", 2710, 1080, 48_213_774, "running"),
     ("Customers", "Postgres: shop", "BigQuery: raw", "shop_nightly", "sync_customers", 512, 640, 1_204_311, "running"),
-    ("Web clicks", "S3: clickstream", "BigQuery: raw", "clicks_hourly", "sync_clicks", 1850, 1910, 96_400_128, "running"),
+    (
+        "Web clicks",
+        "S3: clickstream",
+        "BigQuery: raw",
+        "clicks_hourly",
+        "sync_clicks",
+        1850,
+        1910,
+        96_400_128,
+        "running",
+    ),
     ("Billing", "Stripe", "Snowflake: FINANCE", "finance_daily", "sync_billing", 95, 300, 18_240, "running"),
     ("Tickets", "Zendesk", "Snowflake: SUPPORT", "support_daily", "sync_tickets", 870, 420, 230_118, "incomplete"),
     ("Ad spend", "Google Ads", "BigQuery: marketing", "marketing_daily", "sync_ads", 33, 150, None, "pending"),
@@ -27,15 +37,63 @@ RUNNING = (
 )
 ENDED = (
     # connection, source, destination, DAG, task, ago, seconds, usual, rows, outcome, reason
-    ("Stock", "MySQL: warehouse", "BigQuery: raw", "shop_nightly", "sync_stock", 240, 371, 350, 880_412, "succeeded", None),
+    (
+        "Stock",
+        "MySQL: warehouse",
+        "BigQuery: raw",
+        "shop_nightly",
+        "sync_stock",
+        240,
+        371,
+        350,
+        880_412,
+        "succeeded",
+        None,
+    ),
     (
         *("Invoices", "NetSuite", "Snowflake: FINANCE", "finance_daily", "sync_invoices", 1500, 64, 900, 0, "failed"),
         "Failure in source NetSuite: the token has expired. Log in again in Airbyte's settings of the source, then "
         "start the sync once more; the last attempt of three was refused with 401.",
     ),
-    ("Deals", "HubSpot", "BigQuery: marketing", "marketing_daily", "sync_deals", 3700, 205, 190, 31_022, "succeeded", None),
-    ("Returns", "Postgres: shop", "BigQuery: raw", "shop_nightly", "sync_returns", 9200, 1980, 600, 90_114, "succeeded", None),
-    ("Payroll", "Workday", "Snowflake: FINANCE", "finance_daily", "sync_payroll", 15_000, 310, 320, None, "cancelled", None),
+    (
+        "Deals",
+        "HubSpot",
+        "BigQuery: marketing",
+        "marketing_daily",
+        "sync_deals",
+        3700,
+        205,
+        190,
+        31_022,
+        "succeeded",
+        None,
+    ),
+    (
+        "Returns",
+        "Postgres: shop",
+        "BigQuery: raw",
+        "shop_nightly",
+        "sync_returns",
+        9200,
+        1980,
+        600,
+        90_114,
+        "succeeded",
+        None,
+    ),
+    (
+        "Payroll",
+        "Workday",
+        "Snowflake: FINANCE",
+        "finance_daily",
+        "sync_payroll",
+        15_000,
+        310,
+        320,
+        None,
+        "cancelled",
+        None,
+    ),
     (
         *("Calls", "Aircall", "Snowflake: SUPPORT", "support_daily", "sync_calls", 30_000, 3600, 280, None, "timeout"),
         "The task's timeout of 1 h was over; the job goes on.",
@@ -162,17 +220,40 @@ def night() -> Json:
     live += [
         running(
             10 + index,
-            (f"Shop {shop}", "Shopify", "BigQuery: raw", "shops_hourly", "sync_shop", 130 + 20 * index, 260, 9_000, "running"),
+            (
+                f"Shop {shop}",
+                "Shopify",
+                "BigQuery: raw",
+                "shops_hourly",
+                "sync_shop",
+                130 + 20 * index,
+                260,
+                9_000,
+                "running",
+            ),
             map_index=index,
         )
         for index, shop in enumerate(("Berlin", "Lyon", "Porto"))
     ]
-    queue = dict.fromkeys(("job_id", "status", "attempts", "rows", "bytes", "rows_per_second", "bytes_per_second", "airbyte_url"))
-    live.append(
-        running(20, RUNNING[0], **queue, dag_id="shop_backfill", waits_for="queue", queued_seconds=260, since=moment(260), late=False)
+    queue = dict.fromkeys(
+        ("job_id", "status", "attempts", "rows", "bytes", "rows_per_second", "bytes_per_second", "airbyte_url")
     )
     live.append(
-        running(21, RUNNING[3], **queue, dag_id="finance_report", task_id="wait_for_billing", waits_for="fresh", late=False)
+        running(
+            20,
+            RUNNING[0],
+            **queue,
+            dag_id="shop_backfill",
+            waits_for="queue",
+            queued_seconds=260,
+            since=moment(260),
+            late=False,
+        )
+    )
+    live.append(
+        running(
+            21, RUNNING[3], **queue, dag_id="finance_report", task_id="wait_for_billing", waits_for="fresh", late=False
+        )
     )
     away = health(
         conn_id="airbyte_eu",
@@ -194,11 +275,23 @@ def many(count: int) -> Json:
     live = [
         running(
             number,
-            (f"Connection {number}", "Postgres", "BigQuery", f"dag_{number % 50}", f"sync_{number}", 60 + number, 900, 1000 * number, states[number % 3]),
+            (
+                f"Connection {number}",
+                "Postgres",
+                "BigQuery",
+                f"dag_{number % 50}",
+                f"sync_{number}",
+                60 + number,
+                900,
+                1000 * number,
+                states[number % 3],
+            ),
         )
         for number in range(count)
     ]
-    return syncs(live, [ended(count + number, ENDED[number % len(ENDED)], task_id=f"t{number}") for number in range(count)])
+    return syncs(
+        live, [ended(count + number, ENDED[number % len(ENDED)], task_id=f"t{number}") for number in range(count)]
+    )
 
 
 def hostile() -> Json:
@@ -210,10 +303,16 @@ def hostile() -> Json:
         [
             running(1, scripted, conn_id=SCRIPT, airbyte_url="javascript:alert(3)", task_path="javascript:alert(4)"),
             running(2, long, conn_id=LONG, task_path="//elsewhere.example/"),
-            running(3, dict.fromkeys(range(8)).values() and (None, None, None, "d", "t", 5, None, None, None), conn_id=None),
+            running(3, (None, None, None, "d", "t", 5, None, None, None), conn_id=None),
         ],
-        [ended(4, failed, airbyte_url="javascript:alert(5)"), ended(5, (LONG, LONG, LONG, LONG, LONG, 60, 5, 5, 5, "failed", LONG))],
-        health=[health(conn_id=SCRIPT, triggerer=IMAGE, reachable=False, trouble=SCRIPT), health(conn_id=LONG, triggerer=LONG)],
+        [
+            ended(4, failed, airbyte_url="javascript:alert(5)"),
+            ended(5, (LONG, LONG, LONG, LONG, LONG, 60, 5, 5, 5, "failed", LONG)),
+        ],
+        health=[
+            health(conn_id=SCRIPT, triggerer=IMAGE, reachable=False, trouble=SCRIPT),
+            health(conn_id=LONG, triggerer=LONG),
+        ],
     )
 
 
@@ -236,12 +335,22 @@ def sync(of: Json, *, ended: bool = False, streams: int = len(TABLES), **changes
     ]
     attempts = [
         {
-            **{"number": 1, "status": "failed", "started_at": began, "ended_at": moment(1400)},
-            **{"rows": 21_004_000, "bytes": 3_990_760_000, "reason": "The source closed the connection."},
+            "number": 1,
+            "status": "failed",
+            "started_at": began,
+            "ended_at": moment(1400),
+            "rows": 21_004_000,
+            "bytes": 3_990_760_000,
+            "reason": "The source closed the connection.",
         },
         {
-            **{"number": 2, "status": "running", "started_at": moment(1390), "ended_at": None},
-            **{"rows": of["rows"], "bytes": of["bytes"], "reason": None},
+            "number": 2,
+            "status": "running",
+            "started_at": moment(1390),
+            "ended_at": None,
+            "rows": of["rows"],
+            "bytes": of["bytes"],
+            "reason": None,
         },
     ]
     told = [

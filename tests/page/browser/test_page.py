@@ -29,8 +29,8 @@ pytestmark = [
 WIDE, PHONE = (1280, 900), (390, 844)
 #: Of those that axe-core knows.
 SERIOUS = ("serious", "critical")
-#: What a browser writes down of an answer that is no good, which is what some tests want.
-EXPECTED = ("Failed to load resource",)
+#: What a browser writes down of an answer that is no good, which is what some tests want, and of Airflow's frame.
+EXPECTED = ("Failed to load resource", "can escape its sandboxing")
 
 
 class Browser:
@@ -44,7 +44,9 @@ class Browser:
     def open(self, address: str, *, size: tuple[int, int] = WIDE, dark: bool = False) -> None:
         """Open a page, anew even if only what follows its # is another."""
         width, height = size
-        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.command(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
         self.prefer(dark=dark)
         self.chrome.get("about:blank")
         self.chrome.get(address)
@@ -74,7 +76,9 @@ class Browser:
         return wait.until(lambda _: what())
 
     def texts(self, selector: str) -> list[str]:
-        return list(self.run("return [...document.querySelectorAll(arguments[0])].map(each => each.innerText)", selector))
+        return list(
+            self.run("return [...document.querySelectorAll(arguments[0])].map(each => each.innerText)", selector)
+        )
 
     def names(self, table: str) -> list[str]:
         """Return the connections of a table's rows, in their order."""
@@ -162,7 +166,9 @@ def test_page_shows_what_runs_what_ended_and_how_the_wait_is(browser: Browser, s
     assert "Reachable" in health[1]
     assert "last answer 3 s ago" in health[1]
     task = browser.one("#running tbody a", "sync_orders").get_attribute("href") or ""
-    assert task.startswith(f"{site.url}{BASE}/dags/shop_nightly/runs/scheduled__2026-11-30T04%3A12%3A40Z/tasks/sync_orders")
+    assert task.startswith(
+        f"{site.url}{BASE}/dags/shop_nightly/runs/scheduled__2026-11-30T04%3A12%3A40Z/tasks/sync_orders"
+    )
     # Made up by nobody: what is asked for beyond the page's own files and its data.
     assert {each.split("?")[0] for each in site.asked} == {"/airbyte/api/syncs"}
 
@@ -188,7 +194,9 @@ def test_page_reads_no_name_as_html(browser: Browser, site: Site) -> None:
 def test_page_is_brought_up_to_date_in_place(browser: Browser, site: Site) -> None:
     browser.open(site.page, size=(1280, 500))
     link = browser.one("#running tbody a", "sync_customers")
-    browser.run("arguments[0].focus(); scrollTo(0, 300); document.querySelector('#running tbody tr').marked = true", link)
+    browser.run(
+        "arguments[0].focus(); scrollTo(0, 300); document.querySelector('#running tbody tr').marked = true", link
+    )
     site.syncs["running"][0] |= {"rows": 50_000_000}
     site.syncs["running"].append(page_data.running(90, RUNNING[0], task_id="sync_new", connection_name="A new one"))
     begun = browser.run("return performance.now()")
@@ -201,7 +209,9 @@ def test_page_is_brought_up_to_date_in_place(browser: Browser, site: Site) -> No
     assert browser.run("return scrollY") >= 300
     # It ends: the row goes to the other table, and the focus to what is in its place.
     gone = site.syncs["running"].pop(1)
-    site.syncs["ended"].insert(0, {**page_data.ended(1), **{name: gone[name] for name in ("dag_id", "run_id", "task_id")}})
+    site.syncs["ended"].insert(
+        0, {**page_data.ended(1), **{name: gone[name] for name in ("dag_id", "run_id", "task_id")}}
+    )
     browser.refresh(site)
     browser.await_(lambda: "Customers" not in browser.names("running"))
     assert "sync_customers" in browser.one("#ended tbody tr").text
@@ -252,9 +262,7 @@ def test_page_searches_filters_and_sorts_and_a_link_shows_the_same(browser: Brow
 
 
 def test_page_sorts_what_is_not_known_last_either_way(browser: Browser, site: Site) -> None:
-    site.syncs["running"] = [
-        page_data.running(number, rows=rows) for number, rows in enumerate((None, 20, 3))
-    ]
+    site.syncs["running"] = [page_data.running(number, rows=rows) for number, rows in enumerate((None, 20, 3))]
     for number, each in enumerate(site.syncs["running"]):
         each |= {"task_id": f"t{number}", "connection_name": f"c{number}"}
     for sort, names in (("rows", ["c2", "c1", "c0"]), ("-rows", ["c1", "c2", "c0"])):
