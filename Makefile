@@ -54,14 +54,14 @@ types-of-tests: $(READY)
 	$(BIN)/mypy --config-file tests/mypy.ini
 
 unit: $(READY)
-	$(BIN)/pytest -n 4 $(SHARED) --durations=10 -m "not e2e and not package and not explore"
+	$(BIN)/pytest -n 4 $(SHARED) --durations=10 -m "not e2e and not journey and not package and not explore"
 
 # All on one Airflow.
 e2e: $(READY)
 	$(BIN)/pytest --durations=20 -m "e2e and not killmatrix and not journey"
 
 # What a user does and sees, an Airflow for each: the demo, the quick start, Airflow's pages in a browser (Debian's
-# chromium and chromium-driver), fifty syncs over two slots.
+# chromium and chromium-driver), the page in a browser, fifty syncs over two slots.
 journeys: $(READY)
 	$(BIN)/pytest -n 2 $(SHARED) --durations=20 -m journey
 

@@ -36,7 +36,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 SUPPORTED = {"2.11": PYTHONS[:3], "3.0": PYTHONS[:3], "3.1": PYTHONS, "3.2": PYTHONS, "3.3": PYTHONS}
 #: One of them has the whole Airflow, see tests/conftest.py.
 WORKERS = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
-UNIT = "not e2e and not package and not explore"
+UNIT = "not e2e and not journey and not package and not explore"
 #: On one Airflow, so that it is all of pytest that runs; and with what it prints.
 KILL_MATRIX = ("-s", "-m", "killmatrix", "tests/e2e/test_kill_matrix.py")
 UNIT_AND_END_TO_END = "not killmatrix and not journey and not package and not explore"

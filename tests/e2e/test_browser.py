@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
-from selenium.webdriver.chrome.service import Service as Driver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -27,13 +26,10 @@ from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS, OFFICIAL_P
 from airbyte_deferrable.simulator import Fault, Script
 from harness.airflow import LocalAirflow
 from harness.waiting import eventually
+from helpers.chromium import MISSING, start_chromium
 
 from .support import EXAMPLES, QUICK, Airbyte
 from .test_examples import NAMED
-
-#: What the tests start, and Debian's package of each.
-PROGRAMS = {"chromium": "chromium", "chromedriver": "chromium-driver"}
-MISSING = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
 
 pytestmark = [
     pytest.mark.e2e,
@@ -45,17 +41,6 @@ pytestmark = [
 TEST = "button[aria-label='Test Connection']"
 REACTS = "example_react_to_airbyte"
 (ORDERS,) = NAMED["example_deferrable"]
-#: Without the last ones, Chromium calls home at each start.
-CHROMIUM = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--window-size=1200,1000",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +88,7 @@ class Page:
     """A tab of Chromium, as wide as the pictures in the documentation."""
 
     def __init__(self, url: str, pictures: Path) -> None:
-        options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium") or pytest.fail("needs Debian's chromium")
-        for argument in CHROMIUM:
-            options.add_argument(argument)
-        driver = shutil.which("chromedriver") or pytest.fail("needs Debian's chromium-driver")
-        self.chrome = webdriver.Chrome(options=options, service=Driver(driver))
+        self.chrome = start_chromium()
         self._url = url
         self._pictures = pictures
 
