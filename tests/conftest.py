@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -24,6 +25,7 @@ import pytest
 
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.simulator.testing import airbyte_simulator
+from harness.waiting import IN_VAIN
 from helpers.airbyte import connection_to
 from helpers.certificate import certificate, server_tls
 from helpers.patience import be_patient
@@ -53,6 +55,12 @@ def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simula
     """An Airbyte of the test's own, to which Airflow's usual connection leads."""
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     return airbyte_simulator
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Make Airflow's database, in the test run's own Airflow home."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=IN_VAIN)
 
 
 @pytest.fixture
