@@ -108,24 +108,23 @@ def write(tasks: Iterable[Task], variables: Mapping[str, str] | None = None) -> 
                 triggers[_key(each)] = trigger = Trigger(classpath=path, kwargs=dict(arguments))
                 session.add(trigger)
         session.flush()
-        session.execute(
-            insert(TaskInstance),
-            [
-                {
-                    **_names(each),
-                    "state": each.state,
-                    "try_number": 1,
-                    "max_tries": 0,
-                    "pool": "default_pool",
-                    "operator": each.operator,
-                    "next_method": each.next_method,
-                    "start_date": each.started_at or now,
-                    "end_date": each.ended_at,
-                    "trigger_id": triggers[_key(each)].id if _key(each) in triggers else None,
-                }
-                for each in tasks
-            ],
-        )
+        instances = [
+            {
+                **_names(each),
+                "state": each.state,
+                "try_number": 1,
+                "max_tries": 0,
+                "pool": "default_pool",
+                "operator": each.operator,
+                "next_method": each.next_method,
+                "start_date": each.started_at or now,
+                "end_date": each.ended_at,
+                "trigger_id": triggers[_key(each)].id if _key(each) in triggers else None,
+            }
+            for each in tasks
+        ]
+        if instances:
+            session.execute(insert(TaskInstance), instances)
         xcoms = [
             {
                 **_names(each),

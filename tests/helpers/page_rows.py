@@ -80,6 +80,7 @@ def ended(
             "started_at": at - timedelta(seconds=seconds),
             "ended_at": at,
             "noted_at": at,
+            "task_id": "done",
             **task,
         }
     )
@@ -96,7 +97,7 @@ def failed(*, reason: str = "It could not be reached.", outcome: str = "timeout"
         "connection_id": CONNECTION,
         "conn_id": CONN,
     }
-    return Task(**{"state": "failed", "xcoms": {"airbyte_failure": note}, "ended_at": now, **task})
+    return Task(**{"state": "failed", "xcoms": {"airbyte_failure": note}, "ended_at": now, "task_id": "gone", **task})
 
 
 def facts(job_id: int = 7, status: str = "running", **more: Any) -> JobFacts:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from airflow.models import crypto
+from cryptography.fernet import Fernet
 
 from airbyte_deferrable._airflow.page_setting import CAN_BRING_PAGES
 
@@ -18,11 +20,22 @@ else:
 
 
 @pytest.fixture
-def database(airflow_database: None) -> Iterator[None]:
-    """Airflow's database, without any task."""
+def database(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Airflow's database, without any task, and with a key for what is stored encrypted."""
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
+    _forget_key()
     rows.clear()
     yield
     rows.clear()
+    _forget_key()
+
+
+def _forget_key() -> None:
+    forget = getattr(crypto.get_fernet, "cache_clear", None)
+    if forget is not None:
+        forget()
+    else:  # before 3.2
+        vars(crypto)["_fernet"] = None
 
 
 @pytest.fixture
