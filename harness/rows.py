@@ -20,6 +20,7 @@ from airflow.models.trigger import Trigger
 from airflow.models.variable import Variable
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunType
 from sqlalchemy import insert
 
@@ -97,7 +98,9 @@ def write(tasks: Iterable[Task], variables: Mapping[str, str] | None = None) -> 
         session.flush()
         runs: dict[tuple[str, str], int] = {(run.dag_id, run.run_id): run.id for run in session.query(DagRun)}
         for dag_id, run_id in sorted({(each.dag_id, each.run_id) for each in tasks} - runs.keys()):
-            run = DagRun(dag_id=dag_id, run_id=run_id, run_type=DagRunType.MANUAL, run_after=now, state="running")
+            run = DagRun(
+                dag_id=dag_id, run_id=run_id, run_type=DagRunType.MANUAL, run_after=now, state=DagRunState.RUNNING
+            )
             session.add(run)
             session.flush()
             runs[dag_id, run_id] = run.id
