@@ -16,6 +16,8 @@ os.environ["AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY"] = "1"
 os.environ.pop("AIRFLOW__CORE__UNIT_TEST_MODE", None)
 # What one test leaves on this machine is not to be the next one's; where it is the topic, it is turned on.
 os.environ["AIRFLOW__AIRBYTE_DEFERRABLE__TOKEN_CACHE"] = "False"
+# Nor does each test of a failure ask what is left of it for a page.
+os.environ["AIRFLOW__AIRBYTE_DEFERRABLE__PAGE"] = "False"
 
 from collections.abc import Iterator
 from typing import Any

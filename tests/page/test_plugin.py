@@ -49,7 +49,7 @@ def loaded(**settings: str) -> dict[str, Any]:
 
 
 def test_plugin_is_registered_where_airflow_can_bring_pages_and_costs_nothing() -> None:
-    told = loaded(AIRFLOW__API__BASE_URL="https://airflow.example.com/base/")
+    told = loaded(AIRFLOW__API__BASE_URL="https://airflow.example.com/base/", AIRFLOW__AIRBYTE_DEFERRABLE__PAGE="True")
     # In workers, triggerers and DAG processors, too.
     assert told["heavy"] == []
     assert told["ours"] == [
