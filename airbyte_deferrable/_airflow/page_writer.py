@@ -222,6 +222,7 @@ class PageWriter:
                     known.rows_per_second,
                     known.bytes_per_second,
                     round(wall - (now - each.seen_at), 1),
+                    each.attempt,
                 )
             )
         looks.figures = figures

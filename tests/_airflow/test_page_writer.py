@@ -70,6 +70,7 @@ async def test_record_tells_jobs_their_rates_names_and_health(sim: Simulator) ->
     (job,) = told.jobs
     assert told.conn_ids == ("airbyte_default",)
     assert (job.job_id, job.connection_id, job.status) == (job_id, cid, "running")
+    assert job.attempts == 1
     assert job.created_at is not None
     assert job.seen_at is not None
     assert job.rows is not None
