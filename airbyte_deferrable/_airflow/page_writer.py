@@ -185,10 +185,12 @@ class PageWriter:
             written_at=round(time.time(), 1),
             health=_health(watcher, looks),
         )
-        names = {
-            each: (about.name, about.source, about.destination)
-            for each, about in watcher.directory.known(MOST_NAMES).items()
-        }
+        # The directory forgets all once an hour, and learns again what is wanted again.
+        names = dict(looks.names)
+        for each, about in watcher.directory.known(MOST_NAMES).items():
+            names.pop(each, None)
+            names[each] = (about.name, about.source, about.destination)
+        names = dict(list(names.items())[-MOST_NAMES:])
         # Compressing them takes some 20 ms for a thousand jobs.
         await self._keep(watcher, "waits", await asyncio.to_thread(page_record.texts_of_waits, head, jobs), looks)
         if names and (names != looks.names or head.written_at - looks.names_at > NAMES_KEPT / 4):

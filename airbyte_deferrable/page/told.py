@@ -54,9 +54,9 @@ class Record:
         """
         if job_id is None:
             return None
-        if conn_id is not None:
-            return self._jobs.get((conn_id, job_id))
-        return self._of_any.get((connection_id or "", job_id))
+        told = self._jobs.get((conn_id, job_id)) if conn_id is not None else None
+        # Airbytes number their jobs alike, but no two of them have the same connection.
+        return told or (self._of_any.get((connection_id, job_id)) if connection_id else None)
 
     def names(self, connection_id: str | None) -> tuple[str | None, str | None, str | None]:
         """Return what a connection, its source and its destination are called; None for what nobody has told.
