@@ -11,7 +11,7 @@ GROUPS  := --group test --group lint --group package --group docs --group postgr
 # Airflow starts hundreds of processes: with this, which containers like to set, each compiles all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types-of-package types-of-tests unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer bench-watching matrix coverage package docs constraints clean
+.PHONY: demo test lint types-of-package types-of-tests unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer bench-watching bench-page matrix coverage package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m demo $(DEMO_ARGS)
@@ -31,6 +31,10 @@ bench-legs: $(READY)
 # What it costs to watch a thousand connections, beside a poll for each: three minutes.
 bench-watching: $(READY)
 	$(BIN)/python -m benchmarks.watching $(BENCH_ARGS)
+
+# What the page costs with two thousand syncs in flight and ten users who look: some minutes; needs Debian's postgresql.
+bench-page: $(READY)
+	$(BIN)/python -m benchmarks.page $(BENCH_ARGS)
 
 # The same in a real triggerer, with a whole Airflow around it: half an hour, nearly all of it Airflow's workers; needs
 # Debian's postgresql. BENCH_ARGS="--tasks 100 --sleepers 50" for some minutes.
