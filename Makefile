@@ -32,14 +32,14 @@ bench-legs: $(READY)
 bench-watching: $(READY)
 	$(BIN)/python -m benchmarks.watching $(BENCH_ARGS)
 
-# What the page costs with two thousand syncs in flight and ten users who look: some minutes; needs Debian's postgresql.
-bench-page: $(READY)
-	$(BIN)/python -m benchmarks.page $(BENCH_ARGS)
-
 # The same in a real triggerer, with a whole Airflow around it: half an hour, nearly all of it Airflow's workers; needs
 # Debian's postgresql. BENCH_ARGS="--tasks 100 --sleepers 50" for some minutes.
 bench-triggerer: $(READY)
 	$(BIN)/python -m benchmarks.triggerer $(BENCH_ARGS)
+
+# What the page costs with two thousand syncs in flight and ten users who look: some minutes; needs Debian's postgresql.
+bench-page: $(READY)
+	$(BIN)/python -m benchmarks.page $(BENCH_ARGS)
 
 # Everything that `make lint`, `make unit` and `make e2e` do; one of the workers has the whole Airflow.
 test: lint
