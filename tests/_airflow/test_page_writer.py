@@ -164,7 +164,7 @@ async def test_airflow_that_takes_nothing_down_breaks_no_wait_and_is_said_once(
         await until(lambda: len(levels()) >= 2)
     assert levels() == ["WARNING", "INFO"]
     sim.finish(job_id, "succeeded")
-    assert (await running).payload["status"] == "success"
+    assert (await running)["status"] == "success"
 
 
 async def test_nothing_is_written_where_there_is_no_page(sim: Simulator) -> None:
