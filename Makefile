@@ -11,7 +11,7 @@ GROUPS  := --group test --group lint --group package --group docs --group postgr
 # Airflow starts hundreds of processes: with this, which containers like to set, each compiles all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types-of-package types-of-tests unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer bench-watching matrix coverage package docs constraints clean
+.PHONY: demo test lint types-of-package types-of-tests unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer bench-watching bench-page matrix coverage package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m demo $(DEMO_ARGS)
@@ -36,6 +36,10 @@ bench-watching: $(READY)
 # Debian's postgresql. BENCH_ARGS="--tasks 100 --sleepers 50" for some minutes.
 bench-triggerer: $(READY)
 	$(BIN)/python -m benchmarks.triggerer $(BENCH_ARGS)
+
+# What the page costs with two thousand syncs in flight and ten users who look: some minutes; needs Debian's postgresql.
+bench-page: $(READY)
+	$(BIN)/python -m benchmarks.page $(BENCH_ARGS)
 
 # Everything that `make lint`, `make unit` and `make e2e` do; one of the workers has the whole Airflow.
 test: lint

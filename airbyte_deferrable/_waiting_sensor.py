@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
 from airbyte_deferrable._airflow.blocking import result_of
+from airbyte_deferrable._airflow.failure_note import noting_failures
 from airbyte_deferrable._airflow.results import finish, is_of_another_try, push, read_event
 from airbyte_deferrable._airflow.task_instance import first_rescheduled, task_instance
 from airbyte_deferrable._compat import (
@@ -100,7 +101,8 @@ class AirbyteDeferrableWaitingSensor(BaseSensorOperator):
         leave_link_to_task(self)
         wait = self.__this_wait()
         # One session and one token for all the checks of this leg.
-        with skipping(self), wait.hook:
+        noting = noting_failures(context, wanted=bool(self.do_xcom_push))
+        with skipping(self), noting, wait.hook:
             wait.hook.warm_up()
             job_id = wait.begin(context)
             try:
@@ -140,7 +142,7 @@ class AirbyteDeferrableWaitingSensor(BaseSensorOperator):
         """
         leave_link_to_task(self)
         wait = self.__this_wait()
-        with skipping(self), wait.hook:
+        with skipping(self), noting_failures(context, wanted=bool(self.do_xcom_push)), wait.hook:
             told = read_event(event)
             wait.resume(told)
             write_link(wait.for_xcoms(context), told.job_url)

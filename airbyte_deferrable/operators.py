@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airbyte_deferrable._airflow import validation
+from airbyte_deferrable._airflow.failure_note import noting_failures
 from airbyte_deferrable._compat import BaseOperator, conf
 from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable._sync_task import SyncTask
@@ -142,7 +143,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param context: The task's context.
         :return: The job's id.
         """
-        return self.__task.start(context)
+        with noting_failures(context, wanted=bool(self.do_xcom_push)):
+            return self.__task.start(context)
 
     def execute_queued(self, context: Context, event: Any = None) -> int:
         """Resume when the connection, busy before, may run this task's job.
@@ -152,7 +154,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
             deadlines and its position in the queue: in ``dag.test()`` a task is given nothing else.
         :return: The job's id.
         """
-        return self.__task.go_on_in_queue(context, event)
+        with noting_failures(context, wanted=bool(self.do_xcom_push)):
+            return self.__task.go_on_in_queue(context, event)
 
     def execute_complete(self, context: Context, event: Any = None) -> int:
         """Resume with what the trigger tells.
@@ -161,7 +164,8 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         :param event: See :class:`~airbyte_deferrable.triggers.Event`.
         :return: The job's id.
         """
-        return self.__task.complete(context, event)
+        with noting_failures(context, wanted=bool(self.do_xcom_push)):
+            return self.__task.complete(context, event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if Airflow itself gave the deferred task up because of its ``execution_timeout``, cancel the job.

@@ -48,7 +48,21 @@ class AirflowApi:
         :raises httpx.TransportError: Airflow could not be reached.
         """
         root = "/api/v2" if self.major >= 3 else "/api/v1"
-        request = partial(self._request, method, root + path, json=json, params=params, headers=headers)
+        return self._call(method, root + path, json, params, headers)
+
+    def plugin(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        """Ask what a plugin has brought, as a user who is logged in.
+
+        :param path: Path below Airflow's own address, for example ``/airbyte/api/syncs``.
+        :param params: The request's query.
+        :return: As of :meth:`api`.
+        """
+        return self._call("GET", path, None, params, {})
+
+    def _call(
+        self, method: str, path: str, json: Any, params: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> Any:
+        request = partial(self._request, method, path, json=json, params=params, headers=headers)
         response = request()
         if response.status_code == 401 and self.major >= 3:
             self._log_in()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -15,6 +16,8 @@ os.environ["AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY"] = "1"
 os.environ.pop("AIRFLOW__CORE__UNIT_TEST_MODE", None)
 # What one test leaves on this machine is not to be the next one's; where it is the topic, it is turned on.
 os.environ["AIRFLOW__AIRBYTE_DEFERRABLE__TOKEN_CACHE"] = "False"
+# Nor does each test of a failure ask what is left of it for a page.
+os.environ["AIRFLOW__AIRBYTE_DEFERRABLE__PAGE"] = "False"
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +27,7 @@ import pytest
 
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.simulator.testing import airbyte_simulator
+from harness.waiting import IN_VAIN
 from helpers.airbyte import connection_to
 from helpers.certificate import certificate, server_tls
 from helpers.patience import be_patient
@@ -53,6 +57,12 @@ def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simula
     """An Airbyte of the test's own, to which Airflow's usual connection leads."""
     monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", connection_to(airbyte_simulator))
     return airbyte_simulator
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Make Airflow's database, in the test run's own Airflow home."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=IN_VAIN)
 
 
 @pytest.fixture

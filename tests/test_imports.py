@@ -36,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
         *("triggers", "hooks", "lineage", "links"),
         *("_airflow", "_job", "_watcher", "api", "exceptions", "_compat"),
     },
+    "page": {"links", "_airflow", "_job", "api"},
     "sensors": {"_waiting_sensor", "triggers", "_airflow", "_job", "exceptions", "_compat"},
     "_waiting_sensor": {"hooks", "lineage", "links", "_airflow", "_job", "exceptions", "_compat"},
 }

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "airbyte_deferrable"
 PAGE = ROOT / "docs" / "internals.md"
 BEGIN, END = "<!-- modules begin -->", "<!-- modules end -->"
 #: From what a DAG names down to HTTP; the simulator's own modules are its business.
-ROOMS = ("", "triggers", "lineage", "_airflow", "_job", "_watcher", "api")
+ROOMS = ("", "page", "triggers", "lineage", "_airflow", "_job", "_watcher", "api")
 
 
 def table() -> str:

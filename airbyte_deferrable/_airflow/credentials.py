@@ -50,6 +50,11 @@ class _Known:
             self._until = time.monotonic() + KNOWN_FOR
         return settings
 
+    @property
+    def last(self) -> Settings | None:
+        """What was looked up last, however old; None before the first time."""
+        return self._settings
+
     def change_from(self, settings: Settings) -> asyncio.Future[Settings]:
         """Return what is done when the connection holds other settings for the same Airbyte.
 
@@ -96,6 +101,15 @@ def known_settings(conn_id: str, api_version: str) -> Settings | None:
     """
     known = _known.here().get((conn_id, api_version))
     return known.fresh() if known is not None else None
+
+
+def conn_ids_of(settings: Settings) -> tuple[str, ...]:
+    """Return the Airflow connections that lead to an Airbyte with the same credentials, as triggers have learned.
+
+    :param settings: What they hold.
+    """
+    known = _known.here().items()
+    return tuple(sorted({conn_id for (conn_id, _), each in known if each.last == settings}))
 
 
 async def settings_for_trigger(conn_id: str, api_version: str, log: Log) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from airbyte_deferrable._airflow.off_loop import in_thread
+from airbyte_deferrable._airflow.page_writer import write_for_the_page
 from airbyte_deferrable._compat import Stats
 from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
 from airbyte_deferrable.api.aio import Shared
@@ -21,6 +22,7 @@ async def shared_watcher(settings: Settings) -> JobWatcher:
     """
     if not _metrics_opened:
         await _open_metrics_once()
+    write_for_the_page()
     return opened_watcher(settings)
 
 

@@ -13,6 +13,7 @@ from airbyte_deferrable._job import events
 from airbyte_deferrable._job.events import Deadline, Event
 from airbyte_deferrable._job.retrying import RECOVERED, WAITS_ON
 from airbyte_deferrable._job.task_log import Log
+from airbyte_deferrable._watcher.attempts import BETWEEN_ATTEMPTS, attempt_of
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.subscriptions import JobNotVisible, OutageNews, Subscription
 from airbyte_deferrable.api.errors import ApiError
@@ -28,13 +29,7 @@ LONGEST_FINAL_CHECK = 60.0
 FINAL_CHECKS_AT_ONCE = 2
 #: Seconds until the next final check after one that failed.
 FINAL_CHECK_AGAIN = 1.0
-#: Seconds that Airbyte pauses, at least, after an attempt that failed and brought nothing. A job that has run since
-#: earlier is in its first.
-SECOND_ATTEMPT_AFTER = 10.0
 _EMPTY = Context()
-_BEFORE_ATTEMPTS = (JobStatus.PENDING, JobStatus.QUEUED)
-#: A change to running from one of these begins a new attempt, also from running: nobody checked between the two.
-_BETWEEN_ATTEMPTS = (JobStatus.RUNNING, JobStatus.INCOMPLETE)
 
 
 class CredentialsChanged(Exception):
@@ -62,11 +57,7 @@ class CredentialSource(Protocol):
 
 
 class Course:
-    """How a live job goes on, in lines for a log: one for each change of its status, and for each new attempt.
-
-    The public API does not name attempts. But each begins with a change to ``running``, and the duration of a live
-    job is that from its creation to its last change (``JobResponseMapper`` in airbyte-platform).
-    """
+    """How a live job goes on, in lines for a log: one for each change of its status, and for each new attempt."""
 
     __slots__ = ("_attempt", "_lasted", "_status")
 
@@ -83,24 +74,20 @@ class Course:
         """
         before, lasted = self._status, self._lasted
         self._status, self._lasted = job.status, job.duration_seconds
+        self._attempt = attempt_of(job, before, lasted, self._attempt)
         line = f"Airbyte job {job.job_id} is {job.status}"
         if job.status != JobStatus.RUNNING:
             if job.status != before:
                 return line
-            if job.status == JobStatus.INCOMPLETE and job.duration_seconds != lasted:
-                # How many there were between the two checks, nobody knows.
-                self._attempt = None
+            if job.status == JobStatus.INCOMPLETE and self._lasted != lasted:
                 return f"{line} again: another attempt failed"
             return None
-        if before in _BETWEEN_ATTEMPTS:
+        if before in BETWEEN_ATTEMPTS:
             if (before, lasted) == (self._status, self._lasted):
                 return None
             if self._attempt is None:
                 return f"{line} again: another attempt started"
-            self._attempt += 1
             return f"{line} again: attempt {self._attempt} started"
-        first = before in _BEFORE_ATTEMPTS or (job.duration_seconds or 0.0) < SECOND_ATTEMPT_AFTER
-        self._attempt = 1 if first else None
         return line
 
 

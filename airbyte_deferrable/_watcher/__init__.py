@@ -12,7 +12,7 @@ from airbyte_deferrable._watcher.connection_subscription import (
     Position,
 )
 from airbyte_deferrable._watcher.directory import Description
-from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for
+from airbyte_deferrable._watcher.loop import JobWatcher, watcher_for, watchers_here
 from airbyte_deferrable._watcher.metrics import Metrics
 from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable._watcher.subscriptions import SHORTEST_POLL, JobNotVisible, OutageNews, Subscription
@@ -31,4 +31,5 @@ __all__ = [
     "Position",
     "Subscription",
     "watcher_for",
+    "watchers_here",
 ]

@@ -44,6 +44,11 @@ class Answers:
         self.came, self._heard_at = True, self._now()
 
     @property
+    def heard_at(self) -> float | None:
+        """When Airbyte has answered anything last, by the loop's time; None before the first time."""
+        return self._heard_at
+
+    @property
     def came_since_it_began(self) -> bool:
         """Whether Airbyte has answered anything in this sweep, or in the check of new subscriptions after it.
 

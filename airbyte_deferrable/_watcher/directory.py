@@ -144,6 +144,19 @@ class Directory:
         self._forget()
         self._forget_standing()
 
+    def known(self, most: int) -> dict[str, Description]:
+        """Return what is known by now of connections that have a name, by their ids. Asks nobody.
+
+        :param most: How many at most.
+        """
+        found: dict[str, Description] = {}
+        for connection_id, connection in self._connections.rows.items():
+            if len(found) >= most:
+                break
+            if connection is not None and connection.name:
+                found[connection_id] = self._description(connection)
+        return found
+
     async def describe(self, connection_id: str) -> Description:
         """Return what a connection is called, as far as Airbyte tells. Takes as long as Airbyte cannot be asked.
 
@@ -160,8 +173,9 @@ class Directory:
             except SharedCallStopped:
                 break
         connection = self._connections.rows.get(connection_id)
-        if connection is None:
-            return Description()
+        return Description() if connection is None else self._description(connection)
+
+    def _description(self, connection: Connection) -> Description:
         source = self._sources.rows.get(connection.source_id)
         destination = self._destinations.rows.get(connection.destination_id)
         return Description(

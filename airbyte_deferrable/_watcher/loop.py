@@ -173,6 +173,16 @@ class JobWatcher:
         if any_before and not subscription.interests:
             self._subscriptions.want_poll_no_more(subscription.poll_interval)
 
+    @property
+    def jobs(self) -> list[SubscribedJob]:
+        """What is known of each job that is waited for."""
+        return list(self._subscriptions.jobs.values())
+
+    @property
+    def heard_at(self) -> float | None:
+        """When Airbyte has answered anything last, by the loop's time; None before the first time."""
+        return self._sweeper.heard_at
+
     def borrow_client(self) -> AirbyteClient:
         """Return the client for one call beside the watching: it is closed some time after it was borrowed last."""
         self._start()
@@ -363,6 +373,11 @@ def _no_watchers() -> dict[Settings, JobWatcher]:
 
 
 _watchers = PerLoop(_no_watchers)
+
+
+def watchers_here() -> list[JobWatcher]:
+    """Return all watchers of the running event loop."""
+    return list(_watchers.here().values())
 
 
 def watcher_for(settings: Settings, *, metrics: Metrics | None = None) -> JobWatcher:

@@ -10,6 +10,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Protocol
 
+from airbyte_deferrable._watcher.attempts import attempt_of
 from airbyte_deferrable.api.aio import wake
 from airbyte_deferrable.api.errors import ApiError
 from airbyte_deferrable.api.models import Job, JobStatus
@@ -79,6 +80,7 @@ class SubscribedJob:
 
     __slots__ = (
         "asked_at",
+        "attempt",
         "failed_checks",
         "failing_since",
         "job",
@@ -97,6 +99,8 @@ class SubscribedJob:
         self.job_id = job_id
         self.subscriptions: list[Subscription] = []
         self.job: Job | None = None
+        #: Which of Airbyte's attempts it is in; None if that cannot be told.
+        self.attempt: int | None = None
         #: When an answer named the job last, by the loop's clock; None before the first.
         self.seen_at: float | None = None
         #: Whether a check is due at once.
@@ -141,7 +145,11 @@ class SubscribedJob:
         :param now: The loop's time.
         """
         # The duration of a live job is that until its last change, so it tells of a new attempt, too.
-        changed = self.job is None or (self.job.status, self.job.duration) != (job.status, job.duration)
+        before = self.job
+        changed = before is None or (before.status, before.duration) != (job.status, job.duration)
+        if changed:
+            status, lasted = (before.status, before.duration_seconds) if before else ("", None)
+            self.attempt = attempt_of(job, status, lasted, self.attempt)
         self.job, self.seen_at, self.overdue = job, now, False
         if self.visibility is Visibility.DOUBTED:
             self.visibility = Visibility.VISIBLE

@@ -136,6 +136,11 @@ class Sweeper:
         else:
             self._move_list(ListEvent.SWEPT)
 
+    @property
+    def heard_at(self) -> float | None:
+        """When Airbyte has answered anything last, by the loop's time; None before the first time."""
+        return self._answers.heard_at
+
     async def check_new(self, until: float) -> None:
         """Check the jobs of the subscriptions that came since the last sweep.
 

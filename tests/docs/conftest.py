@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,18 +14,11 @@ from airflow import settings
 
 from airbyte_deferrable import operators, sensors
 from airbyte_deferrable.simulator import Simulator
-from harness.waiting import IN_VAIN
 from helpers.airbyte import AT_ONCE, QUICK, connection_to
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NAME = re.compile(r'connection_name="([^"]+)"')
 TAG = re.compile(r'\btag="([^"]+)"')
-
-
-@pytest.fixture(scope="session")
-def airflow_database() -> None:
-    """Let ``dag.test()`` have its database, in the test run's own Airflow home."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=IN_VAIN)
 
 
 @contextmanager
