@@ -66,7 +66,7 @@ class JobStream:
     :param destination: Where it is written to; None if that is not known.
     :param moved: Whether any row was written; True where Airbyte tells no counts at all.
     :param one_to_one: Whether each of the columns is written as it was read: Airbyte's mappers leave some out, rename
-        or encrypt them.
+        or encrypt them, and a raw table has none of them.
     """
 
     name: str
@@ -120,6 +120,8 @@ class JobStreams:
     :param connection_name: What it is called; empty if Airbyte did not say.
     :param job_url: Where the job is in Airbyte's web app; empty if that is not known.
     :param streams: Its streams, in Airbyte's order.
+    :param succeeded: Whether it did; what one that did not has made of its tables as a whole is not known. Default:
+        True.
     """
 
     job_id: int
@@ -128,3 +130,4 @@ class JobStreams:
     connection_name: str
     job_url: str
     streams: tuple[JobStream, ...]
+    succeeded: bool = True

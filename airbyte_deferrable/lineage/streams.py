@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.lineage.actor import Actor, Table
 from airbyte_deferrable.lineage.answers import (
     Answers,
     Configured,
@@ -19,7 +20,8 @@ from airbyte_deferrable.lineage.answers import (
     under,
 )
 from airbyte_deferrable.lineage.model import Column, Dataset, JobStream, JobStreams, Side
-from airbyte_deferrable.lineage.naming import Actor, Table, dataset, identifier, landing_namespace
+from airbyte_deferrable.lineage.naming import dataset, landing_namespace
+from airbyte_deferrable.lineage.written import column, only_raw
 from airbyte_deferrable.links import job_url
 
 #: Gives a dataset the name that it is to have.
@@ -39,12 +41,12 @@ def streams_of(job: Job, answers: Answers, settings: Settings, rename: Rename | 
     """
     catalog = {_key(each.stream): each for each in _configured(answers.connection)}
     stats = {
-        (each.stream_name, each.stream_namespace): each
+        (each.stream_name, each.stream_namespace or None): each
         for each in rows(StreamStats, under(answers.details, "job", "streamAggregatedStats"))
     }
-    # The job's own streams, where it tells them: the connection may have others by now.
-    keys = [_key(each) for each in rows(StreamKey, under(answers.details, "job", "enabledStreams"))]
-    known = dict.fromkeys([*keys, *stats]) or dict.fromkeys(catalog)
+    known = _keys(job, answers, stats)
+    if not known and (answers.details or job.job_type not in _PARTS):
+        known = dict.fromkeys(catalog)
     describe = _Describer(job, answers, settings, rename)
     workspace_id = text(answers.connection, "workspaceId")
     return JobStreams(
@@ -54,11 +56,31 @@ def streams_of(job: Job, answers: Answers, settings: Settings, rename: Rename | 
         connection_name=text(answers.connection, "name"),
         job_url=job_url(settings.web_url, workspace_id, job.connection_id, job.job_id),
         streams=tuple(describe(key, catalog.get(key), stats.get(key)) for key in known),
+        succeeded=job.status == JobStatus.SUCCEEDED,
     )
 
 
+#: Where Airbyte's config API tells of which streams a job was that need not be one of all, by its type.
+_PARTS = {
+    "clear": ("resetConfig", "streamsToReset"),
+    "refresh": ("refreshConfig", "streamsToRefresh"),
+    "reset": ("resetConfig", "streamsToReset"),
+}
+
+
+def _keys(job: Job, answers: Answers, stats: Mapping[Key, StreamStats]) -> dict[Key, None]:
+    """Return a job's own streams, where Airbyte tells them: the connection may have others by now."""
+    told = under(answers.details, "job")
+    where = _PARTS.get(job.job_type)
+    if where is not None and (part := [_key(each) for each in rows(StreamKey, under(told, *where))]):
+        # And whatever it moved all the same.
+        return dict.fromkeys([*part, *(key for key, moved in stats.items() if moved.records_emitted)])
+    return dict.fromkeys([*(_key(each) for each in rows(StreamKey, under(told, "enabledStreams"))), *stats])
+
+
 def _key(stream: Any) -> Key:
-    return stream.name, stream.namespace
+    # One release leaves out what the other has as an empty text.
+    return stream.name, stream.namespace or None
 
 
 def _configured(connection: Mapping[str, Any]) -> Iterator[Configured]:
@@ -108,7 +130,7 @@ class _Describer:
             resumed=stats.was_resumed if stats else None,
             columns=tuple(self._columns(configured)) if configured else (),
             moved=self._reads and bool(stats.records_committed if stats else not self._counts),
-            one_to_one=config is not None and not config.mappers,
+            one_to_one=config is not None and not config.mappers and not only_raw(self._destination),
         )
         source = destination = None
         if self._source is not None and self._reads:
@@ -129,10 +151,9 @@ class _Describer:
         chosen = configured.config.selected_fields if configured.config.field_selection_enabled else None
         # Of an object that is a part of a column, the column is told.
         names = None if chosen is None else {field.field_path[0] for field in chosen if field.field_path}
-        written_at = self._destination.type if self._destination else ""
         for name, schema in properties.items() if isinstance(properties, Mapping) else ():
             if names is None or name in names:
-                yield Column(str(name), _type(schema), identifier(written_at, str(name)))
+                yield Column(str(name), _type(schema), column(self._destination, str(name)))
 
 
 def _actor(side: Side, answer: Mapping[str, Any]) -> Actor | None:
