@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from airbyte_deferrable.lineage.model import Side
@@ -32,11 +33,20 @@ class Actor:
     type: str
     settings: Mapping[str, Any]
 
+    #: What was read already: a connection may have a thousand streams.
+    _read: dict[tuple[str, ...], str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
     def text(self, *path: str) -> str:
         """Return one of its settings; empty for what is not set, or not told.
 
         :param path: Its name, and before it those of the objects that it is in.
         """
+        known = self._read.get(path)
+        if known is None:
+            known = self._read[path] = self._text(path)
+        return known
+
+    def _text(self, path: tuple[str, ...]) -> str:
         value: Any = self.settings
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
@@ -54,7 +64,7 @@ class Actor:
         """
         return next((text for name in names if (text := self.text(name))), "")
 
-    @property
+    @cached_property
     def host(self) -> str:
         """The host that it is on, without all that may stand around it in the setting; empty if that is no host."""
         names = ("host", "hostname", "databricks_server_hostname")
@@ -64,7 +74,7 @@ class Actor:
         alone = re.sub(r"(?<!:):\d+$", "", re.split(r"[/?;#\s]", after, maxsplit=1)[0])
         return alone.lower() if re.fullmatch(r"[\w.:\[\]-]+", alone) else ""
 
-    @property
+    @cached_property
     def only_schema(self) -> str:
         """The schema that a stream is in which does not say it; empty if that is not clear."""
         schemas = self.settings.get("schemas")

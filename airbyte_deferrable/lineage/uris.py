@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 from airbyte_deferrable.lineage.model import Dataset
@@ -74,4 +75,9 @@ def is_whole(dataset: Dataset) -> bool:
 
 
 def _uri(root: str, parts: list[str]) -> str:
-    return "/".join([root, *(quote(part, safe="") for part in parts)])
+    return "/".join([root, *map(_quoted, parts)])
+
+
+@lru_cache(maxsize=4096)
+def _quoted(part: str) -> str:
+    return quote(part, safe="")

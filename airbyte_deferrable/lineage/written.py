@@ -25,13 +25,12 @@ def as_written(actor: Actor, table: Table) -> Table:
     return Table(write(namespace), write(table.name), table.stream)
 
 
-def column(actor: Actor | None, name: str) -> str:
-    """Return a column's name as a destination's connector writes it.
+def columns_rule(actor: Actor | None) -> Callable[[str], str]:
+    """Return what makes a column's name the one that a destination's connector writes.
 
     :param actor: The destination; None if it is not known.
     """
-    write = _rule(actor) if actor else None
-    return write(name) if write else name
+    return (_rule(actor) if actor else None) or str
 
 
 def only_raw(actor: Actor | None) -> bool:

@@ -89,11 +89,22 @@ OF_STREAMS = ("config:jobs/get_without_logs", "config:connections/get", "source"
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_one_request_of_each_kind_is_made(sim: Simulator, telling: Make, connection_id: str, way: str) -> None:
+@pytest.mark.parametrize("streams", [1, 1000])
+def test_one_request_of_each_kind_is_made_however_many_streams_there_are(
+    sim: Simulator, telling: Make, ends: dict[str, Any], streams: int, way: str
+) -> None:
+    connection_id = sim.add_connection(
+        script=Script(duration=0.3, pending=0, rows=2 * streams),
+        streams=[Stream(f"table_{number}", columns={"id": "integer"}) for number in range(streams)],
+        **ends,
+    )
     telling(connection_id, way).run()
     of_names = {call: sim.count(call) for call in OF_STREAMS}
-    telling(connection_id, way, push_streams=True).run()
+    task = telling(connection_id, way, stream_assets="moved")
+    task.run()
     assert {call: sim.count(call) - 2 * of_names[call] for call in OF_STREAMS} == dict.fromkeys(OF_STREAMS, 1)
+    ((_, events),) = task.events_of.items()
+    assert len(events) == streams
 
 
 @pytest.mark.parametrize("way", WAYS)
