@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, overload
 
 #: The two ends of a stream.
 Side = Literal["source", "destination"]
@@ -41,6 +42,41 @@ class Column:
     name: str
     type: str = ""
     written_as: str = ""
+
+
+class ColumnsWhenWanted(Sequence[Column]):
+    """Columns that are put together when somebody reads them: of many streams nobody does.
+
+    :param make: Makes them.
+    """
+
+    def __init__(self, make: Callable[[], Iterable[Column]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _all(self) -> tuple[Column, ...]:
+        return tuple(self._make())
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @overload
+    def __getitem__(self, index: int) -> Column: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Column, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Column | tuple[Column, ...]:
+        return self._all[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._all == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self._all)
+
+    def __repr__(self) -> str:
+        return repr(self._all)
 
 
 @dataclass(frozen=True)
@@ -80,7 +116,7 @@ class JobStream:
     rows_rejected: int | None = None
     backfilled: bool | None = None
     resumed: bool | None = None
-    columns: tuple[Column, ...] = ()
+    columns: Sequence[Column] = ()
     source: Dataset | None = None
     destination: Dataset | None = None
     moved: bool = True

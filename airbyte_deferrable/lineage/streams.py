@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from airbyte_deferrable.lineage.answers import (
     text,
     under,
 )
-from airbyte_deferrable.lineage.model import Column, Dataset, JobStream, JobStreams, Side
+from airbyte_deferrable.lineage.model import Column, ColumnsWhenWanted, Dataset, JobStream, JobStreams, Side
 from airbyte_deferrable.lineage.naming import dataset, landing_namespace
 from airbyte_deferrable.lineage.written import columns_rule, only_raw
 from airbyte_deferrable.links import job_url
@@ -139,7 +140,7 @@ class _Describer:
                 rows_rejected=stats.records_rejected if stats else None,
                 backfilled=stats.was_backfilled if stats else None,
                 resumed=stats.was_resumed if stats else None,
-                columns=tuple(self._columns(configured)) if configured else (),
+                columns=ColumnsWhenWanted(partial(self._columns, configured)) if configured else (),
                 source=source,
                 destination=destination,
                 moved=self._reads and bool(stats.records_committed if stats else not self._counts),
