@@ -24,11 +24,11 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS, OFFICIAL_PROVIDER
-from airbyte_deferrable.simulator import Amount, Fault, Script
+from airbyte_deferrable.simulator import Fault, Script
 from harness.airflow import LocalAirflow
 from harness.waiting import eventually
 
-from .support import DAGS, EXAMPLES, QUICK, Airbyte
+from .support import EXAMPLES, QUICK, Airbyte
 from .test_examples import NAMED
 
 #: What the tests start, and Debian's package of each.
@@ -45,8 +45,6 @@ pytestmark = [
 TEST = "button[aria-label='Test Connection']"
 REACTS = "example_react_to_airbyte"
 (ORDERS,) = NAMED["example_deferrable"]
-#: As shop_dags.py has it.
-SHOP = "a1b7e000-0000-4000-8000-0000000000e9"
 #: Without the last ones, Chromium calls home at each start.
 CHROMIUM = (
     "--headless=new",
@@ -82,7 +80,6 @@ def airflow(
     (home / "dags").mkdir()
     for example in ("example_deferrable.py", "example_react_to_airbyte.py"):
         shutil.copy(EXAMPLES / example, home / "dags")
-    shutil.copy(DAGS / "shop_dags.py", home / "dags")
     with LocalAirflow(
         home,
         dags=home / "dags",
@@ -289,32 +286,3 @@ def test_asset_shows_its_syncs_and_the_runs_that_they_started(
     page.one("body", REACTS)
     page.unfold('"connection_name"')
     page.picture("asset-events")
-
-
-def test_graph_of_a_table_shows_what_fills_it_and_what_runs_for_it(
-    page: Page, airflow: LocalAirflow, airbyte: Airbyte
-) -> None:
-    moved = {"orders": Amount(rows=48_200, bytes=9_130_000), "customers": Amount(rows=310, bytes=52_000)}
-    airbyte.add_connection(
-        "Shop",
-        Script(duration=2, streams=moved),
-        SHOP,
-        streams=list(moved),
-        destination_type="snowflake",
-        destination_configuration={
-            "host": "acme-prod.snowflakecomputing.com",
-            "database": "warehouse",
-            "schema": "public",
-        },
-    )
-    for dag_id in ("after_orders", "monthly_report"):
-        airflow.set_paused(dag_id, False)
-    assert airflow.wait("sync_shop", airflow.trigger("sync_shop")) == "success"
-    eventually(lambda: airflow.api("GET", "/dags/after_orders/dagRuns")["dag_runs"], what="a run for the table")
-    (asset,) = airflow.api("GET", "/assets", params={"name_pattern": "WAREHOUSE/PUBLIC/ORDERS"})["assets"]
-    page.chrome.set_window_size(1400, 800)
-    page.open(f"/assets/{asset['id']}")
-    for node in ("sync_shop", "after_orders", "monthly_report"):
-        page.one(".react-flow__node", node)
-    page.unfold('"connection_name"')
-    page.picture("table-graph")

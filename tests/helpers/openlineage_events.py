@@ -20,8 +20,13 @@ from openlineage.client.event_v2 import RunEvent
 
 MODULES = [import_module(f"{generated.__name__}.{each.name}") for each in pkgutil.iter_modules(generated.__path__)]
 CLASSES = [each for module in MODULES for each in vars(module).values() if attr.has(each)]
-#: By the name of its schema, whatever the release: the last part of the URL.
-FACETS = {each._get_schema().rpartition("/")[2]: each for each in CLASSES if hasattr(each, "_get_schema")}
+#: By the name of its schema, whatever the release: the last part of the URL. Those of which all others are made may
+#: have any field.
+FACETS = {
+    each._get_schema().rpartition("/")[2]: each
+    for each in CLASSES
+    if hasattr(each, "_get_schema") and each.__module__ != f"{generated.__name__}.base"
+}
 #: What every facet and event has besides, and what the client adds to a dataset.
 MORE = {"_producer", "_schemaURL", "_deleted", "producer", "schemaURL"}
 
@@ -31,7 +36,7 @@ def wrong_in(event: dict[str, Any]) -> list[str]:
 
     :param event: As it was sent.
     """
-    return list(_wrong(event, RunEvent, event["eventType"]))
+    return list(_wrong(event, RunEvent, str(event.get("eventType"))))
 
 
 def known_facets(event: Any) -> set[str]:
@@ -57,8 +62,9 @@ def _wrong(value: Any, kind: Any, where: str) -> Iterator[str]:
     if kind is Any or isinstance(kind, typing.TypeVar):
         return
     if origin in (typing.Union, types.UnionType):
-        found = [list(_wrong(value, each, where)) for each in inside]
-        yield from min(found, key=len)
+        kinds = [each for each in inside if each is not type(None)]
+        if value is not None or len(kinds) == len(inside):
+            yield from min((list(_wrong(value, each, where)) for each in kinds), key=len)
     elif origin is list:
         yield from _unless(isinstance(value, list), value, kind, where)
         for place, each in enumerate(value if isinstance(value, list) else ()):

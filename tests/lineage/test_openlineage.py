@@ -24,6 +24,7 @@ from airbyte_deferrable.lineage.openlineage import is_active_for
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.simulator import Amount, Fault, Script, Simulator, Stream
 from helpers.one_task import said
+from helpers.openlineage_events import wrong_in
 
 Make = Callable[..., Any]
 WAYS = ["worker", "deferred"]
@@ -58,6 +59,7 @@ def told(task: Any) -> dict[str, Any]:
         eventTime=now, run=run, job=Job("dags", "dag.sync"), inputs=found.inputs, outputs=found.outputs, producer="test"
     )
     sent: dict[str, Any] = json.loads(Serde.to_json(event))
+    assert wrong_in(sent) == []
     return {**sent, "run_facets": sent["run"]["facets"]}
 
 
