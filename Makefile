@@ -11,7 +11,7 @@ GROUPS  := --group test --group lint --group package --group docs --group postgr
 # Airflow starts hundreds of processes: with this, which containers like to set, each compiles all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types-of-package types-of-tests unit e2e journeys bench bench-waiting bench-legs bench-slots bench-triggerer bench-watching bench-page matrix coverage package docs constraints clean
+.PHONY: demo test lint types-of-package types-of-tests unit e2e journeys bench bench-waiting bench-legs bench-lineage bench-slots bench-triggerer bench-watching bench-page matrix coverage package docs constraints clean
 
 demo: $(READY)
 	$(BIN)/python -m demo $(DEMO_ARGS)
@@ -27,6 +27,10 @@ bench-waiting: $(READY)
 # What a leg of a task costs its worker: ten minutes.
 bench-legs: $(READY)
 	$(BIN)/python -m benchmarks.legs $(BENCH_ARGS)
+
+# What telling of a thousand streams adds to a task's last leg: two minutes.
+bench-lineage: $(READY)
+	$(BIN)/python -m benchmarks.lineage $(BENCH_ARGS)
 
 # What it costs to watch a thousand connections, beside a poll for each: three minutes.
 bench-watching: $(READY)

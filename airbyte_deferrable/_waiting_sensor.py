@@ -41,7 +41,7 @@ from airbyte_deferrable.exceptions import (
     AirbyteUnreachableError,
 )
 from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.lineage.task import TaskStreams, check, mapped
+from airbyte_deferrable.lineage.task import TaskStreams, check, in_dag, mapped
 from airbyte_deferrable.links import AirbyteJobLink, leave_link_to_task, link_to_job, link_when_described, write_link
 
 if TYPE_CHECKING:
@@ -161,6 +161,16 @@ class AirbyteDeferrableWaitingSensor(BaseSensorOperator):
                         raise wait.without_end(told)
             except AirflowTaskTimeout:
                 return wait.end_late(context, "execution_timeout", told.job_id, told.job)
+
+    @property
+    def dag(self) -> Any:
+        """The DAG that the task is in."""
+        return super().dag
+
+    @dag.setter
+    def dag(self, dag: Any) -> None:
+        BaseSensorOperator.dag.fset(self, dag)  # type: ignore[attr-defined]
+        in_dag(self)
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:

@@ -331,7 +331,8 @@ class AirbyteHook(BaseHook):
     def explain(self, job: Job, details: Any = None) -> Explanation | None:
         """Ask why a job failed, for a few seconds at most.
 
-        :param details: What the config API's ``jobs/get_without_logs`` has told of it. Default: it is asked.
+        :param details: What the config API's ``jobs/get_without_logs`` has told of it, empty if it gave no answer.
+            Default: it is asked.
         :return: The reason; None if the job did not fail, or Airbyte's config API does not tell.
         """
         if job.status != JobStatus.FAILED:

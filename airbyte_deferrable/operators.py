@@ -11,7 +11,7 @@ from airbyte_deferrable._airflow.failure_note import noting_failures
 from airbyte_deferrable._compat import BaseOperator, conf
 from airbyte_deferrable._job.retrying import SubmitPolicy
 from airbyte_deferrable._sync_task import SyncTask
-from airbyte_deferrable.lineage.task import check, mapped
+from airbyte_deferrable.lineage.task import check, in_dag, mapped
 from airbyte_deferrable.links import AirbyteJobLink
 
 if TYPE_CHECKING:
@@ -176,6 +176,16 @@ class AirbyteTriggerSyncOperator(BaseOperator):
         """
         next_kwargs = self.__task.before_resumption(next_method, next_kwargs, context)
         return super().resume_execution(next_method, next_kwargs, context)
+
+    @property
+    def dag(self) -> Any:
+        """The DAG that the task is in."""
+        return super().dag
+
+    @dag.setter
+    def dag(self, dag: Any) -> None:
+        BaseOperator.dag.fset(self, dag)  # type: ignore[attr-defined]
+        in_dag(self)
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:

@@ -30,8 +30,8 @@ class Kind(NamedTuple):
     """A way to run a sync.
 
     :param provider: ``ours``, ``official``, or ``alone``: ours, forked from a process that has loaded nothing of it, as
-        in a pod of its own.
-    :param way: ``deferrable`` or ``worker``.
+        in a pod of its own; ``lineage`` for those of :mod:`benchmarks.lineage`.
+    :param way: ``deferrable`` or ``worker``; a task of its DAG file, of which only the latter waits on its worker.
     """
 
     provider: str
@@ -103,21 +103,24 @@ class LegsBench:
     def __exit__(self, *_: object) -> None:
         self._started.close()
 
-    def sync(self, kind: Kind, answer: float, short_job: float = SHORT_JOB) -> list[Leg]:
+    def sync(
+        self, kind: Kind, answer: float, short_job: float = SHORT_JOB, connection_id: str = CONNECTION_ID
+    ) -> list[Leg]:
         """Run a sync from its start to its end, and return its legs.
 
         :param kind: How.
         :param answer: Seconds that each answer of Airbyte takes.
         :param short_job: Seconds that the job runs if the task waits on its worker. How often the task looks at it
             depends on them, unless they are 0.
+        :param connection_id: Which connection of Airbyte's the task names.
         """
         # The operator is to find no jobs of others.
         for job in self.airbyte.jobs():
             self.airbyte.delete_job(job["id"])
         if kind.way == "worker":
-            self.airbyte.script(CONNECTION_ID, Script(duration=short_job))
+            self.airbyte.script(connection_id, Script(duration=short_job))
             return [self._leg(kind, "whole", answer)[0]]
-        self.airbyte.script(CONNECTION_ID, Script(outcome=None))
+        self.airbyte.script(connection_id, Script(outcome=None))
         first, deferral = self._leg(kind, "first", answer)
         self.airbyte.finish(self.airbyte.jobs()[-1]["id"], "succeeded")
         self.airbyte.handler_seconds = 0.0
@@ -141,7 +144,7 @@ class LegsBench:
         told = ask(
             self._bare_worker if kind.provider == "alone" else self._worker,
             {
-                "dag": "legs_official" if kind.provider == "official" else "legs_ours",
+                "dag": f"legs_{'ours' if kind.provider == 'alone' else kind.provider}",
                 "task": kind.way,
                 "connection": {**self._connection, "schema": None, "port": None, "extra": None},
                 "log": str(self._logs),

@@ -76,7 +76,7 @@ def _some(count: int, what: str) -> str:
 async def explain(client: AirbyteClient, job_id: int, details: Any = None) -> Explanation | None:
     """Ask why a job failed, for a few seconds at most.
 
-    :param details: ``jobs/get_without_logs``, if it was asked already. Default: it is asked.
+    :param details: ``jobs/get_without_logs``, if it was asked already, empty if in vain. Default: it is asked.
     :return: What could be learned; None if nothing.
     """
     found: list[Explanation] = []
@@ -87,7 +87,8 @@ async def explain(client: AirbyteClient, job_id: int, details: Any = None) -> Ex
 
 async def _ask(client: AirbyteClient, job_id: int, details: Any, found: list[Explanation]) -> None:
     """Collect what is learned step by step, so that an answer in time is not lost for one that comes late."""
-    details = details or await client.ask_config_api("jobs/get_without_logs", {"id": job_id})
+    if details is None:
+        details = await client.ask_config_api("jobs/get_without_logs", {"id": job_id})
     info = JobInfo.model_validate(details)
     if not info.attempts:
         return

@@ -85,7 +85,9 @@ class Answer:
         """
         with suppress(ValueError, RecursionError):
             data = json.loads(self.body)
-            data = _without_nulls(data) if "null" in self.body else data
+            # Of a column's types, in quotes, one is mostly ``"null"``.
+            if self.body.count("null") > self.body.count('"null"'):
+                data = _without_nulls(data)
             return data if self.text == self.body else self._without_secrets(data)
         # Not from within an except, whose error would bring the whole body along. Only a page is quoted: an answer cut
         # short may be one that was to bring a token.
@@ -105,10 +107,17 @@ class Answer:
 
 
 def _without_nulls(data: Any) -> Any:
-    if isinstance(data, list):
-        return [_without_nulls(each) for each in data if each is not None]
-    if isinstance(data, dict):
-        return {key: _without_nulls(value) for key, value in data.items() if value is not None}
+    """Take them out where they are: a copy of a connection's thousand streams takes long."""
+    inside = [data]
+    while inside:
+        each = inside.pop()
+        if isinstance(each, dict):
+            for key in [key for key, value in each.items() if value is None]:
+                del each[key]
+            inside += [value for value in each.values() if isinstance(value, (dict, list))]
+        elif isinstance(each, list):
+            each[:] = [value for value in each if value is not None]
+            inside += [value for value in each if isinstance(value, (dict, list))]
     return data
 
 

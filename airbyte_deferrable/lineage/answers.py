@@ -140,11 +140,11 @@ def rows(model: type[Row], value: Any) -> Iterator[Row]:
 def under(value: Any, *path: str) -> Any:
     """Return what is somewhere in an answer; None if it is not there.
 
-    :param value: The answer.
+    :param value: The answer, as JSON has become it.
     :param path: The names that lead to it.
     """
     for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
+        value = value.get(key) if isinstance(value, dict) else None
     return value
 
 

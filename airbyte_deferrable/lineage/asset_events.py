@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from airbyte_deferrable.lineage.model import Dataset, JobStream, JobStreams
+from airbyte_deferrable.lineage.by_dataset import DatasetStreams, by_dataset
+from airbyte_deferrable.lineage.model import JobStreams
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, AssetAlias
@@ -40,11 +41,17 @@ def add_alias(task: Any) -> None:
 
     Not for what a mapped task is copied to when it runs: see :func:`add_alias_to_mapped`.
 
-    :param task: The operator or sensor, which is being made.
+    :param task: The operator or sensor, which is being made, or has come to its DAG since.
     """
-    if _alias_among(task.outlets) is None and not getattr(task, "_BaseOperator__from_mapped", False):
+    if getattr(task, "_BaseOperator__from_mapped", False):
+        return
+    outlets = task.outlets
+    if task.has_dag():
+        # Made outside of it, it has the alias of no DAG, as all others that were, and of its name.
+        outlets = [each for each in outlets if each != stream_alias(f"adhoc_{task.owner}", task.task_id)]
+    if _alias_among(outlets) is None:
         # Not into the list, which may be that of other tasks, too, as in default_args.
-        task.outlets = [*task.outlets, stream_alias(task.dag_id, task.task_id)]
+        task.outlets = [*outlets, stream_alias(task.dag_id, task.task_id)]
 
 
 def add_alias_to_mapped(partial: Any) -> Any:
@@ -87,30 +94,29 @@ def add_events(context: Mapping[str, Any], task: Any, told: JobStreams, which: W
     outlet_events: Any = context["outlet_events"]
     events = outlet_events[alias]
     count = 0
-    for dataset, stream in _tables(told, which):
-        events.add(Asset(dataset.uri), extra=_extra(told, stream))
-        count += 1
+    for table in by_dataset(told.streams, "destination"):
+        if which != "all" and not table.moved:
+            continue
+        try:
+            events.add(Asset(table.dataset.uri), extra=_extra(told, table))
+        except Exception as error:
+            # What Airflow takes for no URI of that system costs no other table its event.
+            task.log.warning("The table %s is not told as an asset: %s", table.dataset.uri, error)
+        else:
+            count += 1
     return count
 
 
-def _tables(told: JobStreams, which: Which) -> Iterator[tuple[Dataset, JobStream]]:
-    """Yield each table once: with a namespace of their own choice, users may let two streams fill one."""
-    seen = set()
-    for stream in told.streams:
-        table = stream.destination
-        if table is not None and table.uri not in seen and (which == "all" or stream.moved):
-            seen.add(table.uri)
-            yield table, stream
-
-
-def _extra(told: JobStreams, stream: JobStream) -> dict[str, Any]:
+def _extra(told: JobStreams, table: DatasetStreams) -> dict[str, Any]:
+    stream = table.streams[0] if len(table.streams) == 1 else None
     known = {
-        "rows": stream.rows_committed,
-        "bytes": stream.bytes_committed,
+        "rows": table.rows,
+        "bytes": table.bytes,
         "job_id": told.job_id,
         "connection_id": told.connection_id,
         "connection_name": told.connection_name or None,
-        "stream": stream.name,
-        "namespace": stream.namespace,
+        "stream": stream and stream.name,
+        "namespace": stream and stream.namespace,
+        "stream_count": None if stream else len(table.streams),
     }
     return {key: value for key, value in known.items() if value is not None}

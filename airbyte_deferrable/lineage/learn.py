@@ -17,14 +17,14 @@ from airbyte_deferrable.lineage.answers import Answers, text
 
 #: Seconds for all of it together.
 LEARN_WITHIN = 5.0
-#: Of them, seconds for the config API, behind which the public one is still to have time.
+#: Of them, seconds for the connection in the config API, behind which the public one is still to have time.
 CONFIG_API_WITHIN = 3.0
 
 
 async def learn(client: AirbyteClient, job_id: int, connection_id: str) -> Answers:
     """Ask what Airbyte knows of a job's streams, for a few seconds at most.
 
-    :param connection_id: The job's connection.
+    :param connection_id: The job's connection; empty if Airbyte did not say.
     :return: What it told until then.
     """
     answers = Answers()
@@ -37,7 +37,7 @@ async def _ask_all(client: AirbyteClient, job_id: int, connection_id: str, answe
     """Keep each answer as it comes, so that one that comes late costs no other."""
 
     async def details() -> None:
-        answers.details = await _or_nothing(_of_config_api(client, "jobs/get_without_logs", {"id": job_id}))
+        answers.details = await _or_nothing(client.ask_config_api("jobs/get_without_logs", {"id": job_id}))
 
     async def source(source_id: str) -> None:
         answers.source = await _or_nothing(client.ask_public_api(f"sources/{source_id}"))
@@ -46,17 +46,17 @@ async def _ask_all(client: AirbyteClient, job_id: int, connection_id: str, answe
         answers.destination = await _or_nothing(client.ask_public_api(f"destinations/{destination_id}"))
 
     async def connection_and_its_ends() -> None:
-        told = await _or_nothing(_of_config_api(client, "connections/get", {"connectionId": connection_id}))
+        if not connection_id:
+            # Without an id, the public API would give the list of all.
+            return
+        asked = client.ask_config_api("connections/get", {"connectionId": connection_id})
+        told = await _or_nothing(asyncio.wait_for(asked, CONFIG_API_WITHIN))
         answers.connection = told or await _or_nothing(client.ask_public_api(f"connections/{connection_id}"))
         source_id, destination_id = text(answers.connection, "sourceId"), text(answers.connection, "destinationId")
         ends = [source(source_id)] if source_id else []
         await asyncio.gather(*ends, *([destination(destination_id)] if destination_id else []))
 
     await asyncio.gather(details(), connection_and_its_ends())
-
-
-async def _of_config_api(client: AirbyteClient, path: str, body: Mapping[str, Any]) -> Any:
-    return await asyncio.wait_for(client.ask_config_api(path, body), CONFIG_API_WITHIN)
 
 
 async def _or_nothing(asked: Awaitable[Any]) -> Mapping[str, Any]:

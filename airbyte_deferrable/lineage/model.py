@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, overload
 
 #: The two ends of a stream.
 Side = Literal["source", "destination"]
@@ -43,6 +44,41 @@ class Column:
     written_as: str = ""
 
 
+class ColumnsWhenWanted(Sequence[Column]):
+    """Columns that are put together when somebody reads them: of many streams nobody does.
+
+    :param make: Makes them.
+    """
+
+    def __init__(self, make: Callable[[], Iterable[Column]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _all(self) -> tuple[Column, ...]:
+        return tuple(self._make())
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @overload
+    def __getitem__(self, index: int) -> Column: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Column, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Column | tuple[Column, ...]:
+        return self._all[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._all == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self._all)
+
+    def __repr__(self) -> str:
+        return repr(self._all)
+
+
 @dataclass(frozen=True)
 class JobStream:
     """What a job did with a stream. A count is None where Airbyte does not tell it.
@@ -66,7 +102,7 @@ class JobStream:
     :param destination: Where it is written to; None if that is not known.
     :param moved: Whether any row was written; True where Airbyte tells no counts at all.
     :param one_to_one: Whether each of the columns is written as it was read: Airbyte's mappers leave some out, rename
-        or encrypt them.
+        or encrypt them, and a raw table has none of them.
     """
 
     name: str
@@ -80,7 +116,7 @@ class JobStream:
     rows_rejected: int | None = None
     backfilled: bool | None = None
     resumed: bool | None = None
-    columns: tuple[Column, ...] = ()
+    columns: Sequence[Column] = ()
     source: Dataset | None = None
     destination: Dataset | None = None
     moved: bool = True
@@ -120,6 +156,8 @@ class JobStreams:
     :param connection_name: What it is called; empty if Airbyte did not say.
     :param job_url: Where the job is in Airbyte's web app; empty if that is not known.
     :param streams: Its streams, in Airbyte's order.
+    :param succeeded: Whether it did; what one that did not has made of its tables as a whole is not known. Default:
+        True.
     """
 
     job_id: int
@@ -128,3 +166,4 @@ class JobStreams:
     connection_name: str
     job_url: str
     streams: tuple[JobStream, ...]
+    succeeded: bool = True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airbyte_deferrable.lineage.model import Dataset, JobStream, JobStreams
+from airbyte_deferrable.lineage.by_dataset import DatasetStreams, by_dataset
+from airbyte_deferrable.lineage.model import Column, Dataset, JobStreams
 
 #: How OpenLineage says what was done to a table as a whole.
 _CHANGES = {"overwrite": "OVERWRITE", "overwrite_dedup": "OVERWRITE"}
@@ -34,28 +35,23 @@ def lineage_of(told: JobStreams) -> Any:
     from airflow.providers.common.compat.openlineage.facet import InputDataset, OutputDataset
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    lineage = lineage_of_job(told.job_id, told.job_url)
-    inputs = {each.source: each for each in told.streams if each.source is not None}
-    outputs = {each.destination: each for each in told.streams if each.destination is not None}
     return OperatorLineage(
         inputs=[
-            InputDataset(namespace=name.namespace, name=name.name, facets=_schema(stream, written=False))
-            for name, stream in inputs.items()
+            InputDataset(
+                namespace=table.dataset.namespace, name=table.dataset.name, facets=_schema(table, written=False)
+            )
+            for table in by_dataset(told.streams, "source")
         ],
         outputs=[
             OutputDataset(
-                namespace=name.namespace,
-                name=name.name,
-                facets={
-                    **_schema(stream, written=True),
-                    **_columns(stream),
-                    **_change(told.job_type, stream),
-                },
-                outputFacets=_figures(stream),
+                namespace=table.dataset.namespace,
+                name=table.dataset.name,
+                facets={**_schema(table, written=True), **_columns(table), **_change(told, table)},
+                outputFacets=_figures(table),
             )
-            for name, stream in outputs.items()
+            for table in by_dataset(told.streams, "destination")
         ],
-        run_facets=lineage.run_facets,
+        run_facets=lineage_of_job(told.job_id, told.job_url).run_facets,
     )
 
 
@@ -72,54 +68,64 @@ def lineage_of_job(job_id: int, job_url: str) -> Any:
     return OperatorLineage(run_facets={"externalQuery": query})
 
 
-def _schema(stream: JobStream, *, written: bool) -> dict[str, Any]:
-    """Return the columns of a stream at one of its ends; nothing where they are not those that Airbyte tells."""
+def _schema(table: DatasetStreams, *, written: bool) -> dict[str, Any]:
+    """Return the columns of a table; nothing where they are not those that Airbyte tells of each stream."""
     from airflow.providers.common.compat.openlineage.facet import SchemaDatasetFacet, SchemaDatasetFacetFields
 
-    if not stream.columns or (written and not stream.one_to_one):
-        return {}
-    fields = [
-        SchemaDatasetFacetFields(name=column.written_as if written else column.name, type=column.type or None)
-        for column in stream.columns
-    ]
+    types: dict[str, str] = {}
+    for stream in table.streams:
+        if not stream.columns or (written and not stream.one_to_one):
+            return {}
+        for column in stream.columns:
+            name = column.written_as if written else column.name
+            # Two streams may have it with types of their own.
+            types[name] = column.type if types.get(name, column.type) == column.type else ""
+    fields = [SchemaDatasetFacetFields(name=name, type=type_ or None) for name, type_ in types.items()]
     return {"schema": SchemaDatasetFacet(fields=fields)}
 
 
-def _columns(stream: JobStream) -> dict[str, Any]:
+def _columns(table: DatasetStreams) -> dict[str, Any]:
     from airflow.providers.common.compat.openlineage.facet import ColumnLineageDatasetFacet, Fields, InputField
 
-    source = stream.source
-    if source is None or not stream.columns or not stream.one_to_one:
+    came_from: dict[str, list[tuple[Dataset, Column]]] = {}
+    for stream in table.streams:
+        if stream.source is not None and stream.one_to_one:
+            for column in stream.columns:
+                came_from.setdefault(column.written_as, []).append((stream.source, column))
+    if not came_from:
         return {}
 
-    def from_(name: str) -> Any:
-        field = InputField(namespace=source.namespace, name=source.name, field=name)
-        return Fields(inputFields=[field], transformationDescription="", transformationType="IDENTITY")
+    def from_(dataset: Dataset, column: Column) -> Any:
+        return InputField(namespace=dataset.namespace, name=dataset.name, field=column.name)
 
-    return {
-        "columnLineage": ColumnLineageDatasetFacet(
-            fields={column.written_as: from_(column.name) for column in stream.columns}
+    fields = {
+        name: Fields(
+            inputFields=[from_(*each) for each in found], transformationDescription="", transformationType="IDENTITY"
         )
+        for name, found in came_from.items()
     }
+    return {"columnLineage": ColumnLineageDatasetFacet(fields=fields)}
 
 
-def _change(job_type: str, stream: JobStream) -> dict[str, Any]:
+def _change(told: JobStreams, table: DatasetStreams) -> dict[str, Any]:
+    """Return what was done to a table as a whole; nothing where that is not certain."""
     from airflow.providers.common.compat.openlineage import facet
 
-    change = "TRUNCATE" if job_type in ("reset", "clear") else _CHANGES.get(stream.destination_sync_mode)
-    if change is None:
+    emptied = told.job_type in ("reset", "clear")
+    changes = {"TRUNCATE" if emptied else _CHANGES.get(stream.destination_sync_mode) for stream in table.streams}
+    change = changes.pop()
+    if not told.succeeded or changes or change is None:
         return {}
     named = facet.LifecycleStateChange[change]
     return {"lifecycleStateChange": facet.LifecycleStateChangeDatasetFacet(lifecycleStateChange=named)}
 
 
-def _figures(stream: JobStream) -> dict[str, Any]:
+def _figures(table: DatasetStreams) -> dict[str, Any]:
     from airflow.providers.common.compat.openlineage.facet import OutputStatisticsOutputDatasetFacet
 
-    if stream.rows_committed is None and stream.bytes_committed is None:
+    if table.rows is None and table.bytes is None:
         return {}
-    figures = OutputStatisticsOutputDatasetFacet(rowCount=stream.rows_committed, size=stream.bytes_committed)
-    return {"outputStatistics": figures}
+    return {"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=table.rows, size=table.bytes)}
 
 
 def to_openlineage(asset: Any, lineage_context: Any) -> Any:
@@ -130,7 +136,7 @@ def to_openlineage(asset: Any, lineage_context: Any) -> Any:
     """
     from airflow.providers.common.compat.openlineage.facet import Dataset as OpenLineageDataset
 
-    from airbyte_deferrable.lineage.naming import dataset_of_uri, is_whole
+    from airbyte_deferrable.lineage.uris import dataset_of_uri, is_whole
 
     found: Dataset = dataset_of_uri(asset.uri)
     if not is_whole(found):

@@ -10,7 +10,7 @@ from typing import Any
 from airbyte_deferrable._compat import conf
 from airbyte_deferrable.exceptions import AirbyteInputError
 from airbyte_deferrable.lineage.model import Dataset, JobStream, Side
-from airbyte_deferrable.lineage.naming import dataset_of_uri
+from airbyte_deferrable.lineage.uris import dataset_of_uri
 
 Rename = Callable[[Dataset, JobStream, Side], Dataset]
 OPTION = ("airbyte_deferrable", "dataset_names")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.api.models import Job, JobStatus
 from airbyte_deferrable.api.settings import Settings
+from airbyte_deferrable.lineage.actor import Actor, Table
 from airbyte_deferrable.lineage.answers import (
     Answers,
     Configured,
@@ -18,8 +21,9 @@ from airbyte_deferrable.lineage.answers import (
     text,
     under,
 )
-from airbyte_deferrable.lineage.model import Column, Dataset, JobStream, JobStreams, Side
-from airbyte_deferrable.lineage.naming import Actor, Table, dataset, identifier, landing_namespace
+from airbyte_deferrable.lineage.model import Column, ColumnsWhenWanted, Dataset, JobStream, JobStreams, Side
+from airbyte_deferrable.lineage.naming import dataset, landing_namespace
+from airbyte_deferrable.lineage.written import columns_rule, only_raw
 from airbyte_deferrable.links import job_url
 
 #: Gives a dataset the name that it is to have.
@@ -39,12 +43,12 @@ def streams_of(job: Job, answers: Answers, settings: Settings, rename: Rename | 
     """
     catalog = {_key(each.stream): each for each in _configured(answers.connection)}
     stats = {
-        (each.stream_name, each.stream_namespace): each
+        (each.stream_name, each.stream_namespace or None): each
         for each in rows(StreamStats, under(answers.details, "job", "streamAggregatedStats"))
     }
-    # The job's own streams, where it tells them: the connection may have others by now.
-    keys = [_key(each) for each in rows(StreamKey, under(answers.details, "job", "enabledStreams"))]
-    known = dict.fromkeys([*keys, *stats]) or dict.fromkeys(catalog)
+    known = _keys(job, answers, stats)
+    if not known and (answers.details or job.job_type not in _PARTS):
+        known = dict.fromkeys(catalog)
     describe = _Describer(job, answers, settings, rename)
     workspace_id = text(answers.connection, "workspaceId")
     return JobStreams(
@@ -54,11 +58,31 @@ def streams_of(job: Job, answers: Answers, settings: Settings, rename: Rename | 
         connection_name=text(answers.connection, "name"),
         job_url=job_url(settings.web_url, workspace_id, job.connection_id, job.job_id),
         streams=tuple(describe(key, catalog.get(key), stats.get(key)) for key in known),
+        succeeded=job.status == JobStatus.SUCCEEDED,
     )
 
 
+#: Where Airbyte's config API tells of which streams a job was that need not be one of all, by its type.
+_PARTS = {
+    "clear": ("resetConfig", "streamsToReset"),
+    "refresh": ("refreshConfig", "streamsToRefresh"),
+    "reset": ("resetConfig", "streamsToReset"),
+}
+
+
+def _keys(job: Job, answers: Answers, stats: Mapping[Key, StreamStats]) -> dict[Key, None]:
+    """Return a job's own streams, where Airbyte tells them: the connection may have others by now."""
+    told = under(answers.details, "job")
+    where = _PARTS.get(job.job_type)
+    if where is not None and (part := [_key(each) for each in rows(StreamKey, under(told, *where))]):
+        # And whatever it moved all the same.
+        return dict.fromkeys([*part, *(key for key, moved in stats.items() if moved.records_emitted)])
+    return dict.fromkeys([*(_key(each) for each in rows(StreamKey, under(told, "enabledStreams"))), *stats])
+
+
 def _key(stream: Any) -> Key:
-    return stream.name, stream.namespace
+    # One release leaves out what the other has as an empty text.
+    return stream.name, stream.namespace or None
 
 
 def _configured(connection: Mapping[str, Any]) -> Iterator[Configured]:
@@ -81,6 +105,8 @@ class _Describer:
         connection = answers.connection
         self._source = _actor("source", answers.source)
         self._destination = _actor("destination", answers.destination)
+        self._column = columns_rule(self._destination)
+        self._raw = only_raw(self._destination)
         self._rule = text(connection, "namespaceDefinition") or "destination"
         self._form = text(connection, "namespaceFormat")
         self._prefix = text(connection, "prefix")
@@ -94,34 +120,44 @@ class _Describer:
     def __call__(self, key: Key, configured: Configured | None, stats: StreamStats | None) -> JobStream:
         name, namespace = key
         config = configured.config if configured else None
-        stream = JobStream(
-            name=name,
-            namespace=namespace,
-            sync_mode=config.sync_mode if config else "",
-            destination_sync_mode=config.destination_sync_mode if config else "",
-            rows_emitted=stats.records_emitted if stats else None,
-            bytes_emitted=stats.bytes_emitted if stats else None,
-            rows_committed=stats.records_committed if stats else None,
-            bytes_committed=stats.bytes_committed if stats else None,
-            rows_rejected=stats.records_rejected if stats else None,
-            backfilled=stats.was_backfilled if stats else None,
-            resumed=stats.was_resumed if stats else None,
-            columns=tuple(self._columns(configured)) if configured else (),
-            moved=self._reads and bool(stats.records_committed if stats else not self._counts),
-            one_to_one=config is not None and not config.mappers,
-        )
         source = destination = None
         if self._source is not None and self._reads:
-            source = self._named(self._source, Table(namespace or "", name, name), stream)
+            source = dataset(self._source, Table(namespace or "", name, name), self._airbyte)
         if self._destination is not None:
             table = (config.destination_object_name if config else None) or name
             landing = landing_namespace(self._rule, self._form, namespace or "")
-            destination = self._named(self._destination, Table(landing, f"{self._prefix}{table}", name), stream)
-        return JobStream(**{**vars(stream), "source": source, "destination": destination})
+            destination = dataset(self._destination, Table(landing, f"{self._prefix}{table}", name), self._airbyte)
+        return self._renamed(
+            JobStream(
+                name=name,
+                namespace=namespace,
+                sync_mode=config.sync_mode if config else "",
+                destination_sync_mode=config.destination_sync_mode if config else "",
+                rows_emitted=stats.records_emitted if stats else None,
+                bytes_emitted=stats.bytes_emitted if stats else None,
+                rows_committed=stats.records_committed if stats else None,
+                bytes_committed=stats.bytes_committed if stats else None,
+                rows_rejected=stats.records_rejected if stats else None,
+                backfilled=stats.was_backfilled if stats else None,
+                resumed=stats.was_resumed if stats else None,
+                columns=ColumnsWhenWanted(partial(self._columns, configured)) if configured else (),
+                source=source,
+                destination=destination,
+                moved=self._reads and bool(stats.records_committed if stats else not self._counts),
+                one_to_one=config is not None and not config.mappers and not self._raw,
+            )
+        )
 
-    def _named(self, actor: Actor, table: Table, stream: JobStream) -> Dataset:
-        found = dataset(actor, table, self._airbyte)
-        return found if self._rename is None else self._rename(found, stream, actor.side)
+    def _renamed(self, stream: JobStream) -> JobStream:
+        rename = self._rename
+        if rename is None:
+            return stream
+        source, destination = stream.source, stream.destination
+        return replace(
+            stream,
+            source=source and rename(source, stream, "source"),
+            destination=destination and rename(destination, stream, "destination"),
+        )
 
     def _columns(self, configured: Configured) -> Iterator[Column]:
         """Yield the columns that are synced."""
@@ -129,10 +165,9 @@ class _Describer:
         chosen = configured.config.selected_fields if configured.config.field_selection_enabled else None
         # Of an object that is a part of a column, the column is told.
         names = None if chosen is None else {field.field_path[0] for field in chosen if field.field_path}
-        written_at = self._destination.type if self._destination else ""
-        for name, schema in properties.items() if isinstance(properties, Mapping) else ():
+        for name, schema in properties.items() if isinstance(properties, dict) else ():
             if names is None or name in names:
-                yield Column(str(name), _type(schema), identifier(written_at, str(name)))
+                yield Column(name, _type(schema), self._column(name))
 
 
 def _actor(side: Side, answer: Mapping[str, Any]) -> Actor | None:
@@ -145,11 +180,19 @@ def _actor(side: Side, answer: Mapping[str, Any]) -> Actor | None:
 
 def _type(schema: Any) -> str:
     """Return a column's type in Airbyte's words, from its JSON schema; empty if it does not say."""
-    if found := text(schema, "airbyte_type"):
+    if not isinstance(schema, dict):
+        return ""
+    # Not with `text`: a job may have ten thousand columns.
+    found = schema.get("airbyte_type")
+    if found and isinstance(found, str):
         return found
-    types = under(schema, "type")
+    types = schema.get("type")
     types = [types] if isinstance(types, str) else types if isinstance(types, list) else []
     real = [each for each in types if isinstance(each, str) and each != "null"]
-    if real == ["string"] and text(schema, "format") in ("date", "date-time", "time"):
-        return {"date-time": "timestamp_with_timezone", "time": "time_with_timezone"}.get(schema["format"], "date")
-    return real[0] if len(real) == 1 else "union" if real or under(schema, "oneOf") else ""
+    if real == ["string"] and (form := schema.get("format")) and isinstance(form, str):
+        return _FORMATS.get(form, "string")
+    return real[0] if len(real) == 1 else "union" if real or schema.get("oneOf") else ""
+
+
+#: What Airbyte calls the texts that have these formats.
+_FORMATS = {"date": "date", "date-time": "timestamp_with_timezone", "time": "time_with_timezone"}

@@ -5,13 +5,14 @@ Nothing that goes wrong in here can change what becomes of the task: it is a lin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from airbyte_deferrable._airflow.kill import read_marker
 from airbyte_deferrable._airflow.task_instance import read_xcom, task_instance
 from airbyte_deferrable._compat import conf
-from airbyte_deferrable.api.models import JobStatus
 from airbyte_deferrable.exceptions import AirbyteInputError
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class TaskStreams:
         self._task = task
         #: Once the job has ended, if somebody wants to know.
         self.told: JobStreams | None = None
-        #: What the config API has told of the job, for who wants to know why it failed. Empty if it was not asked.
-        self.details: Mapping[str, Any] = {}
+        #: What the config API has told of the job, for who wants to know why it failed. Empty if it told nothing, None
+        #: if it was not asked.
+        self.details: Mapping[str, Any] | None = None
 
     def learn(self, context: Context, hook: AirbyteHook, job: Job) -> None:
         """Learn of the streams of a job that has ended, and tell whoever wants to know, once.
@@ -44,12 +46,37 @@ class TaskStreams:
         :param hook: Asks Airbyte.
         :param job: The job.
         """
+        about = f"The streams of job {job.job_id}"
+        wanted = False
+        with self._costing_nothing(about):
+            wanted = self.told is None and self._wanted()
+        if not wanted:
+            return
+        with _without_collections():
+            self._learn_and_tell(context, hook, job, about)
+
+    def _learn_and_tell(self, context: Context, hook: AirbyteHook, job: Job, about: str) -> None:
+        with self._costing_nothing(about):
+            self._learn(hook, job)
+        told = self.told
+        if told is None or task_instance(context) is None:
+            return
+        # Each for itself: what fails of one costs not the other.
+        with self._costing_nothing(f"{about}, as an XCom,"):
+            self._push(context, told)
+        with self._costing_nothing(f"The tables of job {job.job_id}"):
+            self._tell_assets(context, told)
+
+    @contextmanager
+    def _costing_nothing(self, what: str) -> Iterator[None]:
+        """Make a line of the task's log of whatever goes wrong.
+
+        :param what: What is not told then.
+        """
         try:
-            if self.told is None and self._wanted():
-                self._learn(context, hook, job)
+            yield
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-            self._task.log.warning("The streams of job %s are not told: %s", job.job_id, why)
+            self._task.log.warning("%s are not told: %s: %s", what, type(error).__name__, error)
 
     def _wanted(self) -> bool:
         task = self._task
@@ -66,7 +93,7 @@ class TaskStreams:
             task.log.debug("Whether OpenLineage listens is not known: %s", error)
             return False
 
-    def _learn(self, context: Context, hook: AirbyteHook, job: Job) -> None:
+    def _learn(self, hook: AirbyteHook, job: Job) -> None:
         from airbyte_deferrable.lineage.learn import learn
         from airbyte_deferrable.lineage.renaming import renaming
         from airbyte_deferrable.lineage.streams import streams_of
@@ -74,19 +101,21 @@ class TaskStreams:
         doing = f"asking for the streams of job {job.job_id}"
         answers = hook.call(lambda client: learn(client, job.job_id, job.connection_id), doing, job_id=job.job_id)
         self.details = answers.details
-        self.told = told = streams_of(job, answers, hook.settings, renaming(self._task.dataset_names))
-        self._task.log.info("Job %s has %s streams", job.job_id, len(told.streams))
-        if task_instance(context) is None:
-            return
+        self.told = streams_of(job, answers, hook.settings, renaming(self._task.dataset_names))
+        self._task.log.info("Job %s has %s streams", job.job_id, len(self.told.streams))
+
+    def _push(self, context: Context, told: JobStreams) -> None:
         if self._task.do_xcom_push and self._task.push_streams is not False:
             from airbyte_deferrable.lineage.xcom import KEY, to_xcom
 
             context["ti"].xcom_push(key=KEY, value=to_xcom(told))
-        if self._task.stream_assets and job.status == JobStatus.SUCCEEDED:
+
+    def _tell_assets(self, context: Context, told: JobStreams) -> None:
+        if self._task.stream_assets and told.succeeded:
             from airbyte_deferrable.lineage.asset_events import add_events
 
             count = add_events(context, self._task, told, self._task.stream_assets)
-            self._task.log.info("%s tables that job %s has filled are told as assets", count, job.job_id)
+            self._task.log.info("%s tables that job %s has filled are told as assets", count, told.job_id)
 
     def lineage(self, ti: Any, job_id: int | None) -> Any:
         """Return what OpenLineage is told of the task: asks no Airbyte, for Airflow gives it ten seconds.
@@ -95,17 +124,43 @@ class TaskStreams:
         :param job_id: The job, if the task knows it. Else what the task had written down, where its trigger broke.
         :return: An ``OperatorLineage``; None if there is no job.
         """
+        from airbyte_deferrable.lineage.declared import with_declared
+
+        return with_declared(self._task, ti, self._lineage(ti, job_id))
+
+    def _lineage(self, ti: Any, job_id: int | None) -> Any:
         from airbyte_deferrable.lineage import openlineage
         from airbyte_deferrable.links import JOB_URL
 
         if self.told is not None:
             return openlineage.lineage_of(self.told)
+        # One that Airflow does not give costs not the other.
         if job_id is None:
-            marker = read_marker({"ti": ti})
-            if marker is None:
-                return None
-            job_id = marker.job_id
-        return openlineage.lineage_of_job(job_id, read_xcom(ti, JOB_URL) or "")
+            with suppress(Exception):
+                marker = read_marker({"ti": ti})
+                job_id = marker and marker.job_id
+        if job_id is None:
+            return None
+        url = ""
+        with suppress(Exception):
+            url = read_xcom(ti, JOB_URL) or ""
+        return openlineage.lineage_of_job(job_id, url)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Leave the garbage collector off for a moment.
+
+    A thousand streams come as a hundred thousand objects, for which it looks through all of Airflow's where these are
+    not frozen: 250 ms on a loaded core.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def check(task: Any) -> None:
@@ -117,13 +172,24 @@ def check(task: Any) -> None:
     which = task.stream_assets
     if which is None:
         return
-    from airbyte_deferrable.lineage.asset_events import WHICH, add_alias
+    from airbyte_deferrable.lineage.asset_events import WHICH
 
     if which not in WHICH:
         raise AirbyteInputError(
             f"stream_assets must be one of {', '.join(WHICH)}, or None, not {which!r}. Task: {task.task_id}."
         )
-    add_alias(task)
+    in_dag(task)
+
+
+def in_dag(task: Any) -> None:
+    """Give a task its outlet, which is called by its DAG. Also for one that comes to its DAG after it was made.
+
+    :param task: The operator or sensor. One that is being made, and has no ``stream_assets`` yet, is left as it is.
+    """
+    if getattr(task, "stream_assets", None):
+        from airbyte_deferrable.lineage.asset_events import add_alias
+
+        add_alias(task)
 
 
 def mapped(partial: Any) -> Any:

@@ -21,11 +21,13 @@ def to_xcom(told: JobStreams) -> dict[str, Any]:
     :param told: The streams.
     """
     head = {"job_id": told.job_id, "connection_id": told.connection_id}
-    whole = {**head, "streams": [stream.to_json() for stream in told.streams]}
-    if _size(whole) <= LARGEST:
-        return whole
     rows = [stream.to_json(columns=False) for stream in told.streams]
     room = LARGEST - _size({**head, "streams": [], "left_out": {"columns": True, "streams": len(rows)}})
+    if _size(rows) <= LARGEST:
+        # Else columns would be put together for nothing.
+        whole = {**head, "streams": [stream.to_json() for stream in told.streams]}
+        if _size(whole) <= LARGEST:
+            return whole
     kept: list[dict[str, Any]] = []
     for row in rows:
         room -= _size(row) + len(", ")

@@ -206,13 +206,14 @@ def _query(
 def _job(job: Job) -> dict[str, Any]:
     """Return a JobRead without its counts; its times are whole seconds since 1970 (``JobConverter.getJobRead``)."""
     streams = [stream.descriptor for stream in job.catalog]
+    picked = [stream.descriptor for stream in job.script.picked(job.catalog)]
     return wire.present(
         id=job.id,
         configType=job.kind,
         configId=job.connection.id,
         enabledStreams=streams,
-        resetConfig={"streamsToReset": streams} if job.kind == RESET else None,
-        refreshConfig={"streamsToRefresh": streams} if job.kind == REFRESH and streams else None,
+        resetConfig={"streamsToReset": picked} if job.kind == RESET else None,
+        refreshConfig={"streamsToRefresh": picked} if job.kind == REFRESH and picked else None,
         createdAt=job.created // SECOND,
         updatedAt=job.updated // SECOND,
         startedAt=None if job.started is None else job.started // SECOND,

@@ -66,6 +66,8 @@ class Script:
     :param streams: What is moved of each stream, instead of ``rows``, ``bytes`` and ``rejected``, which then are their
         sums: ``{"orders": Amount(rows=40, bytes=4000)}``, or the mapping of its parameters. A stream is named by its
         name, or ``namespace.name``. The connection's other streams move nothing.
+    :param only: Of which streams a clear or a refresh is, as its users may say in Airbyte's web app; of all when left
+        out.
     """
 
     duration: float = 20.0
@@ -81,6 +83,7 @@ class Script:
     statuses: Sequence[tuple[float, str]] | None = None
     rejected: int = 0
     streams: Mapping[str, Amount] | None = None
+    only: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         _check(self.duration, self.outcome)
@@ -162,13 +165,20 @@ class Script:
             return evenly(Amount(self.rows, self.bytes, self.rejected), len(streams))
         return tuple(self.streams.get(each.key, self.streams.get(each.name, Amount())) for each in streams)
 
+    def picked(self, streams: Sequence[Stream]) -> list[Stream]:
+        """Return those of which a clear or a refresh is.
+
+        :param streams: The connection's, in their order.
+        """
+        return [each for each in streams if self.only is None or {each.key, each.name} & set(self.only)]
+
     def check_streams(self, streams: Sequence[Stream]) -> None:
         """Make sure that all streams it names are there.
 
         :param streams: The connection's.
         :raises ValueError: For one that is not, or a name that two of them have.
         """
-        for name in self.streams or ():
+        for name in (*(self.streams or ()), *(self.only or ())):
             found = [each.key for each in streams if name in (each.key, each.name)]
             if not found:
                 there = ", ".join(each.key for each in streams) or "none"

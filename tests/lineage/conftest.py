@@ -70,15 +70,23 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def connection_id(sim: Simulator) -> str:
+def ends() -> dict[str, Any]:
+    """Return source and destination of a connection."""
+    return {
+        "source_type": "postgres",
+        "source_configuration": dict(POSTGRES),
+        "destination_type": "snowflake",
+        "destination_configuration": dict(SNOWFLAKE),
+    }
+
+
+@pytest.fixture
+def connection_id(sim: Simulator, ends: dict[str, Any]) -> str:
     return sim.add_connection(
         name="Shop",
         script=Script(duration=0.3, pending=0, streams=MOVES),
         streams=[ORDERS, PEOPLE, Stream("skipped", selected=False)],
-        source_type="postgres",
-        source_configuration=POSTGRES,
-        destination_type="snowflake",
-        destination_configuration=SNOWFLAKE,
+        **ends,
     )
 
 
@@ -88,12 +96,13 @@ def telling(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     ti = TaskInstance()
 
     def make(of: Any, way: str = "worker", **parameters: Any) -> Telling:
+        kind = parameters.pop("kind", AirbyteTriggerSyncOperator)
         arguments: dict[str, Any] = {"task_id": "sync", **parameters}
         if way in ("poke", "reschedule", "deferrable"):
             arguments |= {"deferrable": True} if way == "deferrable" else {"mode": way}
             return TellingSensor(lambda: AirbyteJobSensor(airbyte_job_id=of, poke_interval=0.1, **arguments), ti=ti)
         arguments |= {"wait_seconds": 0.1, "deferrable": way == "deferred"}
-        return Telling(lambda: AirbyteTriggerSyncOperator(connection_id=of, **arguments), ti=ti)
+        return Telling(lambda: kind(connection_id=of, **arguments), ti=ti)
 
     with airflow_tells(monkeypatch, ti):
         yield make

@@ -9,11 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openlineage.client.naming import dataset as openlineage
 
+from airbyte_deferrable.lineage.actor import Actor, Table
+from airbyte_deferrable.lineage.asset_events import Asset
 from airbyte_deferrable.lineage.model import Side
-from airbyte_deferrable.lineage.naming import Actor, Table, dataset, dataset_of_uri, landing_namespace
+from airbyte_deferrable.lineage.naming import dataset, landing_namespace
+from airbyte_deferrable.lineage.uris import dataset_of_uri
 
 MASK = "**********"
 DATABASE: dict[str, Any] = {"host": "db.example.com", "port": 5000, "database": "Shop", "password": MASK}
+
+
+def files(*globs: str, name: str = "orders") -> list[dict[str, Any]]:
+    return [{"name": name, "globs": list(globs)}]
+
 
 #: Side, type, settings, namespace, table, and what OpenLineage calls it.
 TABLES: list[tuple[Side, str, dict[str, Any], str, str, Any]] = [
@@ -59,6 +67,42 @@ TABLES: list[tuple[Side, str, dict[str, Any], str, str, Any]] = [
     ("destination", "azure-blob-storage", {"azure_blob_storage_account_name": "acc",
                                            "azure_blob_storage_container_name": "cont"}, "shop", "orders",
      openlineage.WASBS("cont", "acc", "shop/orders")),
+    # What is the same for all files of a stream.
+    ("source", "s3", {"bucket": "b", "streams": files("raw/x/**/*.csv")}, "", "orders", openlineage.S3("b", "raw/x")),
+    ("source", "s3", {"bucket": "b", "streams": files("raw/x/a*", "raw/y/*")}, "", "orders",
+     openlineage.S3("b", "raw")),
+    ("source", "s3", {"bucket": "b", "streams": files("raw/orders.csv")}, "", "orders",
+     openlineage.S3("b", "raw/orders.csv")),
+    ("source", "s3", {"bucket": "b", "streams": files("**")}, "", "orders", openlineage.S3("b", "/")),
+    ("source", "s3", {"bucket": "b", "streams": files("x/*", name="other")}, "", "orders",
+     openlineage.S3("b", "orders")),
+    ("source", "gcs", {"bucket": "b", "streams": files("raw/2026-??/*")}, "", "orders", openlineage.GCS("b", "raw")),
+    ("source", "azure-blob-storage", {"azure_blob_storage_account_name": "acc",
+                                      "azure_blob_storage_container_name": "cont", "streams": files("in/{a,b}/*")},
+     "", "orders", openlineage.WASBS("cont", "acc", "in")),
+    # A lake's namespace is in its catalog.
+    ("destination", "s3-data-lake", {"warehouse_location": "s3://lake/wh", "catalog_type": {
+        "catalog_type": "NESSIE", "namespace": "Raw"}}, "", "Orders", openlineage.S3("lake", "wh/Raw/Orders")),
+    ("destination", "s3-data-lake", {"warehouse_location": "s3://lake/wh", "catalog_type": {
+        "catalog_type": "GLUE", "database_name": "Raw"}}, "", "Big Orders",
+     openlineage.S3("lake", "wh/raw.db/big_orders")),
+    ("destination", "gcs-data-lake", {"warehouse_location": "gs://lake/wh", "catalog_type": {
+        "catalog_type": "BIGLAKE", "database_name": "raw"}}, "", "orders", openlineage.GCS("lake", "wh/raw/orders")),
+    ("destination", "s3-glue", {"s3_bucket_name": "b", "s3_bucket_path": "raw"}, "shop", "orders",
+     openlineage.S3("b", "raw/shop/orders")),
+    # Only raw tables.
+    ("destination", "postgres", {**DATABASE, "schema": "Sales", "disable_type_dedupe": True}, "", "Orders",
+     openlineage.Postgres("db.example.com", "5000", "Shop", "airbyte_internal", "sales_raw__stream_orders")),
+    ("destination", "snowflake", {"host": "acme-prod.snowflakecomputing.com", "database": "wh", "schema": "Sales",
+                                  "raw_data_schema": "Raw", "disable_type_dedupe": True}, "", "my__orders",
+     openlineage.Snowflake("acme", "prod", "WH", "Raw", "Sales_raw___stream_my__orders")),
+    ("destination", "bigquery", {"project_id": "p", "dataset_id": "p:d", "disable_type_dedupe": True}, "", "orders",
+     openlineage.BigQuery("p", "airbyte_internal", "d_raw__stream_orders")),
+    # The newest releases keep the case of names.
+    ("destination", "postgres", {**DATABASE, "schema": "Sales", "cdc_deletion_mode": "Hard delete"}, "", "Orders 2",
+     openlineage.Postgres("db.example.com", "5000", "Shop", "Sales", "Orders_2")),
+    ("destination", "postgres", {**DATABASE, "schema": "Sales"}, "", "Orders",
+     openlineage.Postgres("db.example.com", "5000", "Shop", "sales", "orders")),
 ]  # fmt: skip
 
 #: Those for which OpenLineage has a rule and no helper, and those for which it has none.
@@ -114,6 +158,20 @@ def test_uri_leads_back_to_the_table(
     assert dataset_of_uri(found.uri) == found
     assert found.uri.isascii()
     assert " " not in found.uri
+
+
+@pytest.mark.parametrize(("side", "type_", "settings", "namespace", "table", "expected"), [*TABLES, *OTHERS])
+def test_uri_stays_as_it_is_as_an_assets(
+    side: Side, type_: str, settings: dict[str, Any], namespace: str, table: str, expected: Any
+) -> None:
+    found = name_of(side, type_, settings, namespace, table)
+    assert dataset_of_uri(Asset(found.uri).uri.rstrip("/")) == found
+
+
+def test_azures_own_uri_is_that_of_the_same_table() -> None:
+    own = dataset_of_uri("abfss://cont@acc.dfs.core.windows.net/shop/orders")
+    assert (own.namespace, own.name) == ("abfss://cont@acc.dfs.core.windows.net", "shop/orders")
+    assert dataset_of_uri(Asset(own.uri).uri) == own
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,27 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.openlineage.facet import InputDataset, OutputDataset, RunFacet
 from airflow.providers.openlineage import conf as openlineage
+from airflow.providers.openlineage.extractors import OperatorLineage
 from airflow.providers.openlineage.extractors.base import DefaultExtractor
 from airflow.providers.openlineage.utils.utils import translate_airflow_asset
 from openlineage.client.event_v2 import Job, Run, RunEvent
+from openlineage.client.facet_v2 import DatasetFacet
 from openlineage.client.serde import Serde
 
 from airbyte_deferrable.exceptions import AirbyteJobFailed
 from airbyte_deferrable.lineage.asset_events import Asset
 from airbyte_deferrable.lineage.openlineage import is_active_for
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
-from airbyte_deferrable.simulator import Amount, Fault, Script, Simulator
+from airbyte_deferrable.simulator import Amount, Fault, Script, Simulator, Stream
+from helpers.one_task import said
+from helpers.openlineage_events import wrong_in
 
 Make = Callable[..., Any]
 WAYS = ["worker", "deferred"]
 MODES = ["poke", "reschedule", "deferrable"]
+ORDERS = "snowflake://acme-prod/WH/RAW/ORDERS"
 
 
 @pytest.fixture
@@ -53,6 +59,7 @@ def told(task: Any) -> dict[str, Any]:
         eventTime=now, run=run, job=Job("dags", "dag.sync"), inputs=found.inputs, outputs=found.outputs, producer="test"
     )
     sent: dict[str, Any] = json.loads(Serde.to_json(event))
+    assert wrong_in(sent) == []
     return {**sent, "run_facets": sent["run"]["facets"]}
 
 
@@ -95,6 +102,8 @@ def test_failed_job_tells_what_it_did(sim: Simulator, telling: Make, connection_
         task.run()
     lineage = told(task)
     assert [each["name"] for each in lineage["outputs"]] == ["WH.RAW.ORDERS", "WH.RAW.PEOPLE"]
+    # What it has made of its tables as a whole nobody knows.
+    assert not any("lifecycleStateChange" in each["facets"] for each in lineage["outputs"])
     assert lineage["run_facets"]["externalQuery"]["externalQueryId"] == "1"
 
 
@@ -107,6 +116,107 @@ def test_trigger_that_broke_leaves_the_job(sim: Simulator, telling: Make, connec
     lineage = told(task)
     assert lineage["run_facets"]["externalQuery"]["externalQueryId"] == "1"
     assert lineage["inputs"] == lineage["outputs"] == []
+
+
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize(("refused", "told_of"), [("airbyte_job_url", "1"), ("airbyte_wait_marker", None)])
+def test_xcom_that_airflow_does_not_give_costs_no_other_fact(
+    telling: Make, connection_id: str, refused: str, told_of: str | None
+) -> None:
+    class Refused(dict[str, Any]):
+        def get(self, key: str, *default: Any) -> Any:
+            if key == refused:
+                raise OSError
+            return super().get(key, *default)
+
+    task = telling(connection_id, "deferred")
+    task.leave()
+    task.ti.xcoms = Refused(task.ti.xcoms)
+    task.operator()
+    found = DefaultExtractor(task.last).extract_on_complete(task.ti)
+    assert (found and found.run_facets["externalQuery"].externalQueryId) == told_of
+
+
+@pytest.mark.usefixtures("listening")
+def test_streams_of_one_table_are_told_together(sim: Simulator, telling: Make, ends: dict[str, Any]) -> None:
+    moved = {"x.a": Amount(rows=1, bytes=10), "y.a": Amount(rows=2, bytes=20)}
+    columns = {"x": {"id": "integer", "at": "string"}, "y": {"id": "string"}}
+    connection_id = sim.add_connection(
+        script=Script(duration=0.3, pending=0, streams=moved),
+        streams=[Stream("a", each, columns=columns[each]) for each in columns],
+        **ends,
+    )
+    task = telling(connection_id)
+    task.run()
+    lineage = told(task)
+    assert [each["name"] for each in lineage["inputs"]] == ["shop.x.a", "shop.y.a"]
+    (table,) = lineage["outputs"]
+    figures = table["outputFacets"]["outputStatistics"]
+    assert (figures["rowCount"], figures["size"]) == (3, 30)
+    assert [(each["name"], each.get("type")) for each in table["facets"]["schema"]["fields"]] == [
+        ("ID", None),
+        ("AT", "string"),
+    ]
+    of_id = table["facets"]["columnLineage"]["fields"]["ID"]["inputFields"]
+    assert [(each["name"], each["field"]) for each in of_id] == [("shop.x.a", "id"), ("shop.y.a", "id")]
+
+
+@pytest.mark.usefixtures("listening")
+def test_raw_table_has_no_columns_of_the_stream(sim: Simulator, telling: Make, ends: dict[str, Any]) -> None:
+    ends["destination_configuration"]["disable_type_dedupe"] = True
+    connection_id = sim.add_connection(
+        script=Script(duration=0.3, pending=0),
+        streams=[Stream("a", columns={"id": "integer"})],
+        **ends,
+    )
+    task = telling(connection_id)
+    task.run()
+    (table,) = told(task)["outputs"]
+    assert table["name"] == "WH.airbyte_internal.raw_raw__stream_a"
+    assert not {"schema", "columnLineage"} & set(table["facets"])
+
+
+class Declaring(AirbyteTriggerSyncOperator):
+    """A user's subclass, which tells of its start what it knows."""
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        theirs = OutputDataset("snowflake://acme-prod", "WH.RAW.ORDERS", facets={"theirs": DatasetFacet()})
+        return OperatorLineage(
+            inputs=[InputDataset("users", "own")], outputs=[theirs], run_facets={"theirs": RunFacet()}
+        )
+
+
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize("way", WAYS)
+def test_what_users_declare_is_told_beside_the_jobs_tables(telling: Make, connection_id: str, way: str) -> None:
+    declared = {"inlets": [Asset("s3://lake/in")], "outlets": [Asset("s3://lake/out"), Asset(ORDERS)]}
+    task = telling(connection_id, way, kind=Declaring, stream_assets="all", **declared)
+    task.run()
+    lineage = told(task)
+    assert [each["name"] for each in lineage["inputs"]] == ["shop.shop.Orders", "shop.crm.people", "own", "in"]
+    assert [each["name"] for each in lineage["outputs"]] == ["WH.RAW.ORDERS", "WH.RAW.PEOPLE", "out"]
+    assert {"theirs", "schema", "columnLineage"} <= lineage["outputs"][0]["facets"].keys()
+    assert lineage["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 40
+    assert {"theirs", "externalQuery"} <= lineage["run_facets"].keys()
+
+
+@pytest.mark.usefixtures("listening")
+def test_what_users_declare_is_told_without_a_job(telling: Make, connection_id: str) -> None:
+    task = telling(connection_id, kind=Declaring)
+    task.operator()
+    assert [each["name"] for each in told(task)["inputs"]] == ["own"]
+
+
+@pytest.mark.usefixtures("listening")
+def test_subclass_that_breaks_costs_no_table(telling: Make, connection_id: str) -> None:
+    class Broken(AirbyteTriggerSyncOperator):
+        def get_openlineage_facets_on_start(self) -> Any:
+            raise RuntimeError("of the user's own")
+
+    task = telling(connection_id, kind=Broken)
+    task.run()
+    assert [each["name"] for each in told(task)["outputs"]] == ["WH.RAW.ORDERS", "WH.RAW.PEOPLE"]
+    assert said(task.lines, "Not all that the task declares itself is told to OpenLineage: of the user's own") == 1
 
 
 @pytest.mark.usefixtures("listening")

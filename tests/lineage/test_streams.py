@@ -8,12 +8,22 @@ from typing import Any
 
 import pytest
 
+from airbyte_deferrable.api.client import AirbyteClient
+from airbyte_deferrable.api.models import Job
+from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.exceptions import AirbyteInputError, AirbyteJobFailed
 from airbyte_deferrable.lineage import Column, Dataset, JobStream, JobStreams, learn, stream_alias
+from airbyte_deferrable.lineage.answers import Answers
+from airbyte_deferrable.lineage.asset_events import Asset
+from airbyte_deferrable.lineage.by_dataset import by_dataset
+from airbyte_deferrable.lineage.streams import streams_of
 from airbyte_deferrable.lineage.xcom import LARGEST, to_xcom
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.sensors import AirbyteJobSensor
 from airbyte_deferrable.simulator import Amount, Fault, Script, Simulator, Stream
+from helpers.airbyte import hits
+from helpers.compat import DAG
+from helpers.one_task import run_in_loop, said
 
 Make = Callable[..., Any]
 ORDERS = "snowflake://acme-prod/WH/RAW/ORDERS"
@@ -79,11 +89,22 @@ OF_STREAMS = ("config:jobs/get_without_logs", "config:connections/get", "source"
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_one_request_of_each_kind_is_made(sim: Simulator, telling: Make, connection_id: str, way: str) -> None:
+@pytest.mark.parametrize("streams", [1, 1000])
+def test_one_request_of_each_kind_is_made_however_many_streams_there_are(
+    sim: Simulator, telling: Make, ends: dict[str, Any], streams: int, way: str
+) -> None:
+    connection_id = sim.add_connection(
+        script=Script(duration=0.3, pending=0, rows=2 * streams),
+        streams=[Stream(f"table_{number}", columns={"id": "integer"}) for number in range(streams)],
+        **ends,
+    )
     telling(connection_id, way).run()
     of_names = {call: sim.count(call) for call in OF_STREAMS}
-    telling(connection_id, way, push_streams=True).run()
+    task = telling(connection_id, way, stream_assets="moved")
+    task.run()
     assert {call: sim.count(call) - 2 * of_names[call] for call in OF_STREAMS} == dict.fromkeys(OF_STREAMS, 1)
+    ((_, events),) = task.events_of.items()
+    assert len(events) == streams
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -213,6 +234,17 @@ def test_each_task_has_an_alias_of_its_own() -> None:
     assert none.outlets == []
 
 
+@pytest.mark.parametrize("of", [{"connection_id": "x"}, {"airbyte_job_id": 1}], ids=["operator", "sensor"])
+def test_task_that_is_made_outside_of_its_dag_has_the_alias_of_its_dag(of: dict[str, Any]) -> None:
+    kind: Any = AirbyteTriggerSyncOperator if "connection_id" in of else AirbyteJobSensor
+    own = Asset("s3://b/x")
+    for dag_id in ("one", "other"):
+        task = kind(task_id="sync", stream_assets="all", outlets=[own], **of)
+        DAG(dag_id, schedule=None).add_task(task)
+        assert task.outlets == [own, stream_alias(dag_id, "sync")]
+        assert task.dag.dag_id == dag_id
+
+
 def test_tasks_that_share_a_list_of_outlets_share_no_alias() -> None:
     outlets: list[Any] = []
     one, other = (
@@ -299,16 +331,121 @@ def test_xcom_stays_small_and_says_what_it_leaves_out(streams: int, columns: int
         assert bool(told["left_out"]["streams"]) == bool(left_out["streams"])
 
 
-def test_streams_that_share_a_table_are_told_once(sim: Simulator, telling: Make) -> None:
+def test_streams_that_share_a_table_are_told_once_with_their_sum(sim: Simulator, telling: Make) -> None:
+    moved = {"x.a": Amount(rows=1, bytes=10), "y.a": Amount(rows=2, bytes=20)}
     connection_id = sim.add_connection(
-        script=Script(duration=0.3, pending=0),
+        script=Script(duration=0.3, pending=0, streams=moved),
         streams=[Stream("a", "x"), Stream("a", "y")],
         destination_type="bigquery",
     )
     task = telling(connection_id, stream_assets="all")
     task.run()
+    ((_, [(_, extra)]),) = task.events_of.items()
+    assert (extra["rows"], extra["bytes"], extra["stream_count"]) == (3, 30, 2)
+    assert "stream" not in extra
+
+
+def test_table_of_a_stream_without_figures_has_no_sum() -> None:
+    table = Dataset("bigquery", "p.d.t")
+    streams = [JobStream("a", rows_committed=1, destination=table), JobStream("b", destination=table, moved=False)]
+    (shared,) = by_dataset(streams, "destination")
+    assert (shared.rows, shared.bytes, shared.moved) == (None, None, True)
+
+
+@pytest.mark.parametrize("job_type", ["reset", "refresh"])
+def test_clear_or_refresh_of_a_part_tells_of_that_part(
+    sim: Simulator, telling: Make, connection_id: str, job_type: str
+) -> None:
+    script = Script(duration=0.3, pending=0, streams={}, only=["people"])
+    task = telling(sim.add_job(connection_id, script, job_type=job_type)["id"], "poke", push_streams=True)
+    task.run()
+    assert streams_in(task).keys() == {"people"}
+
+
+def test_reset_of_an_unknown_part_tells_of_none(sim: Simulator, telling: Make, connection_id: str) -> None:
+    sim.add_fault(Fault("config", "status", status=403))
+    task = telling(connection_id, push_streams=True, job_type="reset")
+    task.run()
+    assert streams_in(task) == {}
+
+
+def test_refresh_of_a_part_tells_what_it_moved_besides(sim: Simulator, telling: Make, connection_id: str) -> None:
+    script = Script(duration=0.3, pending=0, streams={"Orders": Amount(rows=1)}, only=["people"])
+    task = telling(sim.add_job(connection_id, script, job_type="refresh")["id"], "poke", push_streams=True)
+    task.run()
+    assert streams_in(task).keys() == {"people", "Orders"}
+
+
+def test_stream_without_a_namespace_is_told_once_however_that_is_written(sim: Simulator, connection_id: str) -> None:
+    told = {
+        "enabledStreams": [{"name": "a"}],
+        "streamAggregatedStats": [{"streamName": "a", "streamNamespace": "", "recordsCommitted": 3}],
+    }
+    catalog = {"streams": [{"stream": {"name": "a", "namespace": ""}, "config": {"syncMode": "incremental"}}]}
+    answers = Answers(details={"job": told}, connection={"syncCatalog": catalog})
+    job = Job(job_id=1, status="succeeded", connection_id=connection_id)
+    (stream,) = streams_of(job, answers, Settings(sim.url)).streams
+    assert (stream.namespace, stream.rows_committed, stream.sync_mode) == (None, 3, "incremental")
+
+
+def test_job_of_an_unknown_connection_asks_for_no_list(sim: Simulator) -> None:
+    async def ask() -> None:
+        async with AirbyteClient(settings) as client:
+            await learn.learn(client, 1, "")
+
+    settings = Settings(
+        sim.url,
+        ClientCredentials(sim.client_id, sim.client_secret),
+        config_url=sim.url.replace("/api/public/", "/api/"),
+    )
+
+    run_in_loop(ask())
+    assert sim.count("connections") == sim.count("connection") == sim.count("config:connections/get") == 0
+    assert sim.count("config:jobs/get_without_logs") == 1
+
+
+def test_config_api_that_hangs_costs_a_failed_task_its_time_once(
+    sim: Simulator, telling: Make, connection_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "LEARN_WITHIN", 0.5)
+    sim.script(connection_id, Script(duration=0.3, pending=0, outcome="failed"))
+    fault = sim.add_fault(Fault("config:jobs/get_without_logs", "hang"))
+    task = telling(connection_id, push_streams=True)
+    with pytest.raises(AirbyteJobFailed, match="did not tell why"):
+        task.run()
+    assert hits(sim, fault) == 1
+
+
+def test_xcom_that_cannot_be_left_costs_no_event(telling: Make, connection_id: str) -> None:
+    task = telling(connection_id, stream_assets="all")
+    push = task.ti.xcom_push
+
+    def refuse(key: str, value: Any) -> None:
+        if key == "streams":
+            raise OSError("too large")
+        push(key, value)
+
+    task.ti.xcom_push = refuse
+    task.run()
     ((_, events),) = task.events_of.items()
-    assert len(events) == 1
+    assert [uri for uri, _ in events] == [ORDERS, PEOPLE]
+    assert said(task.lines, "The streams of job 1, as an XCom, are not told: OSError") == 1
+
+
+def test_events_that_cannot_be_told_cost_no_xcom(telling: Make, connection_id: str) -> None:
+    task = telling(connection_id, stream_assets="all")
+    task.events_of = None
+    task.run()
+    assert streams_in(task).keys() == {"Orders", "people"}
+    assert said(task.lines, "The tables of job 1 are not told: TypeError") == 1
+
+
+def test_uri_that_airflow_refuses_costs_no_other_table(telling: Make, connection_id: str) -> None:
+    task = telling(connection_id, stream_assets="all", dataset_names={ORDERS: "airflow://reserved/a/b/c"})
+    task.run()
+    ((_, events),) = task.events_of.items()
+    assert [uri for uri, _ in events] == [PEOPLE]
+    assert said(task.lines, "The table airflow://reserved/a/b/c is not told as an asset: ") == 1
 
 
 def test_stream_that_airbyte_has_no_counts_of_has_not_moved(sim: Simulator, telling: Make, connection_id: str) -> None:
