@@ -125,6 +125,7 @@ def measure(syncs: int, history: int) -> Result:
     from airbyte_deferrable.page.overview import Overviews
 
     record = _fill(syncs, history)
+    assert settings.engine is not None, "made with the database"
     with settings.engine.begin() as connection:
         # As the database does by itself, some time after so much was written.
         connection.execute(text("ANALYZE"))

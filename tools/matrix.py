@@ -289,7 +289,7 @@ def outcome(result: Path, status: int) -> Outcome:
                 counts[count] += int(suite.get(count, 0))
         for case in tree.iter("testcase"):
             for kind in (*case.iter("failure"), *case.iter("error")):
-                failed[f"{case.get('classname')}.{case.get('name')}"] = kind.text or kind.get("message", "")
+                failed[f"{case.get('classname')}.{case.get('name')}"] = str(kind.text or kind.get("message"))
     bad = counts["failures"] + counts["errors"]
     passed = counts["tests"] - bad - counts["skipped"]
     parts = [f"{passed} passed"]

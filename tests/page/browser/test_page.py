@@ -98,7 +98,7 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Return what the browser has complained of since it was last asked, a policy that is not kept included."""
-        told = [str(entry["message"]) for entry in self.chrome.get_log("browser")]  # type: ignore[no-untyped-call]
+        told = [str(entry["message"]) for entry in self.chrome.get_log("browser")]
         return [each for each in told if not any(expected in each for expected in EXPECTED)]
 
     def barriers(self) -> list[str]:
