@@ -102,7 +102,8 @@ class AirbyteDeferrableWaitingSensor(BaseSensorOperator):
         wait = self.__this_wait()
         # One session and one token for all the checks of this leg.
         noting = noting_failures(context, wanted=bool(self.do_xcom_push))
-        with skipping(self), noting, wait.hook:
+        # Of one that is skipped in place of a failure, nothing is noted.
+        with noting, skipping(self), wait.hook:
             wait.hook.warm_up()
             job_id = wait.begin(context)
             try:
@@ -142,7 +143,7 @@ class AirbyteDeferrableWaitingSensor(BaseSensorOperator):
         """
         leave_link_to_task(self)
         wait = self.__this_wait()
-        with skipping(self), noting_failures(context, wanted=bool(self.do_xcom_push)), wait.hook:
+        with noting_failures(context, wanted=bool(self.do_xcom_push)), skipping(self), wait.hook:
             told = read_event(event)
             wait.resume(told)
             write_link(wait.for_xcoms(context), told.job_url)

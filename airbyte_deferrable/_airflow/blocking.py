@@ -107,8 +107,11 @@ class Portal:
         """Cancel what still runs in the loop, say farewell, stop the loop and its thread. A later call starts anew."""
         with self._starting:
             serving, self._serving = self._serving, None
+            # In here: an interruption between the two would leave the loop running, and all in it open.
+            if serving is not None:
+                serving.loop.call_soon_threadsafe(serving.loop.stop)
         if serving is not None:
-            _stop(serving)
+            serving.thread.join(LOOP_STOPS_WITHIN)
 
     def after_fork(self) -> None:
         """Take note that this process was forked from the one whose thread serves the loop."""

@@ -49,9 +49,9 @@ def noting_failures(context: Context, *, wanted: bool) -> Iterator[None]:
 def note_of(error: AirbyteException) -> dict[str, Any]:
     """Return what is left of a failure.
 
-    :param error: What the task fails with; its words are in the task's log, too, and hold no secret.
+    :param error: What the task fails with; its words are in the task's log, too.
     """
-    words = str(error)
+    words = _masked(str(error))
     explanation = getattr(error, "explanation", None)
     return {
         "outcome": _outcome(error),
@@ -61,6 +61,15 @@ def note_of(error: AirbyteException) -> dict[str, Any]:
         "connection_id": error.connection_id,
         "conn_id": error.conn_id,
     }
+
+
+def _masked(words: str) -> str:
+    """Return words without what Airflow masks in a task's log: an XCom is shown as it is."""
+    try:
+        from airflow.sdk.log import mask_logs
+    except ImportError:  # Airflow 2, which has no page
+        return words
+    return str(mask_logs(None, "", {"event": words})["event"])
 
 
 def _outcome(error: AirbyteException) -> str:

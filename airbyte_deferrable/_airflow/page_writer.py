@@ -33,6 +33,8 @@ from airbyte_deferrable.api.aio import PerLoop
 EVERY = 30.0
 #: Seconds from the first wait to the first record: the jobs of tasks that come together are in it.
 FIRST_AFTER = 5.0
+#: A record may take one part in so many of the time.
+SELDOM = 20.0
 #: Jobs of one Airbyte in a record at most, and names of its connections.
 MOST_JOBS = 5000
 MOST_NAMES = 5000
@@ -74,6 +76,7 @@ class _Looks:
     :param names: What was written of connections.
     :param parts: How many texts of each kind there are.
     :param waited: Whether anything waited.
+    :param written_at: When, seconds since the epoch.
     """
 
     requests: int = 0
@@ -83,6 +86,7 @@ class _Looks:
     names_at: float = 0.0
     parts: dict[str, int] = field(default_factory=dict)
     waited: bool = False
+    written_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ class PageWriter:
         self._process = uuid.uuid4().hex[:12]
         self._looks: dict[JobWatcher, _Looks] = {}
         self._numbers: dict[JobWatcher, int] = {}
+        #: What the index says of the records here, and since when.
+        self._indexed: dict[str, int] = {}
         self._index_at = 0.0
         self._outage = Outage(
             log,
@@ -148,8 +154,12 @@ class PageWriter:
     async def _run(self) -> None:
         try:
             await asyncio.sleep(self._first_after)
+            began = time.monotonic()
             while await self._write_all():
-                await asyncio.sleep(self._every)
+                # A secrets backend of the user's own is asked before each Variable is written, and what triggers ask of
+                # Airflow waits for it: where it is slow, it is seldom.
+                await asyncio.sleep(max(self._every, SELDOM * (time.monotonic() - began)))
+                began = time.monotonic()
         finally:
             # Whoever waits from here on starts it again.
             self._task = None
@@ -178,6 +188,7 @@ class PageWriter:
 
     async def _write(self, watcher: JobWatcher, looks: _Looks) -> None:
         jobs = await self._read_jobs(watcher, looks)
+        looks.written_at = time.time()
         head = Told(
             host=socket.gethostname(),
             process=self._process,
@@ -232,12 +243,14 @@ class PageWriter:
 
     async def _keep(self, watcher: JobWatcher, kind: str, texts: list[str], looks: _Looks) -> None:
         begin = self._name(watcher, kind)
-        before, looks.parts[kind] = looks.parts.get(kind, 0), len(texts)
+        before = looks.parts.get(kind, 0)
+        looks.parts[kind] = max(before, len(texts))
         for number, text in enumerate(texts):
             # One after the other, so that what triggers ask of Airflow comes between them.
             await in_thread(self._store.set, f"{begin}{number}", text)
         for number in range(len(texts), before):
             await in_thread(self._store.delete, f"{begin}{number}")
+        looks.parts[kind] = len(texts)
 
     def _name(self, watcher: JobWatcher, kind: str) -> str:
         number = self._numbers.setdefault(watcher, len(self._numbers))
@@ -246,23 +259,27 @@ class PageWriter:
     async def _renew_index(self) -> None:
         """Say which records there are, and delete those that nobody has renewed for long."""
         now = time.time()
-        if now - self._index_at < INDEX_EVERY:
-            return
-        known = _index_of(await in_thread(self._store.get, INDEX))
-        mine = {
-            self._name(watcher, kind): [count, now + (NAMES_KEPT if kind == "names" else WAITS_KEPT)]
+        # One whose credentials have been rotated is another watcher since.
+        self._looks = {each: looks for each, looks in self._looks.items() if now - looks.written_at < NAMES_KEPT}
+        here = {
+            self._name(watcher, kind): count
             for watcher, looks in self._looks.items()
             for kind, count in looks.parts.items()
+            if now - looks.written_at < _kept(kind)
         }
-        index = {**known, **mine}
-        kept = sorted(index, key=lambda each: index[each][1], reverse=True)[:MOST_INDEXED]
-        gone = [each for each in index if each not in mine and (each not in kept or index[each][1] < now)]
+        if here == self._indexed and now - self._index_at < INDEX_EVERY:
+            return
+        known = _index_of(await in_thread(self._store.get, INDEX))
+        index = {**known, **{name: [count, now + _kept(name)] for name, count in here.items()}}
+        renewed_last = sorted(index, key=lambda each: index[each][1] - _kept(each), reverse=True)
+        kept = renewed_last[:MOST_INDEXED]
+        gone = [each for each in index if each not in here and (each not in kept or index[each][1] < now)]
         for each in gone:
             for number in range(int(index[each][0])):
                 await in_thread(self._store.delete, f"{each}{number}")
             del index[each]
         await in_thread(self._store.set, INDEX, json.dumps(index))
-        self._index_at = now
+        self._indexed, self._index_at = here, now
 
 
 class Store:
@@ -279,6 +296,11 @@ class Store:
     def delete(self, name: str) -> None:
         """Delete a text, if it is there."""
         variables().delete(name)
+
+
+def _kept(name: str) -> float:
+    """Return for how many seconds a record counts, by its name or kind."""
+    return NAMES_KEPT if name.endswith(("names", "names_")) else WAITS_KEPT
 
 
 def _index_of(text: Any) -> dict[str, list[float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from airbyte_deferrable.lineage.by_dataset import DatasetStreams, by_dataset
 from airbyte_deferrable.lineage.model import JobStreams
@@ -33,7 +34,8 @@ def stream_alias(dag_id: str, task_id: str) -> Any:
     :param task_id: The task, with the groups that it is in.
     :return: An ``AssetAlias``, on Airflow 2 a ``DatasetAlias``.
     """
-    return AssetAlias(f"{PREFIX}{dag_id}:{task_id}")
+    # Airflow takes ids in any letters, but names of aliases in ASCII.
+    return AssetAlias(f"{PREFIX}{quote(dag_id, safe='')}:{quote(task_id, safe='')}")
 
 
 def add_alias(task: Any) -> None:

@@ -27,12 +27,12 @@ class DatasetStreams:
     @property
     def rows(self) -> int | None:
         """Rows that it took of all streams; None if one of them does not tell."""
-        return _sum(stream.rows_committed for stream in self.streams)
+        return _sum((stream.moved, stream.rows_committed) for stream in self.streams)
 
     @property
     def bytes(self) -> int | None:
         """Likewise bytes."""
-        return _sum(stream.bytes_committed for stream in self.streams)
+        return _sum((stream.moved, stream.bytes_committed) for stream in self.streams)
 
 
 def by_dataset(streams: Iterable[JobStream], side: Side) -> list[DatasetStreams]:
@@ -48,6 +48,7 @@ def by_dataset(streams: Iterable[JobStream], side: Side) -> list[DatasetStreams]
     return [DatasetStreams(dataset, tuple(those)) for dataset, those in found.values()]
 
 
-def _sum(figures: Iterable[int | None]) -> int | None:
-    known = list(figures)
-    return None if None in known else sum(each for each in known if each is not None)
+def _sum(figures: Iterable[tuple[bool, int | None]]) -> int | None:
+    # Of a stream that had nothing Airbyte tells nothing.
+    known = [figure for moved, figure in figures if moved or figure is not None]
+    return sum(each for each in known if each is not None) if known and None not in known else None

@@ -75,7 +75,13 @@ def _told_meanwhile(ti: Any) -> list[Any]:
     """Return the assets of which the task itself has told, by aliases that users gave it. For Airflow 3."""
     from importlib import import_module
 
+    from airbyte_deferrable.lineage.asset_events import stream_alias
+
     utils = import_module("airflow.providers.openlineage.utils.utils")
     # Older releases of the provider do not tell them.
     told = getattr(utils, "get_runtime_outlet_assets", None)
-    return [asset for asset, _ in told(ti)] if told else []
+    if not told:
+        return []
+    # Those of the job's own tables are told already, by the names that they are to have.
+    ours = stream_alias(ti.dag_id, ti.task_id).name
+    return [asset for asset, alias in told(ti) if getattr(alias, "name", None) != ours]

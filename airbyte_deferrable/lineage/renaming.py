@@ -79,4 +79,8 @@ class _Checked:
         named = self._given(dataset, stream, side)
         if named is None:
             return dataset
-        return dataset_of_uri(named) if isinstance(named, str) else named
+        if isinstance(named, str):
+            return dataset_of_uri(named)
+        if not isinstance(named, Dataset):
+            raise AirbyteInputError(f"dataset_names must return a Dataset, a URI or None, not {type(named).__name__}.")
+        return named

@@ -186,7 +186,8 @@ def in_dag(task: Any) -> None:
 
     :param task: The operator or sensor. One that is being made, and has no ``stream_assets`` yet, is left as it is.
     """
-    if getattr(task, "stream_assets", None):
+    # A subclass may have it from its class: Airflow 2 sets the DAG before there are outlets.
+    if getattr(task, "stream_assets", None) and hasattr(task, "outlets"):
         from airbyte_deferrable.lineage.asset_events import add_alias
 
         add_alias(task)

@@ -99,8 +99,10 @@ def make_api(static: Path = STATIC) -> FastAPI:
             raise _no_such_task() from None
         if dag_id not in get_auth_manager().get_authorized_dag_ids(user=user):
             raise _no_such_task()
+        # Before a connection to the database is taken: whoever makes one needs another, and there are few.
+        record, usual = overviews.overview().record, overviews.usual()
         with create_session() as session:
-            told = sync_of(session, overviews, Key(dag_id, run_id, task_id, map_index), time.time())
+            told = sync_of(session, record, usual, Key(dag_id, run_id, task_id, map_index), time.time())
         if told is None:
             raise _no_such_task()
         return JSONResponse(told, headers=NO_STORE)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from airflow.utils.session import create_session
 
 from airbyte_deferrable.page import airflow_models
-from airbyte_deferrable.page.airflow_models import Reader
+from airbyte_deferrable.page.airflow_models import Ended, Reader, Waiting
 from airbyte_deferrable.page.cached import Cached
 from airbyte_deferrable.page.rows import ended_row, running_row
 from airbyte_deferrable.page.told import Record
 from airbyte_deferrable.page.usual import Usual, usual_spans
 from airbyte_deferrable.page.wire import moment
+
+Of = TypeVar("Of", Waiting, Ended)
 
 #: Seconds between two refreshes of a page that is open.
 REFRESH = 10
@@ -31,6 +34,8 @@ ENDED_FOR = timedelta(hours=24)
 #: A user is shown so many rows at most: those that run longest, and those that ended last.
 MOST_RUNNING = 3000
 MOST_ENDED = 2000
+
+log = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
@@ -112,12 +117,28 @@ class Overviews:
             ended = airflow_models.ended(session, datetime.fromtimestamp(now, tz=timezone.utc) - ENDED_FOR)
             record = Record(airflow_models.records(session), now)
         wait = {each.task.key for each in waiting}
-        running_rows = [running_row(each, record, usual, now) for each in waiting]
-        ended_rows = [ended_row(each, record, usual) for each in ended if each.task.key not in wait]
+        running_rows = _made(lambda each: running_row(each, record, usual, now), waiting)
+        ended_rows = _made(
+            lambda each: ended_row(each, record, usual), [each for each in ended if each.task.key not in wait]
+        )
         running_rows.sort(key=lambda row: row["since"] or "")
         ended_rows.sort(key=lambda row: row["ended_at"] or "", reverse=True)
         used = {(row["dag_id"], row["conn_id"]) for row in (*running_rows, *ended_rows) if row["conn_id"]}
         return Overview(now, _texts(running_rows), _texts(ended_rows), record, used)
+
+
+def _made(make: Callable[[Of], dict[str, Any]], each_of: Iterable[Of]) -> list[dict[str, Any]]:
+    """Return a row for each; without those that cannot be made, which cost nobody the others.
+
+    Whoever may write a DAG may leave anything under the names of our XComs.
+    """
+    rows = []
+    for each in each_of:
+        try:
+            rows.append(make(each))
+        except Exception as error:
+            log.warning("The Airbyte page leaves out task instance %s: %s", each.task.key, type(error).__name__)
+    return rows
 
 
 def _texts(rows: Iterable[dict[str, Any]]) -> list[Row]:

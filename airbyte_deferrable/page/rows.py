@@ -14,7 +14,7 @@ from airbyte_deferrable._airflow.kill import WAIT_MARKER
 from airbyte_deferrable._job.events import facts
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.links import JOB_URL
-from airbyte_deferrable.page.airflow_models import JOB, Ended, Task, Waiting
+from airbyte_deferrable.page.airflow_models import JOB, OPERATORS, Ended, Task, Waiting
 from airbyte_deferrable.page.told import Record
 from airbyte_deferrable.page.usual import Usual
 from airbyte_deferrable.page.wire import moment, number, task_path, text, web_address
@@ -206,7 +206,7 @@ def is_ours(task: Task, trigger: str, xcoms: Mapping[str, Any]) -> bool:
     :param trigger: The class of its trigger, if that is one of ours.
     :param xcoms: Its XComs of ours.
     """
-    return bool(trigger or task.operator in WAITS_FOR or set(xcoms) & {WAIT_MARKER, JOB, FAILURE})
+    return bool(trigger or task.operator in OPERATORS or set(xcoms) & {WAIT_MARKER, JOB, JOB_URL, FAILURE})
 
 
 def job_of(xcom: Any) -> Job | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airbyte_deferrable._airflow.failure_note import FAILURE
 from airbyte_deferrable.page import airflow_models
 from airbyte_deferrable.page.airflow_models import JOB, STREAMS, Ended, Task, Waiting
-from airbyte_deferrable.page.overview import Overviews
 from airbyte_deferrable.page.rows import attempts, ended_row, is_ours, job_of, running_row, story, streams
 
-#: States of a task that is waiting, or about to go on.
-LIVE = frozenset({"deferred", *airflow_models.ON_WORKER})
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airbyte_deferrable.page.told import Record
+    from airbyte_deferrable.page.usual import Usual
+
+#: States of a task that waits for nothing any more; in any other it does, or is about to go on.
+OVER = frozenset({"success", "failed", "skipped", "up_for_retry", "upstream_failed", "removed"})
 
 
 class Key(NamedTuple):
@@ -40,11 +44,12 @@ class Key(NamedTuple):
         return [(self.dag_id, run_id, self.task_id, map_index) for run_id in run_ids]
 
 
-def sync_of(session: Any, overviews: Overviews, key: Key, now: float) -> dict[str, Any] | None:
+def sync_of(session: Any, record: Record, usual: Mapping[str, Usual], key: Key, now: float) -> dict[str, Any] | None:
     """Return what there is to say of a task's sync, as the browser wants it.
 
     :param session: Of the database.
-    :param overviews: Knows what is the same for all.
+    :param record: What triggerers have told.
+    :param usual: How long syncs take, by connection.
     :param key: The task instance.
     :param now: Seconds since the epoch.
     :return: None if there is no such task instance.
@@ -58,7 +63,7 @@ def sync_of(session: Any, overviews: Overviews, key: Key, now: float) -> dict[st
     task, xcoms, trigger, arguments = found
     if not is_ours(task, trigger, xcoms):
         return {"ours": False}
-    row = _row(task, xcoms, trigger, arguments, overviews, now)
+    row = _row(task, xcoms, trigger, arguments, record, usual, now)
     rows, left_out = streams(xcoms.get(STREAMS))
     return {
         "ours": True,
@@ -71,11 +76,16 @@ def sync_of(session: Any, overviews: Overviews, key: Key, now: float) -> dict[st
 
 
 def _row(
-    task: Task, xcoms: dict[str, Any], trigger: str, arguments: Any, overviews: Overviews, now: float
+    task: Task,
+    xcoms: dict[str, Any],
+    trigger: str,
+    arguments: Any,
+    record: Record,
+    usual: Mapping[str, Usual],
+    now: float,
 ) -> dict[str, Any]:
-    record, usual = overviews.overview().record, overviews.usual()
-    # One that has a trigger, or goes on after it, waits; what an earlier try left is gone when the next one runs.
-    if trigger or task.state in LIVE or (JOB not in xcoms and FAILURE not in xcoms):
+    # Also one that a user has ended while it waited, or that leaves no XCom of its end, waits for nothing any more.
+    if task.state not in OVER:
         waiting = Waiting(task, trigger, arguments, xcoms, arguments)
         return {**running_row(waiting, record, usual, now), "ended": False}
     job = job_of(xcoms.get(JOB))

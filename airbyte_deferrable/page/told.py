@@ -55,7 +55,10 @@ class Record:
         if job_id is None:
             return None
         told = self._jobs.get((conn_id, job_id)) if conn_id is not None else None
-        # Airbytes number their jobs alike, but no two of them have the same connection.
+        # Airbytes number their jobs alike, also the old and the new one to which an Airflow connection has led; but no
+        # two of them have the same connection.
+        if told is not None and connection_id and told.connection_id and told.connection_id != connection_id:
+            told = None
         return told or (self._of_any.get((connection_id, job_id)) if connection_id else None)
 
     def names(self, connection_id: str | None) -> tuple[str | None, str | None, str | None]:
@@ -72,6 +75,7 @@ class Record:
         self.health.append(
             {
                 "triggerer": host,
+                "process": told.process,
                 "conn_id": conn_id,
                 "reachable": health.reachable,
                 "since": moment(health.since),

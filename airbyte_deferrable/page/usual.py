@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any, NamedTuple
@@ -39,15 +40,15 @@ def usual_spans(newest_first: Iterable[Mapping[str, Any]]) -> dict[str, Usual]:
 
     :param newest_first: Jobs that have ended, as the XCom ``airbyte_job`` holds them, the newest first.
     """
-    spans: dict[str, dict[Any, float]] = {}
+    spans: dict[str, dict[str, float]] = {}
     for job in newest_first:
         seconds, connection_id = job.get("durationSeconds"), job.get("connectionId")
         if job.get("status") != "succeeded" or job.get("jobType", "sync") != "sync" or not connection_id:
             continue
-        if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not math.isfinite(seconds):
             continue
         known = spans.setdefault(str(connection_id), {})
         if len(known) < LAST:
             # Several tasks may have waited for the same job.
-            known.setdefault(job.get("jobId"), float(seconds))
+            known.setdefault(str(job.get("jobId")), float(seconds))
     return {each: Usual(median(known.values()), len(known)) for each, known in spans.items()}

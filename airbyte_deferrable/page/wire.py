@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
@@ -48,7 +49,8 @@ def number(found: Any) -> float | int | None:
 
     :param found: What was found.
     """
-    return found if isinstance(found, (int, float)) and not isinstance(found, bool) else None
+    # JSON knows no infinity.
+    return found if isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found) else None
 
 
 def text(found: Any) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 
 from airbyte_deferrable._airflow import failure_note
 from airbyte_deferrable._airflow.failure_note import FAILURE, LONGEST, noting_failures
+from airbyte_deferrable._compat import AIRFLOW_3
 from airbyte_deferrable._job.failure import Explanation
 from airbyte_deferrable.api.models import Failure
 from airbyte_deferrable.exceptions import (
@@ -58,6 +59,15 @@ def test_failed_job_leaves_its_reason_and_its_attempts() -> None:
 )
 def test_each_cause_has_an_outcome(error: AirbyteException, outcome: str) -> None:
     assert note(error)["outcome"] == outcome
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="this Airflow has no page")
+def test_reason_is_without_what_airflow_masks_in_logs() -> None:
+    """An error of a connector's may quote what is a secret of some other connection of Airflow's."""
+    from airflow.sdk.log import mask_secret
+
+    mask_secret("of-a-warehouse-8d1f")
+    assert note(AirbyteException("jdbc:x?password=of-a-warehouse-8d1f"))["reason"] == "jdbc:x?password=***"
 
 
 def test_long_reason_is_cut() -> None:

@@ -11,6 +11,7 @@ import site
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS, OFFICIAL_PROVIDER
-from airbyte_deferrable.simulator import Fault, Script
+from airbyte_deferrable.simulator import Amount, Fault, Script
 from harness.airflow import LocalAirflow
 from harness.waiting import eventually
 from helpers.chromium import MISSING, start_chromium
 
-from .support import EXAMPLES, QUICK, Airbyte
+from .support import DAGS, EXAMPLES, QUICK, Airbyte
 from .test_examples import NAMED
 
 pytestmark = [
@@ -41,6 +42,8 @@ pytestmark = [
 TEST = "button[aria-label='Test Connection']"
 REACTS = "example_react_to_airbyte"
 (ORDERS,) = NAMED["example_deferrable"]
+#: As shop_dags.py has it.
+SHOP = "a1b7e000-0000-4000-8000-0000000000e9"
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,7 @@ def airflow(
     (home / "dags").mkdir()
     for example in ("example_deferrable.py", "example_react_to_airbyte.py"):
         shutil.copy(EXAMPLES / example, home / "dags")
+    shutil.copy(DAGS / "shop_dags.py", home / "dags")
     with LocalAirflow(
         home,
         dags=home / "dags",
@@ -112,6 +116,15 @@ class Page:
         return self.await_(
             lambda: next((each for each in self.all(selector) if text in each.text and each.is_displayed()), None)
         )
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """Look into the frame in which Airflow shows what a plugin brings."""
+        self.chrome.switch_to.frame(self.one("iframe"))
+        try:
+            yield
+        finally:
+            self.chrome.switch_to.default_content()
 
     def press(self, selector: str, text: str = "") -> None:
         self.one(selector, text).click()
@@ -266,3 +279,59 @@ def test_asset_shows_its_syncs_and_the_runs_that_they_started(
     page.one("body", REACTS)
     page.unfold('"connection_name"')
     page.picture("asset-events")
+
+
+@pytest.fixture(scope="module")
+def shop(airflow: LocalAirflow, airbyte: Airbyte) -> None:
+    """A connection that fills two tables, and what runs for each."""
+    moved = {"orders": Amount(rows=48_200, bytes=9_130_000), "customers": Amount(rows=310, bytes=52_000)}
+    airbyte.add_connection(
+        "Shop",
+        Script(duration=2, streams=moved),
+        SHOP,
+        streams=list(moved),
+        destination_type="snowflake",
+        destination_configuration={
+            "host": "acme-prod.snowflakecomputing.com",
+            "database": "warehouse",
+            "schema": "public",
+        },
+    )
+    for dag_id in ("after_orders", "monthly_report"):
+        airflow.set_paused(dag_id, False)
+
+
+def test_graph_of_a_table_shows_what_fills_it_and_what_runs_for_it(
+    page: Page, airflow: LocalAirflow, shop: None
+) -> None:
+    assert airflow.wait("sync_shop", airflow.trigger("sync_shop")) == "success"
+    eventually(lambda: airflow.api("GET", "/dags/after_orders/dagRuns")["dag_runs"], what="a run for the table")
+    (asset,) = airflow.api("GET", "/assets", params={"name_pattern": "WAREHOUSE/PUBLIC/ORDERS"})["assets"]
+    page.chrome.set_window_size(1400, 800)
+    page.open(f"/assets/{asset['id']}")
+    for node in ("sync_shop", "after_orders", "monthly_report"):
+        page.one(".react-flow__node", node)
+    page.unfold('"connection_name"')
+    page.picture("table-graph")
+
+
+def test_page_is_in_the_navigation_and_follows_syncs_as_they_run_and_end(
+    page: Page, airflow: LocalAirflow, run_id: str, shop: None
+) -> None:
+    page.chrome.set_window_size(1400, 1000)
+    page.open("/")
+    page.press("nav button, [aria-label=Browse], button", "Browse")
+    page.press("a, [role=menuitem]", "Airbyte")
+    with page.frame():
+        page.one("#running tbody tr", "48,200")
+        assert "Running" in page.one("#running tbody tr", "Orders").text
+        # While the page is open.
+        assert airflow.wait("sync_shop", airflow.trigger("sync_shop")) == "success"
+        assert "Succeeded" in page.one("#ended tbody tr", "sync_shop").text
+        page.one("#health-good", "airbyte_default")
+
+
+def test_page_has_a_tab_on_each_task(page: Page, run_id: str) -> None:
+    page.open(f"/dags/example_deferrable/runs/{run_id}/tasks/sync/plugin/airbyte-sync")
+    with page.frame():
+        assert "Running" in page.one("main", "48,200").text

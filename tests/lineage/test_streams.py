@@ -245,6 +245,19 @@ def test_task_that_is_made_outside_of_its_dag_has_the_alias_of_its_dag(of: dict[
         assert task.dag.dag_id == dag_id
 
 
+def test_alias_is_one_that_airflow_takes_for_ids_in_any_letters() -> None:
+    assert stream_alias("sync_shop", "group.sync").name == "airbyte:sync_shop:group.sync"
+    assert stream_alias("синхронизация", "sync").name.isascii()
+
+
+def test_class_that_tells_of_its_tables_by_itself_can_be_made_in_a_dag() -> None:
+    class Telling(AirbyteTriggerSyncOperator):
+        stream_assets: Any = "all"
+
+    with DAG("telling", schedule=None):
+        assert Telling(task_id="sync", connection_id="x").dag.dag_id == "telling"
+
+
 def test_tasks_that_share_a_list_of_outlets_share_no_alias() -> None:
     outlets: list[Any] = []
     one, other = (
@@ -345,11 +358,20 @@ def test_streams_that_share_a_table_are_told_once_with_their_sum(sim: Simulator,
     assert "stream" not in extra
 
 
-def test_table_of_a_stream_without_figures_has_no_sum() -> None:
+@pytest.mark.parametrize(
+    ("moved", "rows"),
+    [
+        # Airbyte tells figures of none.
+        (True, None),
+        # It tells those of the streams that had some.
+        (False, 1),
+    ],
+)
+def test_table_of_a_stream_without_figures_has_no_sum(moved: bool, rows: int | None) -> None:
     table = Dataset("bigquery", "p.d.t")
-    streams = [JobStream("a", rows_committed=1, destination=table), JobStream("b", destination=table, moved=False)]
+    streams = [JobStream("a", rows_committed=1, destination=table), JobStream("b", destination=table, moved=moved)]
     (shared,) = by_dataset(streams, "destination")
-    assert (shared.rows, shared.bytes, shared.moved) == (None, None, True)
+    assert (shared.rows, shared.bytes, shared.moved) == (rows, None, True)
 
 
 @pytest.mark.parametrize("job_type", ["reset", "refresh"])

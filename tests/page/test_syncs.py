@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from airbyte_deferrable._airflow.page_record import PREFIX, Health
 from airbyte_deferrable.page import overview
 from harness import rows
 from helpers.page import Browser
-from helpers.page_rows import CONN, CONNECTION, deferred, ended, facts, failed, record
+from helpers.page_rows import CONN, CONNECTION, deferred, ended, facts, failed, job, record
 
 NAMES = {CONNECTION: ("Orders", "shop", "warehouse")}
 URL = f"https://airbyte.example.com/workspaces/w/connections/{CONNECTION}/timeline?openLogs=true&jobId=7"
@@ -196,6 +197,8 @@ def test_xcom_that_is_none_of_ours_hides_nothing_else(browser: Browser) -> None:
             ended(task_id="a", xcoms={"airbyte_job": "s3://elsewhere"}),
             ended(task_id="b", xcoms={"airbyte_job": {"jobId": "x"}}),
             ended(task_id="c", xcoms={"airbyte_failure": ["no", "mapping"]}),
+            ended(task_id="d", xcoms={"airbyte_job_url": "http://[x"}),
+            ended(task_id="e", xcoms={"airbyte_job": {**job(), "jobId": [7], "durationSeconds": math.inf}}),
             deferred(xcoms={"airbyte_wait_marker": 5}),
         ]
     )
@@ -204,8 +207,23 @@ def test_xcom_that_is_none_of_ours_hides_nothing_else(browser: Browser) -> None:
         "a": "unknown",
         "b": "unknown",
         "c": "succeeded",
+        "e": "unknown",
     }
     assert len(told["running"]) == 1
+
+
+@pytest.mark.parametrize("state", ["success", "failed", "skipped", "up_for_retry"])
+def test_task_that_has_ended_without_a_word_waits_for_nothing(browser: Browser, state: str) -> None:
+    """As one that a user has marked while it waited, or that leaves no XCom of its end."""
+    marker = {"job_id": 8, "connection_id": CONNECTION, "try": 1, "started_here": True}
+    rows.write([rows.Task(state=state, xcoms={"airbyte_wait_marker": marker})])
+    told = browser.get("/api/sync", dag_id="orders", run_id=rows.RUN, task_id="sync").json()
+    assert (told["ours"], told["sync"]["ended"], told["sync"]["outcome"]) == (True, True, "unknown")
+
+
+def test_job_that_an_airbyte_of_before_has_is_another(browser: Browser) -> None:
+    rows.write([deferred(connection_id="a1b7e000-0000-4000-8000-000000000002")], record([facts()]))
+    assert only(browser.syncs()["running"])["status"] is None
 
 
 def test_answer_is_limited_and_says_what_it_leaves_out(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

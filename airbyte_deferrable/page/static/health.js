@@ -37,7 +37,7 @@ function isBad(each) {
 }
 
 function keyOf(each) {
-  return JSON.stringify([each.triggerer, each.conn_id]);
+  return JSON.stringify([each.triggerer, each.conn_id, each.process]);
 }
 
 function fill(list, health) {
