@@ -10,7 +10,6 @@ import argparse
 import gzip
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.report import machine
+from harness.database import make_database
 from harness.postgresql import PostgreSQL
 from harness.processes import exit_on_termination
 
@@ -78,7 +78,7 @@ def main() -> int:
             AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW="20",
         )
         os.environ["AIRFLOW__CORE__FERNET_KEY"] = _key()
-        subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+        make_database()
         result = measure(given.syncs, given.history)
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "page.json").write_text(json.dumps(asdict(result), indent=1) + "\n")

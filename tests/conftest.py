@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 
@@ -27,7 +26,7 @@ import pytest
 
 from airbyte_deferrable.simulator import Simulator
 from airbyte_deferrable.simulator.testing import airbyte_simulator
-from harness.waiting import IN_VAIN
+from harness.database import make_database
 from helpers.airbyte import connection_to
 from helpers.certificate import certificate, server_tls
 from helpers.patience import be_patient
@@ -62,7 +61,7 @@ def sim(airbyte_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simula
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
     """Make Airflow's database, in the test run's own Airflow home."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=IN_VAIN)
+    make_database()
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """What a triggerer leaves for the page: how its jobs stand, what connections are called, and how each Airbyte does.
 
 Airflow has no place that a triggerer can write to and its API server read but Variables (3.1 and 3.2) that does not
-belong to one task or asset, whose readers would then read of all others. A Variable is encrypted. A text is compressed: each Variable is a call to Airflow, one after the other for all triggers of a
-process, and 500 jobs fit into one instead of 150. Each text stands for itself, so that one that is read while the next
-is being written does no harm.
+belong to one task or asset, whose readers would then read of all others. A Variable is encrypted. A text is compressed:
+each Variable is a call to Airflow, one after the other for all triggers of a process, and 500 jobs fit into one instead
+of 150. Each text stands for itself, so that one that is read while the next is being written does no harm.
 """
 
 from __future__ import annotations

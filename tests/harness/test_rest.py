@@ -60,6 +60,6 @@ def test_call_that_airflow_failed_is_made_again(airflow: Airflow, api: rest.Airf
 
 def test_call_that_airflow_fails_each_time_is_an_error(airflow: Airflow, api: rest.AirflowApi) -> None:
     airflow.troubles = 100
-    with pytest.raises(httpx.HTTPStatusError, match="POST /dags/a_dag/dagRuns: 500"):
+    with pytest.raises(httpx.HTTPStatusError, match="POST /api/v1/dags/a_dag/dagRuns: 500"):
         api.trigger("a_dag")
     assert len(airflow.asked) == rest.TRIES

@@ -95,10 +95,17 @@ def test_session_is_closed_although_the_closing_is_interrupted(
         await asyncio.to_thread(interrupted.wait)
         await close(session)
 
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(aiohttp.ClientSession, "close", slow)
-    with pytest.raises(KeyboardInterrupt), interrupted_when(closing.is_set, signal.SIGINT):
-        AirbyteHook(mine).list_connections()
-    interrupted.set()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupted_when(closing.is_set, signal.SIGUSR1):
+            AirbyteHook(mine).list_connections()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        interrupted.set()
     wait_until(lambda: [session.closed for session in sessions] == [True])
 
 
