@@ -83,10 +83,10 @@ async def test_record_tells_jobs_their_rates_names_and_health(sim: Simulator) ->
     assert (health.reachable, health.since, health.trouble, health.waiting) == (True, None, None, 1)
     assert health.requests_per_minute is not None
     assert health.answered_seconds_ago is not None
-    await until(lambda: any(cid in each.names for each in store.told()))
-    names = next(each.names for each in store.told() if each.names)
+    # They are learned one after the other.
+    await until(lambda: any(cid in each.names and all(each.names[cid]) for each in store.told()))
+    (names,) = [each.names for each in store.told() if each.names]
     assert names[cid][0] == "Orders"
-    assert all(names[cid])
     await end_as_airflow_does(trigger, running)
 
 
