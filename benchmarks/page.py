@@ -13,17 +13,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from benchmarks.report import machine
-from harness.database import make_database
+from harness.database import make_database, statements
 from harness.postgresql import PostgreSQL
 from harness.processes import exit_on_termination
 
@@ -119,7 +116,7 @@ def measure(syncs: int, history: int) -> Result:
     from airflow.api_fastapi.app import get_auth_manager, init_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from fastapi.testclient import TestClient
-    from sqlalchemy import event, text
+    from sqlalchemy import text
 
     from airbyte_deferrable.page.app import make_api, with_headers
     from airbyte_deferrable.page.overview import Overviews
@@ -130,19 +127,6 @@ def measure(syncs: int, history: int) -> Result:
         # As the database does by itself, some time after so much was written.
         connection.execute(text("ANALYZE"))
 
-    @contextmanager
-    def counted() -> Iterator[list[str]]:
-        sent: list[str] = []
-
-        def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
-            sent.append(statement)
-
-        event.listen(settings.engine, "before_cursor_execute", note)
-        try:
-            yield sent
-        finally:
-            event.remove(settings.engine, "before_cursor_execute", note)
-
     overviews = Overviews()
     began = time.perf_counter()
     overviews.overview()
@@ -150,7 +134,7 @@ def measure(syncs: int, history: int) -> Result:
     refreshes = []
     queries = 0
     for _ in range(ROUNDS):
-        with counted() as sent:
+        with statements() as sent:
             began = time.perf_counter()
             overviews._read()
             refreshes.append(time.perf_counter() - began)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -29,7 +29,11 @@ class _Serving:
 
     loop: asyncio.AbstractEventLoop
     thread: threading.Thread
-    farewells: list[Farewell] = field(default_factory=list)
+    farewells: list[Farewell]
+
+    def stop(self) -> None:
+        """Let the loop come to its end. Does not wait for that."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
 
 
 class Portal:
@@ -109,7 +113,7 @@ class Portal:
             serving, self._serving = self._serving, None
             # In here: an interruption between the two would leave the loop running, and all in it open.
             if serving is not None:
-                serving.loop.call_soon_threadsafe(serving.loop.stop)
+                serving.stop()
         if serving is not None:
             serving.thread.join(LOOP_STOPS_WITHIN)
 
@@ -131,7 +135,8 @@ class Portal:
                 if self._serving is None:
                     self._serving = serving
                 else:  # a signal handler was faster
-                    _stop(serving)
+                    serving.stop()
+                    thread.join(LOOP_STOPS_WITHIN)
             return self._serving
 
 
@@ -166,11 +171,6 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
         outcome.set_exception(error)
     else:
         outcome.set_result(task.result())
-
-
-def _stop(serving: _Serving) -> None:
-    serving.loop.call_soon_threadsafe(serving.loop.stop)
-    serving.thread.join(LOOP_STOPS_WITHIN)
 
 
 def _serve(loop: asyncio.AbstractEventLoop, farewells: list[Farewell]) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from airflow import settings
-from sqlalchemy import event
 
 from airbyte_deferrable._airflow.page_record import PREFIX, Health
 from airbyte_deferrable.page import overview
 from harness import rows
+from harness.database import statements
 from helpers.page import Browser
 from helpers.page_rows import CONN, CONNECTION, deferred, ended, facts, failed, job, record
 
@@ -238,34 +235,19 @@ def test_answer_is_limited_and_says_what_it_leaves_out(browser: Browser, monkeyp
     assert (len(told["ended"]), told["ended_left_out"]) == (1, 2)
 
 
-@contextmanager
-def counted() -> Iterator[list[str]]:
-    """Count the statements that are sent to the database."""
-    sent: list[str] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
-        sent.append(statement)
-
-    event.listen(settings.engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(settings.engine, "before_cursor_execute", note)
-
-
 def test_number_of_queries_is_the_same_for_many_syncs_and_nothing_is_written(browser: Browser) -> None:
     rows.write([deferred(map_index=0), ended(map_index=0)])
-    with counted() as for_one:
+    with statements() as for_one:
         assert len(browser.syncs()["running"]) == 1
     rows.write([deferred(map_index=number, job_id=number) for number in range(1, 200)], record([facts()]))
     rows.write([ended(map_index=number) for number in range(1, 200)])
     another = Browser(browser.api)
-    with counted() as again:
+    with statements() as again:
         # It is kept for some seconds, and for all who look: only the rights of each are asked for.
         assert len(another.syncs("orders")["running"]) == 1
     assert len(again) <= 2
     overviews = overview.Overviews()
-    with counted() as for_many:
+    with statements() as for_many:
         assert len(overviews.overview().running) == 200
     assert len(for_many) <= len(for_one)
     assert all(each.lstrip().upper().startswith("SELECT") for each in (*for_one, *again, *for_many))
