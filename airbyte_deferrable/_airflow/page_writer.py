@@ -16,11 +16,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from airbyte_deferrable._airflow import page_record
 from airbyte_deferrable._airflow.credentials import conn_ids_of
-from airbyte_deferrable._airflow.off_loop import in_thread
+from airbyte_deferrable._airflow.off_loop import TaskLog, in_thread
 from airbyte_deferrable._airflow.page_record import INDEX, PREFIX, Health, JobFacts, Told
 from airbyte_deferrable._airflow.page_setting import page_is_wanted
 from airbyte_deferrable._airflow.variables import variables
@@ -38,7 +39,7 @@ SELDOM = 20.0
 #: Jobs of one Airbyte in a record at most, and names of its connections.
 MOST_JOBS = 5000
 MOST_NAMES = 5000
-#: So many jobs are read in one round of the event loop.
+#: So many jobs or names are read in one round of the event loop.
 READ_AT_ONCE = 200
 #: Seconds after which another process may delete a record that has not been renewed: how jobs stand, and what
 #: connections are called, which the page wants for what has ended in the last day.
@@ -138,7 +139,7 @@ class PageWriter:
         self._indexed: dict[str, int] = {}
         self._index_at = 0.0
         self._outage = Outage(
-            log,
+            TaskLog(log),
             "Airflow does not take down what the Airbyte page shows of running syncs, and is asked again",
             "Airflow takes down what the Airbyte page shows again",
         )
@@ -198,9 +199,11 @@ class PageWriter:
         )
         # The directory forgets all once an hour, and learns again what is wanted again.
         names = dict(looks.names)
-        for each, about in watcher.directory.known(MOST_NAMES).items():
+        for number, (each, about) in enumerate(islice(watcher.directory.known(), MOST_NAMES), 1):
             names.pop(each, None)
             names[each] = (about.name, about.source, about.destination)
+            if number % READ_AT_ONCE == 0:
+                await asyncio.sleep(0)
         names = dict(list(names.items())[-MOST_NAMES:])
         # Compressing them takes some 20 ms for a thousand jobs.
         await self._keep(watcher, "waits", await asyncio.to_thread(page_record.texts_of_waits, head, jobs), looks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -144,18 +144,11 @@ class Directory:
         self._forget()
         self._forget_standing()
 
-    def known(self, most: int) -> dict[str, Description]:
-        """Return what is known by now of connections that have a name, by their ids. Asks nobody.
-
-        :param most: How many at most.
-        """
-        found: dict[str, Description] = {}
-        for connection_id, connection in self._connections.rows.items():
-            if len(found) >= most:
-                break
+    def known(self) -> Iterator[tuple[str, Description]]:
+        """Yield the connections of which a name is known by now, by their ids. Asks nobody; may be read in pauses."""
+        for connection_id, connection in list(self._connections.rows.items()):
             if connection is not None and connection.name:
-                found[connection_id] = self._description(connection)
-        return found
+                yield connection_id, self._description(connection)
 
     async def describe(self, connection_id: str) -> Description:
         """Return what a connection is called, as far as Airbyte tells. Takes as long as Airbyte cannot be asked.

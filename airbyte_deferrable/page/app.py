@@ -37,6 +37,8 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+#: What the page shows of a DAG: outcome, reason and streams are its tasks' XComs.
+SHOWN = (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
 NO_STORE = {"Cache-Control": "no-store"}
 #: Of files: asked for again each time, since another version of this package has others.
 NO_CACHE = {"Cache-Control": "private, no-cache"}
@@ -62,7 +64,7 @@ def make_api(static: Path = STATIC) -> FastAPI:
     api.add_exception_handler(Exception, _broken)
     files = _files(static)
     overviews = Overviews()
-    may_read_tasks = Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE))
+    may_read = [Depends(requires_access_dag("GET", entity)) for entity in SHOWN]
 
     # No coroutines: they block, so each has a thread.
 
@@ -78,7 +80,7 @@ def make_api(static: Path = STATIC) -> FastAPI:
     def static_file(name: str) -> Response:
         return _file(files, name)
 
-    @api.get("/api/syncs", dependencies=[may_read_tasks])
+    @api.get("/api/syncs", dependencies=may_read)
     def syncs(user: GetUserDep) -> Response:
         dag_ids = get_auth_manager().get_authorized_dag_ids(user=user)
         text = overviews.overview().for_user(dag_ids, lambda conn_id: _may_see(conn_id, user), time.time())
@@ -94,7 +96,8 @@ def make_api(static: Path = STATIC) -> FastAPI:
         map_index: Annotated[str, Query(max_length=20)] = "-1",
     ) -> Response:
         try:
-            requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE, dag_id)(request, user)
+            for entity in SHOWN:
+                requires_access_dag("GET", entity, dag_id)(request, user)
         except HTTPException:
             raise _no_such_task() from None
         if dag_id not in get_auth_manager().get_authorized_dag_ids(user=user):

@@ -10,7 +10,8 @@ from airbyte_deferrable.page.wire import moment
 
 #: Seconds after which a record that somebody should have renewed is stale: three times as long as it takes.
 STALE_AFTER = 90.0
-#: Seconds after which it says nothing any more.
+#: Seconds after which it says nothing any more: of a triggerer to whose Airbyte another one listens, and of any.
+TAKEN_OVER_AFTER = 600.0
 FORGOTTEN_AFTER = 3600.0
 
 
@@ -42,8 +43,12 @@ class Record:
                     newest[told.host, conn_id, told.process if fresh else ""] = told
                     if fresh:
                         newest.pop((told.host, conn_id, ""), None)
+        heard = {conn_id for (_, conn_id, _), told in newest.items() if now - told.written_at <= STALE_AFTER}
         for (host, conn_id, _), told in newest.items():
-            self._add(host, conn_id, told, now)
+            # What a triggerer has waited for that is gone, Airflow has given to the others within a minute; each that
+            # a cluster starts again has another name.
+            if conn_id not in heard or now - told.written_at <= TAKEN_OVER_AFTER:
+                self._add(host, conn_id, told, now)
 
     def job(self, conn_id: str | None, connection_id: str | None, job_id: int | None) -> JobFacts | None:
         """Return how a job stands; None if nobody has told.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.api_fastapi import app as airflow_app
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi import FastAPI
@@ -26,15 +27,21 @@ FILES = {
 }
 
 
-class RightsByDag(SimpleAuthManager):
-    """Users who may read one DAG, named as they are; ``all`` may read all, ``nothing`` has no right to task instances.
+#: Users who may read all DAGs, but not this of them.
+WITHOUT = {"no tasks": DagAccessEntity.TASK_INSTANCE, "no XComs": DagAccessEntity.XCOM}
 
-    As of the FAB auth manager, which has rights for each DAG.
+
+class RightsByDag(SimpleAuthManager):
+    """Users who may read one DAG, named as they are; ``all`` may read all, :data:`WITHOUT` lack a right to all of them.
+
+    As of the FAB auth manager, which has rights for each DAG, and for each thing that DAGs have.
     """
 
-    def is_authorized_dag(self, *, user: Any, details: Any = None, **asked: Any) -> bool:
-        if user.username == "nothing":
+    def is_authorized_dag(self, *, user: Any, access_entity: Any = None, details: Any = None, **asked: Any) -> bool:
+        if user.username in WITHOUT and access_entity is WITHOUT[user.username]:
             return False
+        if user.username in WITHOUT:
+            return True
         dag_id = details.id if details else None
         return dag_id is None or user.username in ("all", dag_id)
 

@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import Route
 
 from harness import rows
-from helpers.page import FILES, Browser
+from helpers.page import FILES, WITHOUT, Browser
 from helpers.page_rows import CONN, deferred, ended, failed, record
 
 NOBODY: Any = None
@@ -78,10 +78,11 @@ def test_one_sync_is_shown_only_to_readers_of_its_dag(browser: Browser) -> None:
     assert refused.status_code == 404
 
 
-def test_user_without_any_right_to_tasks_sees_nothing(browser: Browser) -> None:
+@pytest.mark.parametrize("user", WITHOUT)
+def test_user_without_the_right_to_tasks_or_to_their_xcoms_sees_nothing(browser: Browser, user: str) -> None:
     rows.write([deferred()])
-    assert browser.get("/api/syncs", "nothing").status_code == 403
-    assert browser.get("/api/sync", "nothing", dag_id="orders", run_id=rows.RUN, task_id="sync").status_code == 404
+    assert browser.get("/api/syncs", user).status_code == 403
+    assert browser.get("/api/sync", user, dag_id="orders", run_id=rows.RUN, task_id="sync").status_code == 404
 
 
 @pytest.mark.parametrize("user", [None, "all"])

@@ -165,8 +165,10 @@ def test_health_is_told_for_each_triggerer_and_airbyte(browser: Browser) -> None
         | record(process="b", host="triggerer-2", health=away, ago=120)
         # The process before that one, which it has followed.
         | record(process="a", host="triggerer-2", health=away, ago=600)
-        | record(process="c", host="triggerer-3", health=Health(waiting=0), ago=600)
-        | record(process="d", host="long gone", ago=4000),
+        | record(process="c", host="triggerer-3", health=Health(waiting=0), ago=300)
+        | record(process="d", host="long gone", ago=4000)
+        # Its syncs are others' by now.
+        | record(process="e", host="gone", health=away, ago=700),
     )
     health = {each["triggerer"]: each for each in browser.syncs()["health"]}
     assert len(browser.syncs()["health"]) == len(health) == 3

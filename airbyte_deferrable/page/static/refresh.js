@@ -7,7 +7,9 @@ const BY_STATUS = {
   401: { what: "You are not logged in any more.", todo: "Log in to Airflow, then refresh.", login: true },
   403: {
     what: "Airflow does not let you see this.",
-    todo: "If you could see it before, log in again. Else ask whoever runs Airflow for the right to read task instances.",
+    todo:
+      "If you could see it before, log in again. Else ask whoever runs Airflow for the right to read task instances and " +
+      "XComs.",
     login: true,
   },
   404: { what: "Airflow knows no such task instance, or you may not see it.", todo: "" },
