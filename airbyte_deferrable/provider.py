@@ -74,6 +74,29 @@ FORM_FIELDS: dict[str, Any] = {
     "web_url": _field("Web app URL", "string", "For links. Default: derived from the Server URL."),
 }
 
+
+def _setting(description: str, default: str | None, kind: str = "boolean") -> dict[str, Any]:
+    return {
+        "description": f"{description}\n",
+        "type": kind,
+        "default": default,
+        "example": None,
+        "version_added": __version__,
+    }
+
+
+#: What `airflow.cfg` may say of us: `airflow config list --include-descriptions` shows it.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "page": _setting("The page of all syncs, and what is written for it. Airflow 3.1 and later.", "True"),
+    "push_streams": _setting("Leave the XCom streams, for tasks that do not say: what was moved of each.", "False"),
+    "dataset_names": _setting(
+        "Other names for tables: a JSON object of beginnings of URIs, or the path of a function.", None, "string"
+    ),
+    "token_cache": _setting("Leave the token of one leg to the next one on the same machine.", "True"),
+    "preload": _setting("Load what tasks import before they are forked.", "True"),
+    "gc_freeze": _setting("Keep the pauses of the garbage collector in a triggerer short.", "True"),
+}
+
 #: How OpenLineage knows the tables that tasks tell of as assets. Airflow reads providers in the order of their names,
 #: so that the official one of a system has the last word on its URIs.
 ASSET_URIS: list[dict[str, Any]] = [
@@ -119,6 +142,7 @@ def get_provider_info() -> dict[str, Any]:
             kind: [{"integration-name": INTEGRATION, "python-modules": [f"airbyte_deferrable.{kind}"]}]
             for kind in ("operators", "sensors", "hooks", "triggers")
         },
+        "config": {"airbyte_deferrable": {"description": "Airbyte (deferrable).\n", "options": SETTINGS}},
         "extra-links": ["airbyte_deferrable.links.AirbyteJobLink"],
         # Airflow 2 has datasets.
         "asset-uris": ASSET_URIS,
