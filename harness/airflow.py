@@ -61,6 +61,7 @@ class LocalAirflow(AirflowApi):
     :param config: More environment variables of all components, for example
         ``{"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True"}``.
     :param python: The interpreter whose Airflow to run.
+    :param login: Who asks its API, and with which password, where ``config`` has users. Default: everybody may all.
     :param start_timeout: Seconds until everything has to be healthy and every DAG file parsed.
     :raises ValueError: Airflow 2 was asked for, and there is no database server.
     """
@@ -78,6 +79,7 @@ class LocalAirflow(AirflowApi):
         connections: Mapping[str, Mapping[str, Any] | str] | None = None,
         config: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        login: tuple[str, str] | None = None,
         start_timeout: float = 600.0,
     ) -> None:
         self.home = home.absolute()
@@ -93,7 +95,7 @@ class LocalAirflow(AirflowApi):
         if major < 3 and database is None:
             raise ValueError(f"Airflow {self.version} needs a database server: its LocalExecutor refuses SQLite")
         port = free_port()
-        super().__init__(f"http://{LOOPBACK}:{port}", major)
+        super().__init__(f"http://{LOOPBACK}:{port}", major, login)
         self._sqlite = None if database else self.home / "airflow.db"
         self._start_timeout = start_timeout
         settings = {

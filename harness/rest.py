@@ -24,11 +24,13 @@ class AirflowApi:
 
     :param url: Address of the API server (Airflow 2: of the webserver).
     :param major: Airflow's major version, 2 or 3.
+    :param login: Who asks, and with which password. Default: whoever asks is an administrator.
     """
 
-    def __init__(self, url: str, major: int) -> None:
+    def __init__(self, url: str, major: int, login: tuple[str, str] | None = None) -> None:
         self.url = url
         self.major = major
+        self._login = login
         # A proxy from the environment must not swallow calls to this machine; and a write may wait for the lock of an
         # SQLite database for as long as the demo's settings say.
         self._http = httpx.Client(base_url=url, timeout=60, trust_env=False)
@@ -86,9 +88,12 @@ class AirflowApi:
         return again(self._http.request, *args, **more)
 
     def _log_in(self) -> None:
-        """Get a token from the simple auth manager, which here makes everybody an administrator."""
-        token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
-        self._http.headers["Authorization"] = f"Bearer {token}"
+        """Get a token from the simple auth manager; where nobody has to log in, everybody is an administrator."""
+        if self._login is None:
+            answer = self._http.get("/auth/token")
+        else:
+            answer = self._http.post("/auth/token", json=dict(zip(("username", "password"), self._login, strict=True)))
+        self._http.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
 
     def health(self) -> dict[str, str | None]:
         """The state of each component as Airflow reports it: ``healthy``, ``unhealthy`` or None (not in use)."""

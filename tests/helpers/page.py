@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 from airflow.api_fastapi import app as airflow_app
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -25,28 +23,6 @@ FILES = {
     "page.js": "'use strict';",
     "page.css": ":root {}",
 }
-
-
-#: Users who may read all DAGs, but not this of them.
-WITHOUT = {"no tasks": DagAccessEntity.TASK_INSTANCE, "no XComs": DagAccessEntity.XCOM}
-
-
-class RightsByDag(SimpleAuthManager):
-    """Users who may read one DAG, named as they are; ``all`` may read all, :data:`WITHOUT` lack a right to all of them.
-
-    As of the FAB auth manager, which has rights for each DAG, and for each thing that DAGs have.
-    """
-
-    def is_authorized_dag(self, *, user: Any, access_entity: Any = None, details: Any = None, **asked: Any) -> bool:
-        if user.username in WITHOUT and access_entity is WITHOUT[user.username]:
-            return False
-        if user.username in WITHOUT:
-            return True
-        dag_id = details.id if details else None
-        return dag_id is None or user.username in ("all", dag_id)
-
-    def is_authorized_connection(self, *, user: Any, **asked: Any) -> bool:
-        return bool(user.username == "all")
 
 
 class Browser:
@@ -90,7 +66,7 @@ def browsers(monkeypatch: pytest.MonkeyPatch, static: Path) -> Iterator[Browser]
     static.mkdir()
     for name, text in FILES.items():
         (static / name).write_text(text)
-    monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", f"{__name__}.RightsByDag")
+    monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "helpers.rights.RightsByDag")
     airflow_app.purge_cached_app()
     airflow_app.init_auth_manager()
     try:

@@ -139,14 +139,19 @@ def test_wait_takes_none_for_its_interval_as_the_operators_attribute_may_be(sim:
     assert {name: each.default for name, each in ours.items()} == {name: each.default for name, each in theirs.items()}
 
 
-def test_wait_takes_none_for_its_interval_and_checks_each_three_seconds(
+def test_wait_takes_none_for_its_interval_and_checks_as_seldom_as_by_default(
     sim: Simulator, mine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "WAIT_SECONDS", 0.1)
+    assert signature(AirbyteHook.wait_for_job).parameters["wait_seconds"].default == hooks.WAIT_SECONDS == 3
+    monkeypatch.setattr(hooks, "WAIT_SECONDS", 3600.0)
     job_id = sim.add_job(sim.add_connection(script=Script(outcome=None)))["id"]
-    with meanwhile(lambda: sim.count("get") > 3, lambda: sim.finish(job_id, "succeeded")):
-        # Four checks, three seconds apart, would take longer.
-        AirbyteHook(mine).wait_for_job(job_id, wait_seconds=None, timeout=6)
+    with pytest.raises(AirbyteTimeout):
+        AirbyteHook(mine).wait_for_job(job_id, wait_seconds=None, timeout=1)
+    # The first, and one when time is up; any interval that is shorter than the timeout has more.
+    assert sim.count("get") <= 2
+    monkeypatch.setattr(hooks, "WAIT_SECONDS", 0.1)
+    with meanwhile(lambda: sim.count("get") > 5, lambda: sim.finish(job_id, "succeeded")):
+        AirbyteHook(mine).wait_for_job(job_id, wait_seconds=None, timeout=600)
 
 
 def test_wait_that_runs_out_leaves_the_job_running(sim: Simulator, hook: AirbyteHook) -> None:

@@ -8,8 +8,9 @@ import pytest
 from starlette.routing import Route
 
 from harness import rows
-from helpers.page import FILES, WITHOUT, Browser
+from helpers.page import FILES, Browser
 from helpers.page_rows import CONN, deferred, ended, failed, record
+from helpers.rights import WITHOUT
 
 NOBODY: Any = None
 
