@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from airbyte_deferrable.api.settings import ClientCredentials, Settings
 from airbyte_deferrable.simulator import Fault, Script, Simulator
 from harness.waiting import IN_VAIN
 from helpers.airbyte import ENDLESS
+from helpers.waiting import until
 
 LOG = logging.getLogger(__name__)
 POLL = 0.1
@@ -91,10 +93,13 @@ async def test_poll_interval_of_nothing_does_not_flood_airbyte(
     cid = sim.add_connection()
     await wait_in_queue(watcher, cid, 1.0, poll_interval=0.0, log=LOG)
     asked = sim.count("list")
+    began = time.monotonic()
     second = asyncio.ensure_future(wait_in_queue(watcher, cid, 2.0, poll_interval=0.0, log=LOG))
-    await asyncio.wait({second}, timeout=1.0)
+    await until(lambda: sim.count("list") > asked + 7)
     second.cancel()
-    assert 1 <= sim.count("list") - asked <= 11
+    await asyncio.wait({second})
+    # Ten a second at most; however busy the machine is, that is long.
+    assert sim.count("list") - asked <= 2 + 10 * (time.monotonic() - began)
 
 
 async def test_nobody_else_is_admitted_while_the_first_may_still_start(
