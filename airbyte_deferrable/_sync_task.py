@@ -9,7 +9,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -51,6 +50,7 @@ from airbyte_deferrable.triggers.queue import AirbyteQueueTrigger
 from airbyte_deferrable.triggers.sync import AirbyteSyncTrigger
 
 if TYPE_CHECKING:
+    from airbyte_deferrable._airflow.blocking import Outcome
     from airbyte_deferrable._compat import Context
     from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 
@@ -329,13 +329,13 @@ class SyncTask:
             raise self._queue_timeout("timeout")
         return None
 
-    def _describe_beside(self) -> Future[Description] | None:
+    def _describe_beside(self) -> Outcome[Description] | None:
         """Begin to look up what the connection is called, where no trigger will: nothing waits for the answer."""
         if self.operator.deferrable and not self.operator.asynchronous:
             return None
         return self.hook.start(lambda client: describe(client, self.operator.connection_id))
 
-    def _announce(self, job: Job, description: Future[Description] | None) -> None:
+    def _announce(self, job: Job, description: Outcome[Description] | None) -> None:
         """Name the job and link to it, in the log and from the task's page, as far as that is known by now."""
         about = description.result() if description is not None and description.done() else Description()
         how = "Submitted" if self._job_started_here(job) else "Waiting for"

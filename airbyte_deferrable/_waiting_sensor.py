@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
-from airbyte_deferrable._airflow.blocking import result_of
 from airbyte_deferrable._airflow.failure_note import noting_failures
 from airbyte_deferrable._airflow.results import finish, is_of_another_try, push, read_event
 from airbyte_deferrable._airflow.task_instance import first_rescheduled, task_instance
@@ -372,7 +371,7 @@ class SensorWait(ABC, Generic[S]):
         context = self.for_xcoms(context)
         description = self.hook.start(lambda client: describe(client, job.connection_id, ends=not job.terminal))
         if job.terminal:
-            link_to_job(self.hook, context, job, result_of(description).workspace_id, self.log)
+            link_to_job(self.hook, context, job, description.result().workspace_id, self.log)
         else:
             self.hook.start(lambda _: link_when_described(self.hook, context, job, description, self.log))
 

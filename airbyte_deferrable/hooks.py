@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import Any, TypeVar
 
+from airbyte_deferrable._airflow.blocking import Outcome
 from airbyte_deferrable._airflow.off_loop import in_thread
 from airbyte_deferrable._airflow.results import fail, finish
 from airbyte_deferrable._airflow.session import BlockingSession
@@ -101,7 +101,7 @@ class AirbyteHook(BaseHook):
         """
         return self.__session.call(use, doing, **subject)
 
-    def start(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]]) -> Future[T]:
+    def start(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]]) -> Outcome[T]:
         """Do something with the client beside what the task does, until the hook is closed.
 
         Only within ``with hook``, which keeps the session for it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from airbyte_deferrable._compat import AIRFLOW_3, BaseOperatorLink
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
+    from airbyte_deferrable._airflow.blocking import Outcome
     from airbyte_deferrable._compat import Context
     from airbyte_deferrable._job.task_log import Log
     from airbyte_deferrable._watcher.directory import Description
@@ -103,13 +103,14 @@ def write_link(context: Context, url: str) -> None:
 
 
 async def link_when_described(
-    hook: AirbyteHook, context: Context, job: Job, description: Future[Description], log: Log
+    hook: AirbyteHook, context: Context, job: Job, description: Outcome[Description], log: Log
 ) -> None:
     """Name the job's connection and link to the job as soon as Airbyte has told of them, while the task waits.
 
     :param description: What Airbyte is being asked.
     """
-    about = await asyncio.wrap_future(description)
+    assert description.task is not None, "it was begun before this, in the same loop"
+    about = await description.task
     if about.name:
         log.info("Airbyte job %s is one of connection %s", job.job_id, about)
     await asyncio.to_thread(link_to_job, hook, context, job, about.workspace_id, log)

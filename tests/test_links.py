@@ -109,7 +109,7 @@ def test_task_that_waits_on_its_worker_names_and_leads_when_airbyte_has_told(sim
     with AirbyteHook() as hook:
         job = hook.submit_sync_connection(cid)
         description = hook.start(lambda client: describe(client, cid))
-        hook.start(lambda _: link_when_described(hook, {"ti": ti}, job, description, log)).result(20)
+        hook.start(lambda _: link_when_described(hook, {"ti": ti}, job, description, log)).result()
     url = job_url(sim.host, sim.workspace_id, cid, job.job_id)
     assert ti.xcoms == {JOB_URL: url}
     assert lines == [
@@ -126,5 +126,5 @@ def test_connection_that_cannot_be_looked_up_is_no_matter(sim: Simulator) -> Non
     with AirbyteHook() as hook:
         job = hook.submit_sync_connection(cid)
         description = hook.start(lambda client: describe(client, cid))
-        hook.start(lambda _: link_when_described(hook, {"ti": ti}, job, description, log)).result(20)
+        hook.start(lambda _: link_when_described(hook, {"ti": ti}, job, description, log)).result()
     assert (ti.xcoms, lines) == ({}, [])

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from helpers.blocks import ROOT
-from tools.matrix import CELLS, PYTHONS, SUPPORTED, WITHOUT_AIRFLOW, Report, failures, outcome
+from tools.matrix import CELLS, PYTHONS, SUPPORTED, WITHOUT_AIRFLOW, WORKERS, Report, failures, outcome, selection
 
 #: The Airflow and the Python of `make test`, which leaves nothing out.
 MAIN = ("3.3", "3.11")
@@ -26,6 +26,32 @@ def test_matrix_runs_what_needs_no_airflow_on_the_pythons_at_both_ends_and_with_
     cells = [cell for cell in CELLS if cell.without_airflow]
     assert {cell.python for cell in cells} == {PYTHONS[0], PYTHONS[-1]}
     assert {cell.instead for cell in CELLS} == {None, *(cell.instead for cell in cells)}
+
+
+def test_matrix_runs_what_goes_through_aiohttp_with_each_aiohttp() -> None:
+    (cell,) = (cell for cell in CELLS if cell.instead)
+    assert {f"tests/{room}" for room in ("api", "simulator", "_watcher", "_job", "hooks", "triggers", "faults")} <= {
+        *cell.only
+    }
+    assert all((ROOT / path).exists() for path in cell.only)
+    assert selection(cell, coverage=False)[-len(cell.only) :] == cell.only
+    assert not {*cell.only} & {*selection(cell, coverage=True)}
+
+
+def test_matrix_looks_at_the_page_in_a_browser_on_the_oldest_airflow_that_has_one() -> None:
+    (cell,) = (cell for cell in CELLS if cell.page)
+    assert cell.airflow == "3.1"
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
+        + [each for each in selection(cell, coverage=False) if each not in WORKERS]
+        + ["tests/e2e"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    ).stdout
+    assert "test_page_in_browser.py::" in found
+    assert "test_browser.py::" not in found
 
 
 def test_matrix_leaves_out_only_what_needs_no_airflow() -> None:

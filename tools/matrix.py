@@ -3,8 +3,8 @@
 ``make matrix`` runs all of it, ``make matrix CELLS="2.11 3.2"`` a part. Each cell runs the unit tests that its
 Airflow takes part in; further tests run once for what they differ by: those without an Airflow and the tables of faults
 for the oldest and the newest Python and each aiohttp, a whole Airflow with the examples and all outcomes in all ways of
-waiting for each Airflow and each Python. A table of the cells comes last; the exit status is 1 if anything failed in
-any of them.
+waiting for each Airflow and each Python, the page in a browser for the oldest Airflow that has one. A table of the
+cells comes last; the exit status is 1 if anything failed in any of them.
 
 ``make coverage`` runs the unit tests alone, on one Python, and tells what they reach together, and what on one Airflow
 alone; the exit status is 1, too, if that is below the floor.
@@ -59,6 +59,8 @@ WITHOUT_AIRFLOW = (
 )
 #: The tables of faults: they go through operator and triggers, but what may differ is asyncio's and aiohttp's part.
 FAULT_TABLES = ("tests/faults",)
+#: What another aiohttp may change, with all that the oldest and the newest Python are to have.
+THROUGH_AIOHTTP = (*WITHOUT_AIRFLOW, *FAULT_TABLES, "tests/_job", "tests/hooks", "tests/triggers")
 #: With it, which each Airflow supports, coverage is measured: tests in which hundreds of threads and forks take part do
 #: not end on 3.12 while they are traced.
 TRACED = "3.11"
@@ -76,6 +78,9 @@ class Cell:
         oldest and the newest Python, and each aiohttp that ``make test`` does not have.
     :param end_to_end: Whether a whole Airflow runs here: where no other cell, nor ``make test``, has one of this
         release or this Python.
+    :param page: Whether the page is looked at in a browser here: on the oldest Airflow that has it. On the newest,
+        ``make journeys`` does.
+    :param only: The tests that run here. Default: all.
     """
 
     airflow: str
@@ -83,6 +88,8 @@ class Cell:
     instead: str | None = None
     without_airflow: bool = False
     end_to_end: bool = True
+    page: bool = False
+    only: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "-".join(filter(None, [self.airflow, f"py{self.python}", self.instead]))
@@ -108,9 +115,9 @@ class Cell:
 CELLS = (
     Cell("2.11", "3.10", without_airflow=True),
     Cell("3.0", "3.11"),
-    Cell("3.1", "3.12"),
+    Cell("3.1", "3.12", page=True),
     Cell("3.2", "3.13"),
-    Cell("3.3", "3.13", "aiohttp-3.13", without_airflow=True, end_to_end=False),
+    Cell("3.3", "3.13", "aiohttp-3.13", without_airflow=True, end_to_end=False, only=THROUGH_AIOHTTP),
 )
 
 
@@ -158,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports = []
     for cell in cells:
         print(f"\n{'=' * 100}\n{cell}\n{'=' * 100}", flush=True)
-        tests = KILL_MATRIX if given.kill_matrix else tests_of(cell, coverage=given.coverage)
+        tests = KILL_MATRIX if given.kill_matrix else selection(cell, coverage=given.coverage)
         reports.append(run(cell, pythons[cell.python], tests, anew=not given.kill_matrix))
     covered = not given.coverage or coverage_report.report(measured(cells), ROOT)
     print("\n".join(["", *failures(reports), *table(reports), *notes]), flush=True)
@@ -206,7 +213,7 @@ def plan(cells: Sequence[Cell], pythons: Sequence[str]) -> tuple[list[Cell], lis
     return planned, notes
 
 
-def tests_of(cell: Cell, *, coverage: bool) -> Sequence[str]:
+def selection(cell: Cell, *, coverage: bool) -> Sequence[str]:
     """Return what pytest is to run in a cell, and how.
 
     :param coverage: Whether to measure what the unit tests reach, and to run no others.
@@ -214,7 +221,9 @@ def tests_of(cell: Cell, *, coverage: bool) -> Sequence[str]:
     left_out = () if cell.without_airflow else (*WITHOUT_AIRFLOW, *FAULT_TABLES)
     ignored = [f"--ignore={path}" for path in left_out]
     wanted = UNIT_AND_END_TO_END if cell.end_to_end and not coverage else UNIT
-    return (*WORKERS, "-m", wanted, *(COVERAGE if coverage else ()), *ignored)
+    if cell.page and not coverage:
+        wanted = f"({wanted}) or page"
+    return (*WORKERS, "-m", wanted, *(COVERAGE if coverage else ()), *ignored, *(() if coverage else cell.only))
 
 
 def run(cell: Cell, python: Path, tests: Sequence[str], *, anew: bool) -> Report:

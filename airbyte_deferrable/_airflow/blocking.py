@@ -7,10 +7,9 @@ import ctypes
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 T = TypeVar("T")
@@ -21,6 +20,59 @@ Farewell = Callable[[], Coroutine[Any, Any, object]]
 LOOP_STOPS_WITHIN = 5.0
 #: Seconds, at most, until a signal is taken note of that came just as a thread began to wait.
 SIGNALS_SEEN_WITHIN = 1.0
+
+
+class Outcome(Generic[T]):
+    """What comes of a coroutine in a portal's loop, for a thread that waits for it.
+
+    Not one of :mod:`concurrent.futures`: their lock is taken by code in Python. What a signal's handler raises in the
+    middle of that (``execution_timeout``, a kill) leaves it taken, and the loop waits for it for ever; or it comes out
+    as another error, "cannot release un-acquired lock". Here the thread waits in a single call into C.
+
+    :param coroutine: What is run.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        #: In the loop, once it has begun there: for what runs beside it, in the same loop.
+        self.task: asyncio.Task[T] | None = None
+        #: Taken until it has ended.
+        self._runs = threading.Lock()
+        self._runs.acquire()
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[T]:
+        """Begin in the loop. Called there."""
+        self.task = loop.create_task(self._coroutine)
+        self.task.add_done_callback(self._end)
+        return self.task
+
+    def done(self) -> bool:
+        """Tell whether it has ended."""
+        return self.task is not None and self.task.done()
+
+    def result(self) -> T:
+        """Wait for it, in slices, so that a kill or a deadline of Airflow's always gets through.
+
+        Python runs a signal's handler between two of its instructions. A signal that comes behind the last of them,
+        before the system has put the thread to sleep, does not wake it: without slices a task that is killed at that
+        moment would wait on, to its job's end.
+
+        :return: What comes of it.
+        :raises concurrent.futures.CancelledError: The portal was closed first.
+        """
+        while not self.done():
+            self._runs.acquire(timeout=SIGNALS_SEEN_WITHIN)
+        assert self.task is not None, "it has ended"
+        if self.task.cancelled():
+            # Not asyncio's, which is no Exception: here it is nobody's way to stop this thread.
+            raise CancelledError
+        return self.task.result()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        # So that nobody complains of an error for which nobody has waited: asyncio does, of one that was never read.
+        if not task.cancelled():
+            task.exception()
+        self._runs.release()
 
 
 @dataclass(frozen=True)
@@ -65,35 +117,28 @@ class Portal:
         :return: What it returns.
         """
         loop = self._started().loop
-        outcome: Future[T] = Future()
-        begun: list[asyncio.Task[T]] = []
-
-        def begin() -> None:
-            begun.append(loop.create_task(coroutine))
-            begun[0].add_done_callback(lambda task: _hand_over(task, outcome))
-
+        outcome = Outcome(coroutine)
         try:
             # Not run_coroutine_threadsafe: an interruption just before it returns would leave nothing to cancel.
-            loop.call_soon_threadsafe(begin)
-            return result_of(outcome)
+            loop.call_soon_threadsafe(outcome.begin, loop)
+            return outcome.result()
         except BaseException:
-            loop.call_soon_threadsafe(lambda: begun and begun[0].cancel())
+            loop.call_soon_threadsafe(lambda: outcome.task and outcome.task.cancel())
             raise
 
-    def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Outcome[T]:
         """Run a coroutine beside what the calling thread does, until its end or :meth:`close`.
 
         :param coroutine: What to run.
         :return: What comes of it.
         """
         loop = self._started().loop
-        outcome: Future[T] = Future()
+        outcome = Outcome(coroutine)
 
         def begin() -> None:
-            task = loop.create_task(coroutine)
+            task = outcome.begin(loop)
             self._beside.add(task)
             task.add_done_callback(self._beside.discard)
-            task.add_done_callback(lambda done: _hand_over(done, outcome))
 
         loop.call_soon_threadsafe(begin)
         return outcome
@@ -138,39 +183,6 @@ class Portal:
                     serving.stop()
                     thread.join(LOOP_STOPS_WITHIN)
             return self._serving
-
-
-def result_of(outcome: Future[T]) -> T:
-    """Wait for what comes of something, in slices, so that a kill or a deadline of Airflow's always gets through.
-
-    Python runs a signal's handler between two of its instructions. A signal that comes behind the last of them, before
-    the system has put the thread to sleep, does not wake it: without slices a task that is killed at that moment would
-    wait on, to its job's end.
-
-    :param outcome: What is waited for.
-    :return: What comes of it.
-    """
-    while True:
-        try:
-            return outcome.result(SIGNALS_SEEN_WITHIN)
-        except NotYet:
-            # It may be what came of it.
-            if outcome.done():
-                return outcome.result()
-
-
-def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
-    if task.cancelled():
-        outcome.cancel()
-        return
-    error = task.exception()
-    if outcome.cancelled():
-        # Whoever waited for it beside was stopped first, and gave it up.
-        return
-    if error is not None:
-        outcome.set_exception(error)
-    else:
-        outcome.set_result(task.result())
 
 
 def _serve(loop: asyncio.AbstractEventLoop, farewells: list[Farewell]) -> None:

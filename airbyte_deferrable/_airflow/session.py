@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
-from airbyte_deferrable._airflow.blocking import Portal
+from airbyte_deferrable._airflow.blocking import Outcome, Portal
 from airbyte_deferrable._airflow.connection import load_settings
 from airbyte_deferrable._airflow.token_cache import token_cache_for
 from airbyte_deferrable._job.connections import UnresolvedName
@@ -99,7 +98,7 @@ class BlockingSession(Generic[Watcher]):
             except (UnresolvedName, InvalidFilter) as error:
                 raise AirbyteInputError(str(error), conn_id=conn_id, **subject) from None
 
-    def start(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]]) -> Future[T]:
+    def start(self, use: Callable[[AirbyteClient], Coroutine[Any, Any, T]]) -> Outcome[T]:
         """Do something with the client beside what the calling thread does, until the session is closed.
 
         :param use: Takes the client and returns the coroutine.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError as FuturesTimeout
+from contextlib import contextmanager
+from itertools import count
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -79,7 +83,7 @@ def test_closing_cancels_what_still_runs() -> None:
     assert task.cancelled()
 
 
-def test_what_nobody_waits_for_any_more_may_end_as_it_likes(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_nobody_waits_for_may_end_as_it_likes(caplog: pytest.LogCaptureFixture) -> None:
     portal = Portal()
     proceed = threading.Event()
 
@@ -92,8 +96,7 @@ def test_what_nobody_waits_for_any_more_may_end_as_it_likes(caplog: pytest.LogCa
         proceed.set()
         await asyncio.wait(others)
 
-    outcome = portal.start(fails())
-    outcome.cancel()
+    portal.start(fails())
     portal.call(the_other_ends())
     portal.close()
     assert not caplog.records
@@ -162,6 +165,42 @@ def test_interrupted_call_is_cancelled(on_signal: OnSignal) -> None:
     sender.join()
     assert endless.cancelled.wait(20)
     assert portal.call(value("still good")) == "still good"
+    portal.close()
+
+
+@contextmanager
+def interrupted_at(step: int) -> Iterator[None]:
+    """Raise in this thread as a signal's handler does, at one of the first steps of what the block calls."""
+    steps, before = count(), sys.gettrace()
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        if next(steps) == step:
+            sys.settrace(before)
+            raise Interruption
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def test_call_may_be_interrupted_at_any_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exception comes out as it is, and leaves no lock taken for which the loop would wait."""
+    monkeypatch.setattr(blocking, "SIGNALS_SEEN_WITHIN", 0.001)
+    portal = Portal()
+    portal.call(value("the loop is there"))
+    for step in range(100):
+        endless = Endless()
+        coroutine = endless()
+        with pytest.raises(Interruption), interrupted_at(step):
+            portal.call(coroutine)
+        assert portal.call(value(step)) == step
+        if endless.begun.is_set():
+            assert endless.cancelled.wait(20)
+        # Else nobody has awaited it.
+        coroutine.close()
     portal.close()
 
 
