@@ -78,14 +78,15 @@ def _alias_among(outlets: Iterable[Any]) -> Any:
     return next((each for each in outlets if isinstance(each, AssetAlias) and each.name.startswith(PREFIX)), None)
 
 
-def add_events(context: Mapping[str, Any], task: Any, told: JobStreams, which: Which) -> int:
+def add_events(context: Mapping[str, Any], task: Any, told: JobStreams, which: Which, done: set[str]) -> int:
     """Tell Airflow of the tables that were filled. It takes the events down with the task's success.
 
     :param context: The task's context.
     :param task: The operator or sensor.
     :param told: The job's streams.
     :param which: Which of them.
-    :return: How many are told.
+    :param done: The URIs of those that are told already; what is told is added.
+    :return: How many are told by now.
     """
     alias = _alias_among(task.outlets)
     if alias is None:
@@ -95,9 +96,8 @@ def add_events(context: Mapping[str, Any], task: Any, told: JobStreams, which: W
         return 0
     outlet_events: Any = context["outlet_events"]
     events = outlet_events[alias]
-    count = 0
     for table in by_dataset(told.streams, "destination"):
-        if which != "all" and not table.moved:
+        if table.dataset.uri in done or (which != "all" and not table.moved):
             continue
         try:
             events.add(Asset(table.dataset.uri), extra=_extra(told, table))
@@ -105,8 +105,8 @@ def add_events(context: Mapping[str, Any], task: Any, told: JobStreams, which: W
             # What Airflow takes for no URI of that system costs no other table its event.
             task.log.warning("The table %s is not told as an asset: %s", table.dataset.uri, error)
         else:
-            count += 1
-    return count
+            done.add(table.dataset.uri)
+    return len(done)
 
 
 def _extra(told: JobStreams, table: DatasetStreams) -> dict[str, Any]:

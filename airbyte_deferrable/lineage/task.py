@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airbyte_deferrable._airflow.kill import read_marker
 from airbyte_deferrable._airflow.task_instance import read_xcom, task_instance
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: In ``airflow.cfg``.
 SECTION = "airbyte_deferrable"
+Listener = Literal["xcom", "assets"]
+LISTENERS: set[Listener] = {"xcom", "assets"}
 
 
 class TaskStreams:
@@ -35,6 +37,10 @@ class TaskStreams:
         self._task = task
         #: Once the job has ended, if somebody wants to know.
         self.told: JobStreams | None = None
+        #: Who has been told of them. An ``execution_timeout`` may interrupt that, and the task succeed all the same.
+        self._heard: set[Listener] = set()
+        #: The tables of which Airflow has an event.
+        self._events_told: set[str] = set()
         #: What the config API has told of the job, for who wants to know why it failed. Empty if it told nothing, None
         #: if it was not asked.
         self.details: Mapping[str, Any] | None = None
@@ -49,23 +55,28 @@ class TaskStreams:
         about = f"The streams of job {job.job_id}"
         wanted = False
         with self._costing_nothing(about):
-            wanted = self.told is None and self._wanted()
+            wanted = self._heard != LISTENERS and self._wanted()
         if not wanted:
             return
         with _without_collections():
             self._learn_and_tell(context, hook, job, about)
 
     def _learn_and_tell(self, context: Context, hook: AirbyteHook, job: Job, about: str) -> None:
-        with self._costing_nothing(about):
-            self._learn(hook, job)
+        if self.told is None:
+            with self._costing_nothing(about):
+                self._learn(hook, job)
         told = self.told
         if told is None or task_instance(context) is None:
             return
         # Each for itself: what fails of one costs not the other.
-        with self._costing_nothing(f"{about}, as an XCom,"):
-            self._push(context, told)
-        with self._costing_nothing(f"The tables of job {job.job_id}"):
-            self._tell_assets(context, told)
+        if "xcom" not in self._heard:
+            with self._costing_nothing(f"{about}, as an XCom,"):
+                self._push(context, told)
+            self._heard.add("xcom")
+        if "assets" not in self._heard:
+            with self._costing_nothing(f"The tables of job {job.job_id}"):
+                self._tell_assets(context, told)
+            self._heard.add("assets")
 
     @contextmanager
     def _costing_nothing(self, what: str) -> Iterator[None]:
@@ -114,7 +125,7 @@ class TaskStreams:
         if self._task.stream_assets and told.succeeded:
             from airbyte_deferrable.lineage.asset_events import add_events
 
-            count = add_events(context, self._task, told, self._task.stream_assets)
+            count = add_events(context, self._task, told, self._task.stream_assets, self._events_told)
             self._task.log.info("%s tables that job %s has filled are told as assets", count, told.job_id)
 
     def lineage(self, ti: Any, job_id: int | None) -> Any:

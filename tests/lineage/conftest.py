@@ -28,18 +28,20 @@ POSTGRES = {"host": "db.example.com", "port": 5432, "database": "shop", **SECRET
 SNOWFLAKE = {"host": "acme-prod.snowflakecomputing.com", "database": "wh", "schema": "raw", **SECRET}
 
 
-class Events(dict[str, Any]):
-    """What Airflow's context has for the events of outlets: made when it is asked for, here by their names."""
-
-    def __getitem__(self, alias: Any) -> Any:
-        return self.setdefault(alias.name, Told())
-
-
 class Told(list[tuple[str, Any]]):
     """The events of one alias."""
 
     def add(self, asset: Any, extra: Any = None) -> None:
         self.append((asset.uri, extra))
+
+
+class Events(dict[str, Any]):
+    """What Airflow's context has for the events of outlets: made when it is asked for, here by their names."""
+
+    kind = Told
+
+    def __getitem__(self, alias: Any) -> Any:
+        return self.setdefault(alias.name, self.kind())
 
 
 class Telling(Task):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from airbyte_deferrable._compat import AirflowTaskTimeout
 from airbyte_deferrable.api.client import AirbyteClient
 from airbyte_deferrable.api.models import Job
 from airbyte_deferrable.api.settings import ClientCredentials, Settings
@@ -17,6 +19,7 @@ from airbyte_deferrable.lineage.answers import Answers
 from airbyte_deferrable.lineage.asset_events import Asset
 from airbyte_deferrable.lineage.by_dataset import by_dataset
 from airbyte_deferrable.lineage.streams import streams_of
+from airbyte_deferrable.lineage.task import TaskStreams
 from airbyte_deferrable.lineage.xcom import LARGEST, to_xcom
 from airbyte_deferrable.operators import AirbyteTriggerSyncOperator
 from airbyte_deferrable.sensors import AirbyteJobSensor
@@ -460,6 +463,41 @@ def test_events_that_cannot_be_told_cost_no_xcom(telling: Make, connection_id: s
     task.run()
     assert streams_in(task).keys() == {"Orders", "people"}
     assert said(task.lines, "The tables of job 1 are not told: TypeError") == 1
+
+
+@pytest.mark.parametrize("way", ["worker", "poke"])
+@pytest.mark.parametrize("interrupted", ["the question", "the XCom", "the first event", "the last event"])
+def test_what_an_execution_timeout_interrupts_is_told_all_the_same(
+    sim: Simulator, telling: Make, connection_id: str, monkeypatch: pytest.MonkeyPatch, way: str, interrupted: str
+) -> None:
+    """The job has succeeded by then, and so does the task."""
+    of = connection_id if way == "worker" else sim.add_job(connection_id)["id"]
+    task = telling(of, way, stream_assets="all", push_streams=True, execution_timeout=timedelta(seconds=60))
+    interruptions = [AirflowTaskTimeout()]
+
+    def interrupt() -> None:
+        if interruptions:
+            raise interruptions.pop()
+
+    if interrupted == "the question":
+        ask = TaskStreams._learn
+        monkeypatch.setattr(TaskStreams, "_learn", lambda *given: (interrupt(), ask(*given)))
+    elif interrupted == "the XCom":
+        push = task.ti.xcom_push
+        task.ti.xcom_push = lambda key, value: (key == "streams" and interrupt(), push(key, value))
+    else:
+        told = task.events_of.kind
+        add, at = told.add, {"the first event": 0, "the last event": 1}[interrupted]
+        monkeypatch.setattr(
+            told,
+            "add",
+            lambda events, asset, extra=None: (len(events) == at and interrupt(), add(events, asset, extra)),
+        )
+    task.run()
+    assert not interruptions
+    assert streams_in(task).keys() == {"Orders", "people"}
+    ((_, events),) = task.events_of.items()
+    assert [uri for uri, _ in events] == [ORDERS, PEOPLE]
 
 
 def test_uri_that_airflow_refuses_costs_no_other_table(telling: Make, connection_id: str) -> None:
