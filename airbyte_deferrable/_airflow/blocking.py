@@ -30,19 +30,21 @@ class Outcome(Generic[T]):
     as another error, "cannot release un-acquired lock". Here the thread waits in a single call into C.
 
     :param coroutine: What is run.
+    :param loop: Where.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
         self._coroutine = coroutine
+        self._loop = loop
         #: In the loop, once it has begun there: for what runs beside it, in the same loop.
         self.task: asyncio.Task[T] | None = None
         #: Taken until it has ended.
         self._runs = threading.Lock()
         self._runs.acquire()
 
-    def begin(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[T]:
-        """Begin in the loop. Called there."""
-        self.task = loop.create_task(self._coroutine)
+    def begin(self) -> asyncio.Task[T]:
+        """Begin. Called in the loop."""
+        self.task = self._loop.create_task(self._coroutine)
         self.task.add_done_callback(self._end)
         return self.task
 
@@ -61,6 +63,9 @@ class Outcome(Generic[T]):
         :raises concurrent.futures.CancelledError: The portal was closed first.
         """
         while not self.done():
+            if self._loop.is_closed() and not self.done():
+                # By who closed it in the very moment in which this was to begin.
+                raise CancelledError
             self._runs.acquire(timeout=SIGNALS_SEEN_WITHIN)
         assert self.task is not None, "it has ended"
         if self.task.cancelled():
@@ -117,13 +122,14 @@ class Portal:
         :return: What it returns.
         """
         loop = self._started().loop
-        outcome = Outcome(coroutine)
+        outcome = Outcome(coroutine, loop)
         try:
             # Not run_coroutine_threadsafe: an interruption just before it returns would leave nothing to cancel.
-            loop.call_soon_threadsafe(outcome.begin, loop)
+            loop.call_soon_threadsafe(outcome.begin)
             return outcome.result()
         except BaseException:
-            loop.call_soon_threadsafe(lambda: outcome.task and outcome.task.cancel())
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(lambda: outcome.task and outcome.task.cancel())
             raise
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Outcome[T]:
@@ -133,10 +139,10 @@ class Portal:
         :return: What comes of it.
         """
         loop = self._started().loop
-        outcome = Outcome(coroutine)
+        outcome = Outcome(coroutine, loop)
 
         def begin() -> None:
-            task = outcome.begin(loop)
+            task = outcome.begin()
             self._beside.add(task)
             task.add_done_callback(self._beside.discard)
 

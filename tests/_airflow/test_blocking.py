@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FuturesTimeout
 from contextlib import contextmanager
 from itertools import count
@@ -24,6 +25,10 @@ async def value(result: object) -> object:
     return result
 
 
+async def running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
 def test_result_or_an_error_comes_back() -> None:
     portal = Portal()
     assert portal.call(value(7)) == 7
@@ -39,14 +44,11 @@ def test_result_or_an_error_comes_back() -> None:
 def test_calls_share_one_loop_until_it_is_closed() -> None:
     portal = Portal()
 
-    async def loop() -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
-
-    first = portal.call(loop())
-    assert portal.call(loop()) is first
+    first = portal.call(running_loop())
+    assert portal.call(running_loop()) is first
     portal.close()
     assert first.is_closed()
-    assert portal.call(loop()) is not first
+    assert portal.call(running_loop()) is not first
     portal.close()
 
 
@@ -202,6 +204,21 @@ def test_call_may_be_interrupted_at_any_step(monkeypatch: pytest.MonkeyPatch) ->
         # Else nobody has awaited it.
         coroutine.close()
     portal.close()
+
+
+def test_call_that_could_not_begin_before_the_loop_was_closed_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(blocking, "SIGNALS_SEEN_WITHIN", 0.01)
+    portal = Portal()
+    loop = portal.call(running_loop())
+    # As long as the loop's last round lasts, it takes calls, and forgets them.
+    coroutine = value("never")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_soon_threadsafe", lambda call: (patch.undo(), portal.close()))
+        with pytest.raises(CancelledError):
+            portal.call(coroutine)
+    coroutine.close()
 
 
 def test_signal_that_wakes_nobody_interrupts_all_the_same(on_signal: OnSignal) -> None:
