@@ -50,8 +50,8 @@ def test_matrix_looks_at_the_page_in_a_browser_on_the_oldest_airflow_that_has_on
         check=True,
         cwd=ROOT,
     ).stdout
-    assert "test_page_in_browser.py::" in found
-    assert "test_browser.py::" not in found
+    assert "test_page_in_browser.py" in found
+    assert "test_browser.py" not in found
 
 
 def test_matrix_leaves_out_only_what_needs_no_airflow() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import re
-import subprocess
 import sys
 from importlib import import_module
 from inspect import signature
@@ -20,7 +18,7 @@ import pytest
 from airbyte_deferrable import __version__
 from airbyte_deferrable._airflow.connection import Extra
 from airbyte_deferrable.hooks import AirbyteHook
-from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS, OFFICIAL_PROVIDER, SETTINGS, get_provider_info
+from airbyte_deferrable.provider import FIELD_BEHAVIOUR, FORM_FIELDS, OFFICIAL_PROVIDER, get_provider_info
 
 Installed = Any
 
@@ -102,24 +100,6 @@ def test_airflow_offers_the_connection_type_with_its_form(official: Installed) -
         assert "airbyte" in manager._hooks_lazy_dict
     finally:
         manager._cleanup()
-
-
-def test_each_setting_that_the_docs_name_is_known_to_airflow() -> None:
-    named = {
-        option
-        for page in (Path(__file__).parents[1] / "docs").glob("*.md")
-        for option in re.findall(r"\[airbyte_deferrable\] (\w+)", page.read_text())
-    }
-    assert named == set(SETTINGS)
-
-
-def test_airflow_shows_the_settings_with_what_they_are_for() -> None:
-    asked = ["config", "list", "--section", "airbyte_deferrable", "--include-descriptions", "--defaults"]
-    # What is printed of a default is none of the providers', up to Airflow 3.3.2.
-    shown = subprocess.run([sys.executable, "-m", "airflow", *asked], capture_output=True, text=True, check=True).stdout
-    for option, about in SETTINGS.items():
-        assert f"# {about['description'].strip()}" in shown
-        assert f"{option} =" in shown
 
 
 def test_form_asks_for_everything_that_the_extra_may_hold() -> None:
