@@ -130,7 +130,7 @@ $(CHAOS)/.ready: pyproject.toml constraints/chaos-3.3.txt
 # Each step between a task and the outside, crashed, killed and cleared, and all jobs accounted for. It mostly waits, so
 # that it has more workers than cores. A part: make explore EXPLORE_ARGS='-k "deferred and Variable"'
 explore: $(READY)
-	$(BIN)/pytest -n 4 --timeout 3600 -m explore tests/test_explorer.py $(EXPLORE_ARGS)
+	$(BIN)/pytest -n 4 --timeout 3600 -o faulthandler_timeout=3700 -m explore tests/test_explorer.py $(EXPLORE_ARGS)
 
 # Everything that a person, a deadline or a machine can do to a task, or to a watcher of an asset, on a real Airflow:
 # a quarter of an hour. Of another one:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -128,7 +129,8 @@ class Portal:
             loop.call_soon_threadsafe(outcome.begin)
             return outcome.result()
         except BaseException:
-            if not loop.is_closed():
+            # What is closed has cancelled it.
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(lambda: outcome.task and outcome.task.cancel())
             raise
 

@@ -146,9 +146,11 @@ class Directory:
 
     def known(self) -> Iterator[tuple[str, Description]]:
         """Yield the connections of which a name is known by now, by their ids. Asks nobody; may be read in pauses."""
-        for connection_id, connection in list(self._connections.rows.items()):
+        # All of one moment: what is forgotten in a pause begins anew with other shelves.
+        connections, sources, destinations = self._connections, self._sources, self._destinations
+        for connection_id, connection in list(connections.rows.items()):
             if connection is not None and connection.name:
-                yield connection_id, self._description(connection)
+                yield connection_id, _description(connection, sources, destinations)
 
     async def describe(self, connection_id: str) -> Description:
         """Return what a connection is called, as far as Airbyte tells. Takes as long as Airbyte cannot be asked.
@@ -166,17 +168,7 @@ class Directory:
             except SharedCallStopped:
                 break
         connection = self._connections.rows.get(connection_id)
-        return Description() if connection is None else self._description(connection)
-
-    def _description(self, connection: Connection) -> Description:
-        source = self._sources.rows.get(connection.source_id)
-        destination = self._destinations.rows.get(connection.destination_id)
-        return Description(
-            name=connection.name,
-            source=source.name if source else "",
-            destination=destination.name if destination else "",
-            workspace_id=connection.workspace_id,
-        )
+        return Description() if connection is None else _description(connection, self._sources, self._destinations)
 
     async def check(self, connection_id: str) -> Connection | None:
         """Return a connection as it was ten minutes ago or later; None if Airbyte does not let it be seen.
@@ -252,3 +244,13 @@ class Directory:
         #: Of whom all was asked that is to be had.
         self._described: set[str] = set()
         self._until = time.monotonic() + KEEP
+
+
+def _description(connection: Connection, sources: _Shelf[Actor], destinations: _Shelf[Actor]) -> Description:
+    source, destination = sources.rows.get(connection.source_id), destinations.rows.get(connection.destination_id)
+    return Description(
+        name=connection.name,
+        source=source.name if source else "",
+        destination=destination.name if destination else "",
+        workspace_id=connection.workspace_id,
+    )

@@ -10,7 +10,7 @@ from airbyte_deferrable.page.wire import moment
 
 #: Seconds after which a record that somebody should have renewed is stale: three times as long as it takes.
 STALE_AFTER = 90.0
-#: Seconds after which it says nothing any more: of a triggerer to whose Airbyte another one listens, and of any.
+#: Seconds after which it says nothing any more: of a triggerer to whose Airbyte another one listened later, and of any.
 TAKEN_OVER_AFTER = 600.0
 FORGOTTEN_AFTER = 3600.0
 
@@ -43,11 +43,14 @@ class Record:
                     newest[told.host, conn_id, told.process if fresh else ""] = told
                     if fresh:
                         newest.pop((told.host, conn_id, ""), None)
-        heard = {conn_id for (_, conn_id, _), told in newest.items() if now - told.written_at <= STALE_AFTER}
+        heard: dict[str, float] = {}
+        for (_, conn_id, _), told in newest.items():
+            heard[conn_id] = max(told.written_at, heard.get(conn_id, 0.0))
         for (host, conn_id, _), told in newest.items():
             # What a triggerer has waited for that is gone, Airflow has given to the others within a minute; each that
             # a cluster starts again has another name.
-            if conn_id not in heard or now - told.written_at <= TAKEN_OVER_AFTER:
+            taken_over = heard[conn_id] - told.written_at > STALE_AFTER
+            if not taken_over or now - told.written_at <= TAKEN_OVER_AFTER:
                 self._add(host, conn_id, told, now)
 
     def job(self, conn_id: str | None, connection_id: str | None, job_id: int | None) -> JobFacts | None:

@@ -173,6 +173,8 @@ def test_page_tells_nothing_of_a_dag_to_who_may_not_read_it(tab: Tab, airflow: L
     assert (status, DAG in text) == (200, True)
     assert "sync_shop" not in text
     assert SHOP not in text
+    which = {"dag_id": "sync_shop", "run_id": hidden, "task_id": "sync"}
+    assert airflow.plugin("/airbyte/api/sync", which)["ours"] is True
     status, text = asked(tab, f"/airbyte/api/sync?dag_id=sync_shop&run_id={hidden}&task_id=sync")
     assert (status, SHOP in text) == (404, False)
     tab.open(f"/airbyte/sync?dag_id=sync_shop&run_id={hidden}&task_id=sync&map_index=-1")

@@ -83,6 +83,7 @@ def test_one_sync_is_shown_only_to_readers_of_its_dag(browser: Browser) -> None:
 def test_user_without_the_right_to_tasks_or_to_their_xcoms_sees_nothing(browser: Browser, user: str) -> None:
     rows.write([deferred()])
     assert browser.get("/api/syncs", user).status_code == 403
+    assert browser.get("/api/syncs", user, dag_id="orders").status_code == 403
     assert browser.get("/api/sync", user, dag_id="orders", run_id=rows.RUN, task_id="sync").status_code == 404
 
 

@@ -181,6 +181,17 @@ def test_health_is_told_for_each_triggerer_and_airbyte(browser: Browser) -> None
     assert health["triggerer-3"]["stale"] is False
 
 
+def test_triggerer_that_another_one_has_followed_is_forgotten_also_when_nothing_waits_any_more(
+    browser: Browser,
+) -> None:
+    rows.write(
+        [],
+        record(process="a", host="gone", health=Health(waiting=3), ago=2000)
+        | record(process="b", host="follower", health=Health(waiting=0), ago=1000),
+    )
+    assert [each["triggerer"] for each in browser.syncs()["health"]] == ["follower"]
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{}", "1:", "1:!!!", "2:later", "1:" + "A" * 100, "nothing of ours"],
