@@ -34,6 +34,12 @@ class Tab:
         self._url = url
         self._pictures = pictures
 
+    def __enter__(self) -> Tab:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.chrome.quit()
+
     def open(self, path: str) -> None:
         self.chrome.get(self._url + path)
 

@@ -84,11 +84,8 @@ def run_id(airflow: LocalAirflow, airbyte: Airbyte) -> Iterator[str]:
 def tab(airflow: LocalAirflow) -> Iterator[Tab]:
     pictures = airflow.home / "pictures"
     pictures.mkdir()
-    opened = Tab(airflow.url, pictures)
-    try:
+    with Tab(airflow.url, pictures) as opened:
         yield opened
-    finally:
-        opened.chrome.quit()
 
 
 def begin_connection(tab: Tab, conn_id: str) -> None:

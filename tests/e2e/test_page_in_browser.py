@@ -72,12 +72,9 @@ def run_id(airflow: LocalAirflow, airbyte: Airbyte) -> Iterator[str]:
 @pytest.fixture
 def tab(airflow: LocalAirflow, tmp_path: Path) -> Iterator[Tab]:
     """A browser in which nobody is logged in."""
-    opened = Tab(airflow.url, tmp_path)
-    opened.chrome.set_window_size(1400, 1000)
-    try:
+    with Tab(airflow.url, tmp_path) as opened:
+        opened.chrome.set_window_size(1400, 1000)
         yield opened
-    finally:
-        opened.chrome.quit()
 
 
 def log_in(tab: Tab, user: str) -> None:

@@ -146,8 +146,8 @@ def test_wait_takes_none_for_its_interval_and_checks_as_seldom_as_by_default(
     monkeypatch.setattr(hooks, "WAIT_SECONDS", 3600.0)
     job_id = sim.add_job(sim.add_connection(script=Script(outcome=None)))["id"]
     with pytest.raises(AirbyteTimeout):
-        AirbyteHook(mine).wait_for_job(job_id, wait_seconds=None, timeout=1)
-    # The first, and one when time is up; any interval that is shorter than the timeout has more.
+        AirbyteHook(mine).wait_for_job(job_id, wait_seconds=None, timeout=4)
+    # The first, and one when time is up; the default's own three seconds would bring another one between.
     assert sim.count("get") <= 2
     monkeypatch.setattr(hooks, "WAIT_SECONDS", 0.1)
     with meanwhile(lambda: sim.count("get") > 5, lambda: sim.finish(job_id, "succeeded")):
