@@ -19,10 +19,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Told:
-    """A batch that an asset event has brought, and when Airflow took the event down."""
+    """A batch that an asset event has brought.
+
+    :param at: When Airflow took the event down, by the clock of the triggerer's machine.
+    :param batch: The batch.
+    :param event_id: Airflow's number of the event; None where Airflow does not tell it.
+    """
 
     at: datetime
     batch: ToldBatch
+    event_id: int | None = None
+
+    def is_before(self, other: _Told) -> bool:
+        """Tell whether Airflow took this one down first: by their numbers, for two triggerers have two clocks."""
+        if self.event_id is None or other.event_id is None:
+            return self.at < other.at
+        return self.event_id < other.event_id
 
 
 def ended_syncs(context: Mapping[str, object]) -> list[EndedSync]:
@@ -57,15 +69,19 @@ def _told(events: Iterable[Any]) -> Iterator[_Told]:
     for event in events:
         batch = ToldBatch.read(event.extra)
         if batch is not None:
-            yield _Told(event.timestamp, batch)
+            yield _Told(event.timestamp, batch, getattr(event, "id", None))
 
 
 def _first_told(asset: Any, own: list[_Told]) -> Iterator[EndedSync]:
     """Yield the syncs of these batches that no earlier batch of the asset has told."""
     names = {told.batch.name for told in own}
-    others = [told for told in _told_before(asset, own) if told.batch.name not in names] if own else []
+    listed = _listed(asset, own) if own else []
+    numbered = {told.batch.name: told for told in listed}
+    others = [told for told in listed if told.batch.name not in names]
     for told in own:
-        before = {_key(sync) for other in others if other.at < told.at for sync in other.batch.syncs}
+        # A run's own events come without their numbers.
+        this = numbered.get(told.batch.name, told)
+        before = {_key(sync) for other in others if other.is_before(this) for sync in other.batch.syncs}
         yield from (sync for sync in told.batch.syncs if _key(sync) not in before)
 
 
@@ -74,13 +90,13 @@ def _key(sync: EndedSync) -> tuple[str, int]:
     return sync.connection_id, sync.job_id
 
 
-def _told_before(asset: Any, own: list[_Told]) -> list[_Told]:
-    """Return what an asset's events have told that may have told the same as these."""
+def _listed(asset: Any, own: list[_Told]) -> list[_Told]:
+    """Return what an asset's events have told, as far as it may be the same as these, with these."""
     name: str = asset.name
     ended = [sync.ended_at for told in own for sync in told.batch.syncs if sync.ended_at is not None]
     since = min(ended) - CLOCKS_APART if ended else None
     try:
-        return list(_told(_events(asset, since, max(told.at for told in own))))
+        return list(_told(_events(asset, since, max(told.at for told in own) + CLOCKS_APART)))
     except Exception as error:
         if not any(told.batch.doubtful for told in own):
             log.warning("Airflow does not tell what else asset %r was told: these are taken as new (%s)", name, error)

@@ -34,6 +34,13 @@ class Event:
     extra: Any
 
 
+@dataclass(frozen=True)
+class ListedEvent(Event):
+    """As Airflow lists it: a run's own events have no number."""
+
+    id: int
+
+
 ORDERS, CLICKS = Asset("orders"), Asset("clicks", "airbyte://clicks")
 
 
@@ -120,9 +127,18 @@ def test_sync_that_an_earlier_event_told_is_of_the_run_of_that(asked: type[Asked
     assert ids({ORDERS: [first, again, later]}) == [5, 6, 7]
 
 
+def test_which_event_was_first_is_told_by_airflows_numbers_and_not_by_two_machines_clocks(asked: type[Asked]) -> None:
+    first, again = event("a", 5), event("b", 5, 6, minute=-2)
+    asked.events[ORDERS] = [
+        ListedEvent(again.timestamp, again.extra, id=12),
+        ListedEvent(first.timestamp, first.extra, id=11),
+    ]
+    assert (ids({ORDERS: [first]}), ids({ORDERS: [again]})) == ([5], [6])
+
+
 def test_earlier_events_are_asked_for_from_the_first_end_on(asked: type[Asked]) -> None:
     ids({ORDERS: [event("a", 5), event("b", 6, minute=2)]})
-    assert asked.asked == [("2026-11-29T05:49:00+00:00", "2026-11-29T06:02:00+00:00")]
+    assert asked.asked == [("2026-11-29T05:49:00+00:00", "2026-11-29T06:12:00+00:00")]
 
 
 def test_run_whose_doubles_airflow_does_not_tell_fails_only_if_they_are_likely(asked: type[Asked]) -> None:

@@ -6,15 +6,13 @@ from typing import Any
 
 from airbyte_deferrable._airflow.moment import read_moment
 from airbyte_deferrable._airflow.validation import bad, job_types, one_of, seconds, uuid
-from airbyte_deferrable._job.ended import WhichEnds
+from airbyte_deferrable._job.ended import SHORTEST_EVENT_INTERVAL, WhichEnds
 from airbyte_deferrable._job.selection import ConnectionFilter, InvalidFilter
 from airbyte_deferrable._job.watched import WhichConnections
 from airbyte_deferrable._watcher.subscriptions import SHORTEST_POLL
 from airbyte_deferrable.api.models import TERMINAL
 from airbyte_deferrable.exceptions import AirbyteInputError
 
-#: Seconds between two events of one asset, at least.
-SHORTEST_EVENT_INTERVAL = 5.0
 FASTER_EVENTS = "Of events that come faster, Airflow gives a DAG's run only the first, and the rest to a later one."
 
 

@@ -33,6 +33,12 @@ from airbyte_deferrable.api.models import Connection, Job
 #: Seconds after which it is noted up to where all was told, also where there was nothing to tell: who comes back after
 #: a stop then reads no more than that.
 NOTE_AGAIN = 600.0
+#: For how long what is kept of the position waits for connections that are meant and cannot be found: of one that comes
+#: later, what ended before that is not told. If it waited for ever, a name that is gone would have each life read all
+#: lists from that day on, and each event take down all jobs since.
+WAITS_FOR_MISSING = timedelta(hours=6)
+#: Seconds between two events of one asset, at least.
+SHORTEST_EVENT_INTERVAL = 5.0
 #: How far Airbyte's clock may be from this machine's.
 CLOCKS_APART = timedelta(minutes=10)
 #: Seconds until it begins anew after an error of its own, at first and at most.
@@ -167,7 +173,7 @@ class Asking:
 
     :param watcher: Returns who sees the jobs end, with the newest credentials.
     :param poll_interval: Seconds within which an end should be noticed.
-    :param event_interval: Seconds between two batches at least.
+    :param event_interval: Seconds between two batches at least; the shortest, as long as more ends wait than are kept.
     :param job_url: Returns a job's address in Airbyte's web app, given its connection.
     :param renewal: Other credentials, should Airbyte refuse these.
     :param changed: Looks whether there are other settings than those that are used, and from then on uses them.
@@ -227,8 +233,8 @@ async def tell_ends(which: WhichEnds, position: Position | None, asking: Asking)
 class _Telling:
     """Tells ends with one set of credentials.
 
-    What is kept of the position is never later than when it was last asked which connections are meant: one that has
-    come since may have had a sync already, of which nobody knows.
+    What is kept of the position is not later than when it was last known which connections are meant: one that has come
+    since may have had a sync already, of which nobody knows.
 
     :param position: From where it goes on.
     """
@@ -245,8 +251,14 @@ class _Telling:
         self._kept = position
         self._asking = asking
         self._connections = connections
-        #: The moment of Airbyte's clock at which it was last asked which connections are meant.
+        #: The moment of Airbyte's clock at which it was last known which connections are meant.
         self._read_at = position.moment
+        #: Of the event loop's time: when ends were told last, when a position was noted last, when it is to be asked
+        #: again which connections are meant, and when to look for other settings.
+        self._told_at, self._noted_at, self._read_again_at, self._look_again_at = -math.inf, 0.0, 0.0, 0.0
+        #: The present question which connections are meant. It is asked beside the telling: where Airbyte forbids their
+        #: list, the answers for hundreds take minutes.
+        self._reading: asyncio.Future[float] | None = None
         self._certain_from = server_clock.utc_now() + CLOCKS_APART
         #: The ends that were told, as far as a later life would read them again: those of earlier ones were before now.
         self._told: dict[int, datetime] = dict.fromkeys(position.handed_out, self._certain_from)
@@ -262,43 +274,66 @@ class _Telling:
         while not await self._read(watcher):
             await asyncio.sleep(READ_AGAIN_SOON)
             await self._look_for_other_settings()
-        if connections.complete:
-            self._read_at = max(self._read_at, server_clock.utc_now() - CLOCKS_APART)
-        read_again_at, noted_at = _now() + connections.read_again_in, _now()
-        look_again_at = 0.0
+        self._know(server_clock.utc_now() - CLOCKS_APART)
+        self._noted_at, self._read_again_at = _now(), _now() + connections.read_again_in
         with watcher.watch_connections(
             connections.ids,
             since=self._kept.moment,
             handed_out=self._kept.handed_out,
             poll_interval=asking.poll_interval,
         ) as subscription:
-            while True:
-                news = subscription.news()
-                if isinstance(news, EndedJobs):
-                    syncs = self._syncs(news.jobs)
-                    if syncs:
-                        noted_at = _now()
-                        _count(watcher, syncs)
-                        yield Batch(syncs, self._now_kept(subscription), self._doubtful(syncs))
-                        # What ends meanwhile is told together. A burst of events Airflow does not hand on whole.
-                        await asyncio.sleep(asking.event_interval)
-                elif news is not None:
-                    self._say(news, subscription)
-                elif _now() >= read_again_at:
-                    read_again_at = _now() + await self._read_again(watcher, subscription)
-                elif _now() >= noted_at + NOTE_AGAIN:
-                    noted_at = _now()
-                    yield Batch((), self._now_kept(subscription))
-                elif self._is_out and _now() >= look_again_at:
-                    look_again_at = _now() + READ_AGAIN_SOON
-                    await self._look_for_other_settings()
-                else:
-                    asking.renewal.check(asking.log)
-                    due = min(read_again_at, noted_at + NOTE_AGAIN, look_again_at if self._is_out else math.inf)
-                    await asyncio.wait({subscription.woken()}, timeout=max(0.0, due - _now()))
+            try:
+                while True:
+                    news = subscription.news(with_ends=_now() >= self._tell_at(subscription))
+                    if isinstance(news, EndedJobs):
+                        syncs = self._syncs(news.jobs)
+                        if syncs:
+                            _count(watcher, syncs)
+                            yield Batch(syncs, self._now_kept(subscription), self._doubtful(syncs))
+                            self._told_at = self._noted_at = _now()
+                    elif news is not None:
+                        self._say(news, subscription)
+                    elif _now() >= self._noted_at + NOTE_AGAIN:
+                        yield Batch((), self._now_kept(subscription))
+                        self._noted_at = _now()
+                    else:
+                        await self._look_around(watcher, subscription)
+            finally:
+                if self._reading is not None:
+                    self._reading.cancel()
+
+    def _tell_at(self, subscription: ConnectionSubscription) -> float:
+        """Return when ends may be told: what ends meanwhile goes together, for a burst of events arrives in pieces."""
+        interval = self._asking.event_interval
+        return self._told_at + (min(SHORTEST_EVENT_INTERVAL, interval) if subscription.full else interval)
+
+    async def _look_around(self, watcher: JobWatcher, subscription: ConnectionSubscription) -> None:
+        """Do what is due beside the telling, or wait until something is.
+
+        :raises CredentialsChanged: If there are other credentials.
+        """
+        asking, reading = self._asking, self._reading
+        if reading is None and _now() >= self._read_again_at:
+            self._reading = asyncio.ensure_future(self._read_again(watcher, subscription))
+        elif reading is not None and reading.done():
+            self._read_again_at, self._reading = _now() + reading.result(), None
+        elif self._is_out and _now() >= self._look_again_at:
+            self._look_again_at = _now() + READ_AGAIN_SOON
+            await self._look_for_other_settings()
+        else:
+            asking.renewal.check(asking.log)
+            tell_at = self._tell_at(subscription)
+            due = min(
+                self._noted_at + NOTE_AGAIN,
+                math.inf if reading else self._read_again_at,
+                self._look_again_at if self._is_out else math.inf,
+                tell_at if tell_at > _now() else math.inf,
+            )
+            awaited: set[asyncio.Future[Any]] = {subscription.woken(), *([reading] if reading else [])}
+            await asyncio.wait(awaited, timeout=max(0.0, due - _now()), return_when=asyncio.FIRST_COMPLETED)
 
     def _syncs(self, jobs: Iterable[Job]) -> tuple[EndedSync, ...]:
-        told = [job for job in jobs if self._which.counts(job)]
+        told = [job for job in jobs if self._which.counts(job) and job.job_id not in self._told]
         self._told.update((job.job_id, job.updated_at or LATEST) for job in told)
         rows = ((job, self._connections.row(job.connection_id)) for job in told)
         return tuple(EndedSync.of(job, row, self._asking.job_url(row, job)) for job, row in rows)
@@ -333,9 +368,16 @@ class _Telling:
         subscription.change(self._connections.ids, self._read_at)
         if not known.issuperset(self._connections.ids):
             self._certain_from = server_clock.utc_now() + CLOCKS_APART
-        if self._connections.complete:
-            self._read_at = max(self._read_at, moment)
+        self._know(moment)
         return self._connections.read_again_in
+
+    def _know(self, moment: datetime) -> None:
+        """Take note that Airbyte has told which connections are meant.
+
+        :param moment: When it was asked, or before, by its clock.
+        """
+        known_from = moment if self._connections.complete else moment - WAITS_FOR_MISSING
+        self._read_at = max(self._read_at, known_from)
 
     async def _read(self, watcher: JobWatcher) -> bool:
         """Ask which connections are meant.

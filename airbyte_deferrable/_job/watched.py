@@ -63,8 +63,8 @@ class WatchedConnections:
 
     @property
     def complete(self) -> bool:
-        """Whether all that are meant by now are known."""
-        return self._read and not self._wrong and not self._refused
+        """Whether all that are meant by now are known. Of a deleted one nothing is to come."""
+        return self._read and not self._refused and all(map(self._is_deleted, self._wrong))
 
     @property
     def read_again_in(self) -> float:
@@ -105,7 +105,7 @@ class WatchedConnections:
             for connection_id, row in zip(which.connection_ids, told, strict=True):
                 if row is None:
                     wrong[connection_id] = f"Airbyte connection {connection_id} cannot be seen: is its id right?"
-                elif row.status == ConnectionStatus.DEPRECATED:
+                elif _was_deleted(row):
                     wrong[connection_id] = f"Airbyte connection {connection_id} ({row.name!r}) was deleted."
             return {each.lower(): row for each, row in zip(which.connection_ids, told, strict=True)}
         listing = await read_connections(watcher.borrow_client(), which.workspace_id)
@@ -117,6 +117,9 @@ class WatchedConnections:
                 if not listing.missing:
                     self._named.pop(name, None)
         return _by_id(self._named.values())
+
+    def _is_deleted(self, name: str) -> bool:
+        return _was_deleted(self.rows.get(name.lower()))
 
     def _say(self, rows: dict[str, Connection | None], wrong: dict[str, str]) -> None:
         for name, why in wrong.items():
@@ -130,6 +133,10 @@ class WatchedConnections:
             self._log.info("Watching %s Airbyte connections", len(rows))
         elif come or gone:
             self._log.info("Watching %s Airbyte connections: %s more, %s less", len(rows), come, gone)
+
+
+def _was_deleted(row: Connection | None) -> bool:
+    return row is not None and row.status == ConnectionStatus.DEPRECATED
 
 
 def _by_id(rows: Iterable[Connection]) -> dict[str, Connection | None]:

@@ -262,7 +262,7 @@ class ConnectionSubscription:
         self._pending: dict[int, tuple[Job, datetime]] = {}
         self._connection_news: dict[str, ConnectionNews] = {}
         #: Connections that Airbyte does not let be seen.
-        self._not_visible: set[str] = set()
+        self.not_visible: set[str] = set()
         #: What it was notified of last, of either kind.
         self._outages: list[OutageNews | None] = [None, None]
         self._waiting: asyncio.Future[None] | None = None
@@ -288,14 +288,15 @@ class ConnectionSubscription:
             else:
                 yield news
 
-    def news(self) -> EndedJobs | OutageNews | ConnectionNews | None:
+    def news(self, *, with_ends: bool = True) -> EndedJobs | OutageNews | ConnectionNews | None:
         """Return what there is to say; None if there is nothing, then wait until :meth:`woken`.
 
+        :param with_ends: Whether to return ends. Otherwise they are kept for a later call. Default: True.
         :return: All jobs that have ended since it was asked last, each once; or the outage that began or is over,
             that of the lists alone included; or that one connection's jobs cannot be read, or can again.
         :raises asyncio.TimeoutError: If the subscription has expired.
         """
-        if self._pending:
+        if self._pending and with_ends:
             jobs = tuple(self._pending[job_id][0] for job_id in sorted(self._pending))
             self._pending.clear()
             return EndedJobs(jobs)
@@ -324,7 +325,7 @@ class ConnectionSubscription:
         from then on and was not read yet; otherwise it never goes back while the connections stay the same.
         """
         interests = list(self.interests.values())
-        seen = [each for each in interests if each.connection_id not in self._not_visible] or interests
+        seen = [each for each in interests if each.connection_id not in self.not_visible] or interests
         moments = [moment for moment in (each.position for each in seen) if moment is not None]
         if not moments:
             return None
@@ -352,6 +353,10 @@ class ConnectionSubscription:
         wanted = {connection_id.lower(): connection_id for connection_id in connection_ids}
         gone = [each for each in self.interests if each not in wanted]
         self._watcher.remove_interests(self, gone)
+        # One that comes again is new: nothing is known of it, and what it may have had holds the position back.
+        self.not_visible.difference_update(gone)
+        for each in gone:
+            self._connection_news.pop(each, None)
         self._pending = {
             job_id: pending
             for job_id, pending in self._pending.items()
@@ -381,9 +386,9 @@ class ConnectionSubscription:
         self._connection_news.pop(news.connection_id, None)
         self._connection_news[news.connection_id] = news
         if news.not_visible:
-            self._not_visible.add(news.connection_id)
+            self.not_visible.add(news.connection_id)
         else:
-            self._not_visible.discard(news.connection_id)
+            self.not_visible.discard(news.connection_id)
         self.wake()
 
     def expire(self) -> None:

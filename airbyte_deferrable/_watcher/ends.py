@@ -87,9 +87,13 @@ class WatchedConnection:
         :return: Whether it is believed.
         """
         self.not_found += 1
-        if self.not_found == 2:
-            self._say(ConnectionNews(self.connection_id, error, not_visible=True))
-        return self.not_found > 1
+        if self.not_found < 2:
+            return False
+        # Each once: who came after it was believed is to know it, too.
+        for subscription in self._subscriptions():
+            if self.connection_id not in subscription.not_visible:
+                subscription.add_news(ConnectionNews(self.connection_id, error, not_visible=True))
+        return True
 
     def answered(self) -> None:
         """Take note that its jobs could be read."""
@@ -98,8 +102,11 @@ class WatchedConnection:
         self.failures = self.not_found = 0
 
     def _say(self, news: ConnectionNews) -> None:
-        for subscription in {each.subscription for each in self.interests}:
+        for subscription in self._subscriptions():
             subscription.add_news(news)
+
+    def _subscriptions(self) -> set[ConnectionSubscription]:
+        return {each.subscription for each in self.interests}
 
 
 class Reading:

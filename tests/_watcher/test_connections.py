@@ -479,6 +479,50 @@ def test_connection_that_is_not_to_be_seen_holds_no_position_back() -> None:
     assert own_lists(server)["a"] <= 3
 
 
+def test_connection_that_is_not_to_be_seen_holds_back_the_position_of_nobody_who_comes_later() -> None:
+    faults = [Fault(START, NEVER, "forbidden", call, connection_id="a") for call in ("list", "connection")]
+    server, positions = ModelAirbyte([LATEST, sync(2, "b", START + 31)], faults), []
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        which, since = ["a", "b"], moment_at(START - 600)
+        with watcher.watch_connections(which, since=since, poll_interval=POLL) as first:
+            await asyncio.sleep(300)
+            with watcher.watch_connections(which, since=since, poll_interval=POLL) as second:
+                await asyncio.sleep(1500)
+                positions.extend((first.position, second.position))
+
+    run_in_virtual_time(go())
+    assert [position is not None and position.moment > moment_at(START + 1000) for position in positions] == [True] * 2
+
+
+def test_connection_that_comes_again_holds_the_position_back_until_it_was_read() -> None:
+    """It could not be seen when it was dropped. What it may have had since is not told yet."""
+    faults = [
+        *(Fault(START, START + 400, "forbidden", call, connection_id="a") for call in ("list", "connection")),
+        Fault(START + 400, START + 600, "down", "list", connection_id="a"),
+    ]
+    server = ModelAirbyte([LATEST, sync(2, "b", START + 31), sync(3, "a", START + 300)], faults)
+    since, told = moment_at(START + 200), Heard()
+
+    async def go() -> None:
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        with watcher.watch_connections(["a", "b"], since=moment_at(START), poll_interval=POLL) as subscription:
+            listening = asyncio.ensure_future(listen(subscription, told))
+            await asyncio.sleep(380)
+            subscription.change(["b"])
+            await asyncio.sleep(30)
+            subscription.change(["a", "b"], since)
+            await asyncio.sleep(100)
+            position = subscription.position
+            assert position is not None
+            assert position.moment == since
+            await asyncio.wait([listening], timeout=900)
+
+    run_in_virtual_time(go())
+    assert sorted(told.job_ids) == [2, 3]
+
+
 def test_connections_lists_that_fail_with_all_else_between_sweeps_are_no_fault_of_the_connection() -> None:
     """Each time one comes that needs a list of its own Airbyte is away, though it answered the sweep before."""
     server = ModelAirbyte(

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from airbyte_deferrable._airflow import credentials, told_position
+from airbyte_deferrable._airflow import credentials, shared_watcher, told_position
 from airbyte_deferrable._airflow.told_position import VariableStore
 from airbyte_deferrable._job import ended, watched
-from airbyte_deferrable._watcher import directory
+from airbyte_deferrable._watcher import connection_subscription, directory
 from airbyte_deferrable._watcher.connection_subscription import Position
 from airbyte_deferrable.exceptions import AirbyteInputError
 from airbyte_deferrable.simulator import Fault, Script, Simulator
@@ -58,8 +58,9 @@ class Life:
     """One run of a trigger, until it is cancelled."""
 
     def __init__(self, **which: Any) -> None:
+        event_interval = which.pop("event_interval", 0.05)
         trigger: Any = AirbyteSyncEndedTrigger(NAME, poll_interval=0.1, **which)
-        trigger.event_interval = 0.05
+        trigger.event_interval = event_interval
         trigger._log = logging.getLogger("task")
         self.events: list[Any] = []
         self.running = asyncio.ensure_future(self._run(trigger))
@@ -182,6 +183,63 @@ async def test_ended_syncs_are_told_together(sim: Simulator, kept: Variables, mo
         await until(lambda: len(life.told) == 30)
     assert len(life.events) < 10
     assert sorted(life.told) == sorted(set(life.told))
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["at once", "slowly"])
+async def test_which_connections_are_meant_is_asked_beside_the_telling(
+    sim: Simulator, kept: Variables, caplog: pytest.LogCaptureFixture, slow: bool
+) -> None:
+    """Neither waits for the other: a pause between events may last an hour, and so may the answers for hundreds."""
+    first = sim.add_connection(tags=["nightly"])
+    async with living(tag="nightly", event_interval=0.0 if slow else 3600.0) as life:
+        await until(lambda: "Watching 1 Airbyte connections" in caplog.text)
+        asked = sim.count("connections")
+        fault = sim.add_fault(Fault("connections", "hang" if slow else "latency", latency=0.0))
+        await until(lambda: sim.count("connections") > asked + (not slow))
+        for number in range(1, 3 if slow else 2):
+            sim.add_job(first, script=AT_ONCE)
+            await until(lambda number=number: len(life.told) == number)
+        later = sim.add_connection(tags=["nightly"])
+        sim.clear_faults(fault)
+        await until(lambda: "Watching 2 Airbyte connections" in caplog.text)
+        sim.add_job(later, script=AT_ONCE)
+        await until(lambda: not slow or len(life.told) == 3)
+
+
+async def test_ended_syncs_of_which_too_many_wait_are_told_before_the_pause_is_over(
+    sim: Simulator, kept: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_subscription, "MOST_PENDING", 4)
+    monkeypatch.setattr(ended, "SHORTEST_EVENT_INTERVAL", 0.05)
+    cids = sim.add_connections(22)
+    async with living(connection_ids=cids, event_interval=3600.0) as life:
+        await noted(kept)
+        sim.add_job(cids[0], script=AT_ONCE)
+        await until(lambda: life.told)
+        sim.add_jobs(cids[1:], AT_ONCE)
+        # What is left over waits for the pause.
+        await until(lambda: len(life.told) > 22 - 4)
+    assert sorted(life.told) == sorted(set(life.told))
+
+
+async def test_ended_syncs_are_counted(sim: Simulator, kept: Variables, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: dict[str, list[Any]] = {}
+
+    class Stats:
+        def take(self, name: str, value: Any = 1) -> None:
+            counted.setdefault(name.removeprefix("airbyte_deferrable."), []).append(value)
+
+        incr = gauge = timing = take
+
+    monkeypatch.setattr(shared_watcher, "Stats", Stats())
+    cids = sim.add_connections(2)
+    async with living(connection_ids=cids) as life:
+        await noted(kept)
+        sim.add_jobs(cids, AT_ONCE)
+        await until(lambda: len(life.told) == 2)
+    assert sum(counted["ended_syncs"]) == len(counted["told_after"]) == 2
+    assert sum(counted["asset_events"]) == len(life.events)
+    assert 2 in counted["watching"]
 
 
 # Where the next life goes on
@@ -332,6 +390,35 @@ async def test_position_forgets_nothing_that_another_has_told(sim: Simulator, ke
     assert await told[0].read() == Position(moment, frozenset({1, 2, 3}))
     await told[1].keep(Position(moment + timedelta(seconds=1), frozenset({3})))
     assert await told[0].read() == Position(moment + timedelta(seconds=1), frozenset({3}))
+
+
+@pytest.mark.parametrize("why", ["deleted", "no such id", "no such name"])
+async def test_position_does_not_wait_for_ever_for_what_is_gone(
+    sim: Simulator, kept: Variables, caplog: pytest.LogCaptureFixture, why: str
+) -> None:
+    cid, gone = sim.add_connection(name="Orders"), sim.add_connection()
+    which: dict[str, Any] = {
+        "deleted": {"connection_ids": [cid, gone]},
+        "no such id": {"connection_ids": [cid, ID]},
+        "no such name": {"connection_names": ["Orders", "Ordrs"]},
+    }[why]
+    async with living(**which) as life:
+        await until(lambda: "Airbyte connections" in caplog.text)
+        if why == "deleted":
+            sim.set_connection_status(gone, "deprecated")
+            await until(lambda: "was deleted" in caplog.text)
+        first = sim.add_job(cid, script=AT_ONCE)["id"]
+        await until(lambda: life.told == [first])
+        begun = datetime.now(timezone.utc)
+        for hours in range(1, 8):
+            sim.advance(3600)
+            told = sim.add_job(cid, script=AT_ONCE)["id"]
+            await until(lambda told=told: told in life.told)
+            if hours == 1 and why != "deleted":
+                # What is missing may come yet, and may have had syncs.
+                assert datetime.fromisoformat(json.loads(next(iter(kept.values())))["moment"]) < begun
+        await until(lambda: first not in json.loads(next(iter(kept.values())))["handed_out"])
+    assert datetime.fromisoformat(json.loads(next(iter(kept.values())))["moment"]) > begun
 
 
 # What is wrong is said, and it goes on
