@@ -489,7 +489,8 @@ def test_connection_that_is_not_to_be_seen_holds_back_the_position_of_nobody_who
         with watcher.watch_connections(which, since=since, poll_interval=POLL) as first:
             await asyncio.sleep(300)
             with watcher.watch_connections(which, since=since, poll_interval=POLL) as second:
-                await asyncio.sleep(1500)
+                listening = [asyncio.ensure_future(listen(each, Heard())) for each in (first, second)]
+                await asyncio.wait(listening, timeout=1500)
                 positions.extend((first.position, second.position))
 
     run_in_virtual_time(go())
@@ -499,15 +500,15 @@ def test_connection_that_is_not_to_be_seen_holds_back_the_position_of_nobody_who
 def test_connection_that_comes_again_holds_the_position_back_until_it_was_read() -> None:
     """It could not be seen when it was dropped. What it may have had since is not told yet."""
     faults = [
-        *(Fault(START, START + 400, "forbidden", call, connection_id="a") for call in ("list", "connection")),
-        Fault(START + 400, START + 600, "down", "list", connection_id="a"),
+        *(Fault(START, 400, "forbidden", call, connection_id="a") for call in ("list", "connection")),
+        Fault(START + 400, 200, "down", "list"),
     ]
-    server = ModelAirbyte([LATEST, sync(2, "b", START + 31), sync(3, "a", START + 300)], faults)
+    server = ModelAirbyte([LATEST, sync(2, "b", START + 31), sync(3, "a", START + 385)], faults)
     since, told = moment_at(START + 200), Heard()
 
     async def go() -> None:
         watcher = JobWatcher(server)  # type: ignore[arg-type]
-        with watcher.watch_connections(["a", "b"], since=moment_at(START), poll_interval=POLL) as subscription:
+        with watcher.watch_connections(["a", "b"], since=moment_at(START - 600), poll_interval=POLL) as subscription:
             listening = asyncio.ensure_future(listen(subscription, told))
             await asyncio.sleep(380)
             subscription.change(["b"])

@@ -194,7 +194,7 @@ async def test_which_connections_are_meant_is_asked_beside_the_telling(
     async with living(tag="nightly", event_interval=0.0 if slow else 3600.0) as life:
         await until(lambda: "Watching 1 Airbyte connections" in caplog.text)
         asked = sim.count("connections")
-        fault = sim.add_fault(Fault("connections", "hang" if slow else "latency", latency=0.0))
+        fault = sim.add_fault(Fault("connections", "hang" if slow else "latency"))
         await until(lambda: sim.count("connections") > asked + (not slow))
         for number in range(1, 3 if slow else 2):
             sim.add_job(first, script=AT_ONCE)
