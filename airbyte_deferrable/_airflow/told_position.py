@@ -162,8 +162,16 @@ def _text(position: Position) -> str:
 
 
 def _parsed(value: Any) -> Position | None:
-    """Return a position that was kept; None for what is none, as after somebody has emptied it by hand."""
+    """Return a position that was kept; None if there is none, as after somebody has emptied it by hand.
+
+    :raises ValueError: If it was changed by hand to what is none.
+    """
     if not value:
         return None
-    known = json.loads(value)
-    return Position(datetime.fromisoformat(known["moment"]), frozenset(known["handed_out"]))
+    try:
+        known = json.loads(value)
+        return Position(datetime.fromisoformat(known["moment"]), frozenset(known["handed_out"]))
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            "What is kept there is not what the trigger has kept; if it is emptied, the trigger begins like a new one"
+        ) from None

@@ -490,6 +490,22 @@ async def test_position_that_cannot_be_read_is_waited_for(
     assert caplog.text.count("Airbyte answers again") <= 1
 
 
+@pytest.mark.parametrize("garbled", ["{", "[]", "7", '{"moment": "yesterday", "handed_out": []}', '{"moment": null}'])
+async def test_position_that_was_garbled_by_hand_says_what_mends_it(
+    sim: Simulator, kept: Variables, caplog: pytest.LogCaptureFixture, garbled: str
+) -> None:
+    cid = sim.add_connection()
+    async with living(connection_ids=cid):
+        await noted(kept)
+    (key,) = kept
+    kept[key] = garbled
+    async with living(connection_ids=cid):
+        await until(lambda: "if it is emptied, the trigger begins like a new one" in caplog.text)
+    kept[key] = ""
+    async with living(connection_ids=cid):
+        await until(lambda: kept[key])
+
+
 async def test_error_of_its_own_begins_it_anew_where_it_was(
     sim: Simulator, kept: Variables, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
