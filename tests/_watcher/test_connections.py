@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airbyte_deferrable._watcher import connection_subscription, sweep
-from airbyte_deferrable._watcher.connection_subscription import ConnectionNews, EndedJobs
+from airbyte_deferrable._watcher.connection_subscription import ConnectionNews, EndedJobs, Position
 from airbyte_deferrable._watcher.loop import JobWatcher
 from airbyte_deferrable._watcher.pace import Pace
 from airbyte_deferrable.api.aio import WOKEN_AT_ONCE
@@ -481,7 +481,8 @@ def test_connection_that_is_not_to_be_seen_holds_no_position_back() -> None:
 
 def test_connection_that_is_not_to_be_seen_holds_back_the_position_of_nobody_who_comes_later() -> None:
     faults = [Fault(START, NEVER, "forbidden", call, connection_id="a") for call in ("list", "connection")]
-    server, positions = ModelAirbyte([LATEST, sync(2, "b", START + 31)], faults), []
+    server = ModelAirbyte([LATEST, sync(2, "b", START + 31)], faults)
+    positions: list[Position | None] = []
 
     async def go() -> None:
         watcher = JobWatcher(server)  # type: ignore[arg-type]
