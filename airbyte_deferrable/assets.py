@@ -76,7 +76,10 @@ def _first_told(asset: Any, own: list[_Told]) -> Iterator[EndedSync]:
     """Yield the syncs of these batches that no earlier batch of the asset has told."""
     names = {told.batch.name for told in own}
     listed = _listed(asset, own) if own else []
-    numbered = {told.batch.name: told for told in listed}
+    numbered: dict[str, _Told] = {}
+    for told in listed:
+        first = numbered.setdefault(told.batch.name, told)
+        numbered[told.batch.name] = told if told.is_before(first) else first
     others = [told for told in listed if told.batch.name not in names]
     for told in own:
         # A run's own events come without their numbers.

@@ -170,7 +170,10 @@ def _parsed(value: Any) -> Position | None:
         return None
     try:
         known = json.loads(value)
-        return Position(datetime.fromisoformat(known["moment"]), frozenset(known["handed_out"]))
+        moment = datetime.fromisoformat(known["moment"])
+        if moment.tzinfo is None:
+            raise ValueError("no time zone")
+        return Position(moment, frozenset(known["handed_out"]))
     except (ValueError, TypeError, KeyError):
         raise ValueError(
             "What is kept there is not what the trigger has kept; if it is emptied, the trigger begins like a new one"

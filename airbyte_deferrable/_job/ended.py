@@ -33,8 +33,8 @@ from airbyte_deferrable.api.models import Connection, Job
 #: Seconds after which it is noted up to where all was told, also where there was nothing to tell: who comes back after
 #: a stop then reads no more than that.
 NOTE_AGAIN = 600.0
-#: For how long what is kept of the position waits for connections that are meant and cannot be found: of one that comes
-#: later, what ended before that is not told. If it waited for ever, a name that is gone would have each life read all
+#: For how long what is kept of the position waits for connections that are meant and cannot be found, from when they were
+#: missed first in a trigger's life: of one that comes later, what ended before that is not told. If it waited for ever, a name that is gone would have each life read all
 #: lists from that day on, and each event take down all jobs since.
 WAITS_FOR_MISSING = timedelta(hours=6)
 #: Seconds between two events of one asset, at least.
@@ -203,6 +203,7 @@ async def tell_ends(which: WhichEnds, position: Position | None, asking: Asking)
     :param asking: How Airbyte is asked.
     """
     connections, pause = WatchedConnections(which.connections, asking.log), ANEW_AFTER[0]
+    told_at = -math.inf
     if position is None:
         # Kept before anything is told: the first start counts, also if a later one is the first to tell something.
         position = Position(which.since or server_clock.utc_now())
@@ -211,10 +212,11 @@ async def tell_ends(which: WhichEnds, position: Position | None, asking: Asking)
         while True:
             begun = _now()
             try:
-                async with aclosing(_Telling(which, position, asking, connections).batches()) as batches:
+                async with aclosing(_Telling(which, position, asking, connections, told_at).batches()) as batches:
                     async for batch in batches:
                         yield batch
                         position = batch.position
+                        told_at = _now() if batch.syncs else told_at
             except CredentialsChanged:
                 pass
             except Exception as error:
@@ -237,6 +239,7 @@ class _Telling:
     since may have had a sync already, of which nobody knows.
 
     :param position: From where it goes on.
+    :param told_at: When ends were told last, by the event loop's time.
     """
 
     def __init__(
@@ -245,6 +248,7 @@ class _Telling:
         position: Position,
         asking: Asking,
         connections: WatchedConnections,
+        told_at: float,
     ) -> None:
         self._which = which
         #: From where a later life would go on.
@@ -255,7 +259,7 @@ class _Telling:
         self._read_at = position.moment
         #: Of the event loop's time: when ends were told last, when a position was noted last, when it is to be asked
         #: again which connections are meant, and when to look for other settings.
-        self._told_at, self._noted_at, self._read_again_at, self._look_again_at = -math.inf, 0.0, 0.0, 0.0
+        self._told_at, self._noted_at, self._read_again_at, self._look_again_at = told_at, 0.0, 0.0, 0.0
         #: The present question which connections are meant. It is asked beside the telling: where Airbyte forbids their
         #: list, the answers for hundreds take minutes.
         self._reading: asyncio.Future[float] | None = None
@@ -271,10 +275,12 @@ class _Telling:
         """Yield what is to be told, and now and then only a position, until there are other credentials."""
         asking, connections = self._asking, self._connections
         watcher = await asking.watcher()
+        asked_at = server_clock.utc_now()
         while not await self._read(watcher):
             await asyncio.sleep(READ_AGAIN_SOON)
             await self._look_for_other_settings()
-        self._know(server_clock.utc_now() - CLOCKS_APART)
+            asked_at = server_clock.utc_now()
+        self._know(asked_at - CLOCKS_APART)
         self._noted_at, self._read_again_at = _now(), _now() + connections.read_again_in
         with watcher.watch_connections(
             connections.ids,
@@ -284,7 +290,9 @@ class _Telling:
         ) as subscription:
             try:
                 while True:
-                    news = subscription.news(with_ends=_now() >= self._tell_at(subscription))
+                    tell_at = self._tell_at(subscription)
+                    withheld = _now() < tell_at
+                    news = subscription.news(with_ends=not withheld)
                     if isinstance(news, EndedJobs):
                         syncs = self._syncs(news.jobs)
                         if syncs:
@@ -297,7 +305,7 @@ class _Telling:
                         yield Batch((), self._now_kept(subscription))
                         self._noted_at = _now()
                     else:
-                        await self._look_around(watcher, subscription)
+                        await self._look_around(watcher, subscription, tell_at if withheld else math.inf)
             finally:
                 if self._reading is not None:
                     self._reading.cancel()
@@ -307,14 +315,17 @@ class _Telling:
         interval = self._asking.event_interval
         return self._told_at + (min(SHORTEST_EVENT_INTERVAL, interval) if subscription.full else interval)
 
-    async def _look_around(self, watcher: JobWatcher, subscription: ConnectionSubscription) -> None:
+    async def _look_around(self, watcher: JobWatcher, subscription: ConnectionSubscription, tell_at: float) -> None:
         """Do what is due beside the telling, or wait until something is.
 
+        :param tell_at: Until when ends are withheld.
         :raises CredentialsChanged: If there are other credentials.
         """
         asking, reading = self._asking, self._reading
         if reading is None and _now() >= self._read_again_at:
             self._reading = asyncio.ensure_future(self._read_again(watcher, subscription))
+            # Whoever closes the trigger asks for no result.
+            self._reading.add_done_callback(lambda done: None if done.cancelled() else done.exception())
         elif reading is not None and reading.done():
             self._read_again_at, self._reading = _now() + reading.result(), None
         elif self._is_out and _now() >= self._look_again_at:
@@ -322,12 +333,11 @@ class _Telling:
             await self._look_for_other_settings()
         else:
             asking.renewal.check(asking.log)
-            tell_at = self._tell_at(subscription)
             due = min(
                 self._noted_at + NOTE_AGAIN,
                 math.inf if reading else self._read_again_at,
                 self._look_again_at if self._is_out else math.inf,
-                tell_at if tell_at > _now() else math.inf,
+                tell_at,
             )
             awaited: set[asyncio.Future[Any]] = {subscription.woken(), *([reading] if reading else [])}
             await asyncio.wait(awaited, timeout=max(0.0, due - _now()), return_when=asyncio.FIRST_COMPLETED)
@@ -376,8 +386,12 @@ class _Telling:
 
         :param moment: When it was asked, or before, by its clock.
         """
-        known_from = moment if self._connections.complete else moment - WAITS_FOR_MISSING
-        self._read_at = max(self._read_at, known_from)
+        missing_from = self._connections.missing_from(moment)
+        if missing_from is None:
+            self._read_at = max(self._read_at, moment)
+        elif moment - missing_from >= WAITS_FOR_MISSING:
+            # Not before: after a long stop, one answer that lacks some is to cost nothing.
+            self._read_at = max(self._read_at, moment - WAITS_FOR_MISSING)
 
     async def _read(self, watcher: JobWatcher) -> bool:
         """Ask which connections are meant.

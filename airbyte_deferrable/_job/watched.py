@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from airbyte_deferrable._job.connections import UnresolvedName, read_connections, with_name
 from airbyte_deferrable._job.selection import ConnectionFilter, InvalidFilter, select_connections
@@ -49,12 +50,15 @@ class WatchedConnections:
         self._log = log
         #: By id in lower case; None for one that is given by its id and cannot be seen.
         self.rows: dict[str, Connection | None] = {}
+        #: All that were ever meant: of one that is no more, an end may still have to be told.
+        self._known: dict[str, Connection] = {}
         #: Those that are meant by name, by that; one that no page has shown this time stays.
         self._named: dict[str, Connection] = {}
         #: What is wrong with those that are named, as it was said last.
         self._wrong: dict[str, str] = {}
         self._read = False
         self._refused = False
+        self._missing_from: datetime | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -71,12 +75,20 @@ class WatchedConnections:
         """Seconds until it should be asked again."""
         return READ_AGAIN if self.complete else READ_AGAIN_SOON
 
+    def missing_from(self, moment: datetime) -> datetime | None:
+        """Return from when on some that are meant are not known; None if all are.
+
+        :param moment: When it was asked last.
+        """
+        self._missing_from = None if self.complete else self._missing_from or moment
+        return self._missing_from
+
     def row(self, connection_id: str) -> Connection:
         """Return what is known of a connection.
 
         :param connection_id: The connection.
         """
-        return self.rows.get(connection_id.lower()) or Connection(connection_id=connection_id)
+        return self._known.get(connection_id.lower()) or Connection(connection_id=connection_id)
 
     async def read(self, watcher: JobWatcher) -> None:
         """Ask Airbyte which connections are meant.
@@ -95,6 +107,7 @@ class WatchedConnections:
         self._refused = False
         self._say(rows, wrong)
         self.rows, self._wrong, self._read = rows, wrong, True
+        self._known.update((each, row) for each, row in rows.items() if row is not None)
 
     async def _rows(self, watcher: JobWatcher, wrong: dict[str, str]) -> dict[str, Connection | None]:
         which = self._which

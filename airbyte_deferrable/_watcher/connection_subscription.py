@@ -343,7 +343,7 @@ class ConnectionSubscription:
         return all(each.caught_up for each in self.interests.values())
 
     def change(self, connection_ids: Iterable[str], since: datetime | None = None) -> None:
-        """Watch other connections. Those that stay go on as they were; ends that wait of those that go are forgotten.
+        """Watch other connections. Those that stay go on as they were, and what waits of those that go is still handed out.
 
         :param connection_ids: All that are to be watched from here on.
         :param since: For those that come, as for :meth:`JobWatcher.watch_connections`. Default: None, from now on.
@@ -357,11 +357,6 @@ class ConnectionSubscription:
         self.not_visible.difference_update(gone)
         for each in gone:
             self._connection_news.pop(each, None)
-        self._pending = {
-            job_id: pending
-            for job_id, pending in self._pending.items()
-            if pending[0].connection_id.lower() in self.interests
-        }
         self._watcher.add_interests(self, [each for each in wanted if each not in self.interests], since)
 
     @property

@@ -490,7 +490,17 @@ async def test_position_that_cannot_be_read_is_waited_for(
     assert caplog.text.count("Airbyte answers again") <= 1
 
 
-@pytest.mark.parametrize("garbled", ["{", "[]", "7", '{"moment": "yesterday", "handed_out": []}', '{"moment": null}'])
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        "{",
+        "[]",
+        "7",
+        '{"moment": "2026-11-29T05:00:00", "handed_out": []}',
+        '{"moment": "yesterday", "handed_out": []}',
+        '{"moment": null}',
+    ],
+)
 async def test_position_that_was_garbled_by_hand_says_what_mends_it(
     sim: Simulator, kept: Variables, caplog: pytest.LogCaptureFixture, garbled: str
 ) -> None:
