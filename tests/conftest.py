@@ -47,8 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAirflow | None:
-    """Let all end-to-end tests have one Airflow; but a journey has one of its own."""
-    return None if config.option.markexpr == "journey" else OneAirflow(config, log)
+    """Let all end-to-end tests have one Airflow; but a journey has one of its own, and the explorer needs none."""
+    return None if config.option.markexpr in ("journey", "explore") else OneAirflow(config, log)
 
 
 @pytest.fixture

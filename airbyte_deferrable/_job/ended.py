@@ -33,9 +33,10 @@ from airbyte_deferrable.api.models import Connection, Job
 #: Seconds after which it is noted up to where all was told, also where there was nothing to tell: who comes back after
 #: a stop then reads no more than that.
 NOTE_AGAIN = 600.0
-#: For how long what is kept of the position waits for connections that are meant and cannot be found, from when they were
-#: missed first in a trigger's life: of one that comes later, what ended before that is not told. If it waited for ever, a name that is gone would have each life read all
-#: lists from that day on, and each event take down all jobs since.
+#: For how long what is kept of the position waits for connections that are meant and cannot be found, from when they
+#: were missed first in a trigger's life: of one that comes later, what ended before that is not told. If it waited for
+#: ever, a name that is gone would have each life read all lists from that day on, and each event take down all jobs
+#: since.
 WAITS_FOR_MISSING = timedelta(hours=6)
 #: Seconds between two events of one asset, at least.
 SHORTEST_EVENT_INTERVAL = 5.0

@@ -343,7 +343,7 @@ class ConnectionSubscription:
         return all(each.caught_up for each in self.interests.values())
 
     def change(self, connection_ids: Iterable[str], since: datetime | None = None) -> None:
-        """Watch other connections. Those that stay go on as they were, and what waits of those that go is still handed out.
+        """Watch other connections. Those that stay go on as they were; ends that wait of those that go are handed out.
 
         :param connection_ids: All that are to be watched from here on.
         :param since: For those that come, as for :meth:`JobWatcher.watch_connections`. Default: None, from now on.

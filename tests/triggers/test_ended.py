@@ -15,7 +15,7 @@ import pytest
 from airbyte_deferrable._airflow import credentials, shared_watcher, told_position
 from airbyte_deferrable._airflow.told_position import VariableStore
 from airbyte_deferrable._job import ended, watched
-from airbyte_deferrable._watcher import connection_subscription, directory
+from airbyte_deferrable._watcher import connection_subscription, directory, server_clock
 from airbyte_deferrable._watcher.connection_subscription import Position
 from airbyte_deferrable.exceptions import AirbyteInputError
 from airbyte_deferrable.simulator import Fault, Script, Simulator
@@ -394,9 +394,11 @@ async def test_position_forgets_nothing_that_another_has_told(sim: Simulator, ke
 
 @pytest.mark.parametrize("why", ["deleted", "no such id", "no such name"])
 async def test_position_does_not_wait_for_ever_for_what_is_gone(
-    sim: Simulator, kept: Variables, caplog: pytest.LogCaptureFixture, why: str
+    sim: Simulator, kept: Variables, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, why: str
 ) -> None:
-    cid, gone = sim.add_connection(name="Orders"), sim.add_connection()
+    hours = 0
+    monkeypatch.setattr(server_clock, "utc_now", lambda: datetime.now(timezone.utc) + timedelta(hours=hours))
+    cid, gone = sim.add_connection(name="Orders"), sim.add_connection(name="Clicks")
     which: dict[str, Any] = {
         "deleted": {"connection_ids": [cid, gone]},
         "no such id": {"connection_ids": [cid, ID]},
@@ -409,16 +411,52 @@ async def test_position_does_not_wait_for_ever_for_what_is_gone(
             await until(lambda: "was deleted" in caplog.text)
         first = sim.add_job(cid, script=AT_ONCE)["id"]
         await until(lambda: life.told == [first])
-        begun = datetime.now(timezone.utc)
+        told_by = datetime.now(timezone.utc)
         for hours in range(1, 8):
             sim.advance(3600)
             told = sim.add_job(cid, script=AT_ONCE)["id"]
             await until(lambda told=told: told in life.told)
-            if hours == 1 and why != "deleted":
-                # What is missing may come yet, and may have had syncs.
-                assert datetime.fromisoformat(json.loads(next(iter(kept.values())))["moment"]) < begun
-        await until(lambda: first not in json.loads(next(iter(kept.values())))["handed_out"])
-    assert datetime.fromisoformat(json.loads(next(iter(kept.values())))["moment"]) > begun
+        await until(lambda: position_in(kept) > told_by)
+
+
+async def test_connection_that_is_missing_at_first_is_told_with_all_that_ended_during_a_long_stop(
+    sim: Simulator, kept: Variables, caplog: pytest.LogCaptureFixture
+) -> None:
+    sim.add_connection(name="Orders")
+    stopped = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=12)
+    async with living(connection_names=["Orders", "Clicks"], since=stopped.isoformat()) as life:
+        await until(lambda: "'Clicks'" in caplog.text)
+        asked = sim.count("connections")
+        await until(lambda: sim.count("connections") > asked + 1)
+        assert position_in(kept) == stopped
+        cid = sim.add_connection(name="Clicks")
+        job = sim.add_job(cid, script=AT_ONCE, created_ago=8 * 3600)["id"]
+        await until(lambda: life.told == [job])
+
+
+async def test_ended_sync_that_waits_is_told_although_its_connection_fits_no_more(
+    sim: Simulator, kept: Variables, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection_subscription, "MOST_PENDING", 2)
+    monkeypatch.setattr(ended, "SHORTEST_EVENT_INTERVAL", 0.05)
+    leaving, staying = sim.add_connection(name="Leaves", tags=["nightly"]), sim.add_connection(tags=["nightly"])
+    async with living(tag="nightly", event_interval=3600.0) as life:
+        await until(lambda: "Watching 2 Airbyte connections" in caplog.text)
+        first = sim.add_job(staying, script=AT_ONCE)["id"]
+        await until(lambda: life.told == [first])
+        waits = sim.add_job(leaving, script=AT_ONCE)["id"]
+        swept = sim.count("list")
+        await until(lambda: sim.count("list") > swept + 2)
+        sim.set_connection_status(leaving, "deprecated")
+        await until(lambda: "Watching 1 Airbyte connections" in caplog.text)
+        # With another one it is too many to wait.
+        sim.add_job(staying, script=AT_ONCE)
+        await until(lambda: waits in life.told)
+    assert [job["connection_name"] for job in life.jobs if job["job_id"] == waits] == ["Leaves"]
+
+
+def position_in(kept: Variables) -> datetime:
+    return datetime.fromisoformat(json.loads(next(iter(kept.values())))["moment"])
 
 
 # What is wrong is said, and it goes on
