@@ -327,11 +327,11 @@ class ConnectionSubscription:
         interests = list(self.interests.values())
         seen = [each for each in interests if each.connection_id not in self.not_visible] or interests
         moments = [moment for moment in (each.position for each in seen) if moment is not None]
+        # Also if all connections have gone that these are of.
+        moments += [whole_second(at) for _, at in self._pending.values()]
         if not moments:
             return None
         moment = min(moments)
-        if self._pending:
-            moment = min(moment, whole_second(min(at for _, at in self._pending.values())))
         handed_out: set[int] = set()
         for interest in interests:
             handed_out |= interest.handed_out_since(moment)

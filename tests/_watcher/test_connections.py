@@ -768,6 +768,23 @@ def test_connections_that_go_leave_the_ends_behind_that_wait() -> None:
     run_in_virtual_time(go())
 
 
+def test_connections_that_all_go_let_the_position_wait_for_the_ends_they_leave() -> None:
+    async def go() -> None:
+        server = ModelAirbyte([LATEST, sync(2, "a", START + 3)])
+        watcher = JobWatcher(server)  # type: ignore[arg-type]
+        with watcher.watch_connections(["a"], since=moment_at(START), poll_interval=POLL) as subscription:
+            await asyncio.sleep(30)
+            subscription.change([])
+            position = subscription.position
+            assert position is not None
+            assert position.moment <= moment_at(START + 3)
+            assert position.handed_out == frozenset()
+            assert isinstance(subscription.news(), EndedJobs)
+            assert subscription.position is None
+
+    run_in_virtual_time(go())
+
+
 def test_connections_end_the_loop_with_the_last_of_them() -> None:
     async def go() -> list[int]:
         server = ModelAirbyte([LATEST])
